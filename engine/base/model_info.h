@@ -1,0 +1,41 @@
+// What is known about a model: filled when it is loaded, never changed afterwards.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/base/dtype.h"
+#include "engine/base/request.h"
+
+namespace contextpool::engine {
+
+enum class ProblemType : uint8_t { kNone, kSingleLabel, kMultiLabel, kRegression };
+enum class ModelState : uint8_t { kLoading, kReady, kFailed, kUnloading };
+
+struct ModelInfo {
+  std::string name;
+  int64_t version = 1;
+  // As the checkpoint calls it, for example "BertForSequenceClassification".
+  std::string architecture;
+  Modality modality = Modality::kText;
+  int32_t layers = 0;
+  int32_t embedding_dimensions = 0;
+  int32_t vocabulary_size = 0;
+  // Tokens of the longest input, special tokens included.
+  int32_t max_tokens = 0;
+  Pooling pooling = Pooling::kMean;
+  bool normalize = false;
+  // Empty: no classifier. Regression models have one label per output.
+  std::vector<std::string> labels;
+  ProblemType problem_type = ProblemType::kNone;
+  std::vector<int32_t> context_pool_layers;
+  DType dtype = DType::kF32;
+  std::string device;
+  int64_t weight_bytes = 0;
+  int32_t batch_token_budget = 0;
+
+  bool classifies() const { return !labels.empty(); }
+};
+
+}  // namespace contextpool::engine

@@ -1,0 +1,46 @@
+// Settings of the engine and of each model. Plain values, validated by whoever parses them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/base/clock.h"
+#include "engine/base/request.h"
+
+namespace contextpool::engine {
+
+// How one model's work is queued and cut into batches.
+struct QueueOptions {
+  // Tokens that one batch holds at most. On two cores 1,024 to 2,048 is fastest: larger batches
+  // leave the cache, smaller ones starve the matrix products.
+  int64_t batch_token_budget = 1536;
+  int64_t batch_max_inputs = 256;
+  // Bounds on what may wait.
+  int64_t max_tokens = 1 << 20;
+  int64_t max_inputs = 16384;
+  int64_t max_bytes = 64 << 20;
+  // Deadline of requests that bring none.
+  Duration default_deadline = std::chrono::seconds(60);
+};
+
+// One model directory and what the operator wants of it. Unset: as the checkpoint says.
+struct ModelSpec {
+  std::string name;
+  int64_t version = 1;
+  std::string directory;
+  QueueOptions queue;
+  std::optional<Pooling> pooling;
+  std::optional<bool> normalize;
+  std::optional<int32_t> max_tokens;
+};
+
+struct EngineOptions {
+  std::vector<ModelSpec> models;
+  // Threads of the CPU device; 0: as many as the process may use (its cgroup's quota).
+  int32_t cpu_threads = 0;
+};
+
+}  // namespace contextpool::engine

@@ -1,0 +1,54 @@
+// What a caller asks of the engine. A plain value: no wire type, no device type.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "engine/base/clock.h"
+
+namespace contextpool::engine {
+
+enum class TaskKind : uint8_t { kEmbed, kClassify };
+enum class Modality : uint8_t { kText, kImage };
+enum class Priority : uint8_t { kInteractive, kBulk };
+inline constexpr int kPriorities = 2;
+enum class Truncation : uint8_t { kRight, kLeft, kReject };
+enum class Pooling : uint8_t { kMean, kCls, kMax, kLastToken };
+
+// The views below point into the caller's message.
+struct TextInput {
+  absl::string_view utf8;
+};
+struct ImageInput {
+  absl::string_view file;
+};
+struct TokenIdsInput {
+  std::span<const int32_t> ids;
+};
+using Input = std::variant<TextInput, ImageInput, TokenIdsInput>;
+
+struct Request {
+  TaskKind task = TaskKind::kEmbed;
+  // Empty: the only model that offers the task and the modality.
+  std::string model;
+  // 0: the version that serves by default.
+  int64_t version = 0;
+  // Everything the views point to must live until the request is answered.
+  std::vector<Input> inputs;
+
+  Truncation truncation = Truncation::kRight;
+  // Embedding only; unset: as the model says.
+  std::optional<Pooling> pooling;
+  std::optional<bool> normalize;
+
+  Priority priority = Priority::kInteractive;
+  // Unset: the model's default deadline.
+  std::optional<TimePoint> deadline;
+};
+
+}  // namespace contextpool::engine

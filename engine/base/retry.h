@@ -1,0 +1,14 @@
+// A refused call says when it is worth trying again: a delay carried inside absl::Status.
+#pragma once
+
+#include <optional>
+
+#include "absl/status/status.h"
+#include "engine/base/clock.h"
+
+namespace contextpool::engine {
+
+void SetRetryDelay(absl::Status& status, Duration delay);
+std::optional<Duration> RetryDelay(const absl::Status& status);
+
+}  // namespace contextpool::engine

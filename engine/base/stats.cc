@@ -1,0 +1,47 @@
+#include "engine/base/stats.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace contextpool::engine {
+namespace {
+
+std::vector<double> Geometric(double first, double last, double factor) {
+  std::vector<double> bounds;
+  for (int i = 0;; ++i) {
+    bounds.push_back(first * std::pow(factor, i));
+    if (bounds.back() >= last) return bounds;
+  }
+}
+
+}  // namespace
+
+const std::vector<double>& Histogram::TimeBounds() {
+  static const std::vector<double> bounds = Geometric(1e-4, 30, std::sqrt(2.0));
+  return bounds;
+}
+
+const std::vector<double>& Histogram::CountBounds() {
+  static const std::vector<double> bounds = Geometric(1, 1 << 20, 2);
+  return bounds;
+}
+
+Histogram::Histogram(const std::vector<double>& bounds) : bounds_(bounds) {}
+
+void Histogram::Observe(double value) {
+  const size_t bucket = std::lower_bound(bounds_.begin(), bounds_.end(), value) - bounds_.begin();
+  counts_[bucket].fetch_add(1, std::memory_order_relaxed);
+  sum_.fetch_add(value, std::memory_order_relaxed);
+}
+
+HistogramSnapshot Histogram::Snapshot() const {
+  HistogramSnapshot snapshot;
+  snapshot.bounds = bounds_;
+  for (size_t i = 0; i <= bounds_.size(); ++i) {
+    snapshot.counts.push_back(counts_[i].load(std::memory_order_relaxed));
+  }
+  snapshot.sum = sum_.load(std::memory_order_relaxed);
+  return snapshot;
+}
+
+}  // namespace contextpool::engine

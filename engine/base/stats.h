@@ -1,0 +1,103 @@
+// Figures about the engine's work. The engine counts; whoever wants to know takes a snapshot.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/base/clock.h"
+#include "engine/base/model_info.h"
+
+namespace contextpool::engine {
+
+// Bucket bounds growing by a fixed factor. Value v falls into the first bucket with v <= bound.
+struct HistogramSnapshot {
+  std::vector<double> bounds;
+  // One count per bound and a last one for larger values.
+  std::vector<uint64_t> counts;
+  double sum = 0;
+};
+
+// A histogram that many threads fill without a lock.
+class Histogram {
+ public:
+  // 100 microseconds to 30 seconds and beyond, in steps of sqrt(2).
+  static const std::vector<double>& TimeBounds();
+  // 1 to 1,048,576 in powers of two.
+  static const std::vector<double>& CountBounds();
+
+  // REQUIRES: `bounds` is sorted, has at most kMaxBounds entries and lives as long as this.
+  explicit Histogram(const std::vector<double>& bounds);
+
+  void Observe(double value);
+  HistogramSnapshot Snapshot() const;
+
+ private:
+  static constexpr size_t kMaxBounds = 48;
+  const std::vector<double>& bounds_;
+  std::array<std::atomic<uint64_t>, kMaxBounds + 1> counts_{};
+  std::atomic<double> sum_{0};
+};
+
+enum class Stage : uint8_t {
+  kTokenize,
+  kQueue,
+  kBatchWait,
+  kHostToDevice,
+  kCompute,
+  kDeviceToHost
+};
+inline constexpr std::array<std::pair<Stage, const char*>, 6> kStages = {{
+    {Stage::kTokenize, "tokenize"},
+    {Stage::kQueue, "queue"},
+    {Stage::kBatchWait, "batch_wait"},
+    {Stage::kHostToDevice, "host_to_device"},
+    {Stage::kCompute, "compute"},
+    {Stage::kDeviceToHost, "device_to_host"},
+}};
+
+enum class RejectReason : uint8_t { kQueueFull, kTooLarge, kDraining, kNotReady };
+inline constexpr std::array<std::pair<RejectReason, const char*>, 4> kRejectReasons = {{
+    {RejectReason::kQueueFull, "queue_full"},
+    {RejectReason::kTooLarge, "too_large"},
+    {RejectReason::kDraining, "draining"},
+    {RejectReason::kNotReady, "not_ready"},
+}};
+
+enum class DropReason : uint8_t { kDeadline, kCancelled, kShutdown };
+inline constexpr std::array<std::pair<DropReason, const char*>, 3> kDropReasons = {{
+    {DropReason::kDeadline, "deadline"},
+    {DropReason::kCancelled, "cancelled"},
+    {DropReason::kShutdown, "shutdown"},
+}};
+
+// One model's figures at one moment.
+struct ModelStats {
+  std::shared_ptr<const ModelInfo> info;
+  ModelState state = ModelState::kLoading;
+  std::string reason;
+  double load_seconds = 0;
+
+  std::array<HistogramSnapshot, kStages.size()> stage_seconds;
+  HistogramSnapshot batch_inputs;
+  HistogramSnapshot batch_tokens;
+  HistogramSnapshot input_tokens;
+  uint64_t truncated_inputs = 0;
+  std::array<uint64_t, kRejectReasons.size()> rejected{};
+  std::array<uint64_t, kDropReasons.size()> dropped{};
+  std::array<int64_t, kPriorities> queue_inputs{};
+  std::array<int64_t, kPriorities> queue_tokens{};
+};
+
+struct Stats {
+  // Sorted by name, then version. Failed and loading models are listed too.
+  std::vector<ModelStats> models;
+  // Accepted and not yet answered.
+  int64_t requests_in_flight = 0;
+};
+
+}  // namespace contextpool::engine

@@ -1,0 +1,49 @@
+// The unit of batching: one input on its way to the device. It carries its own way home, so no
+// stage needs to know who waits.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "absl/status/status.h"
+#include "engine/base/clock.h"
+#include "engine/base/packed_batch.h"
+#include "engine/base/request.h"
+
+namespace contextpool::engine {
+
+struct Task;
+
+// Receives finished tasks. Called once per task, from the thread that finished it; must not block.
+class Completion {
+ public:
+  virtual void Finish(Task& task, absl::Status status) = 0;
+
+ protected:
+  ~Completion() = default;
+};
+
+// Owned by its request; queues and batches point to it. Only one stage touches it at a time.
+struct Task {
+  // The input. Lives as long as the request.
+  std::span<const int32_t> token_ids;
+  OutputSpec output;
+
+  // What the queue weighs.
+  int64_t cost = 0;  // tokens
+  int64_t bytes = 0;
+  Priority priority = Priority::kInteractive;
+  TimePoint deadline = TimePoint::max();
+
+  // Written by the stages it passes.
+  TimePoint enqueued{};
+  TimePoint taken{};
+  Duration compute{};
+
+  // The way home: room for the numbers ([embedding_dimensions] or [labels]) and the completion.
+  std::span<float> values;
+  Completion* completion = nullptr;
+  int32_t index = 0;
+};
+
+}  // namespace contextpool::engine

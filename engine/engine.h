@@ -1,0 +1,89 @@
+// The engine: wires preprocess -> batching -> execution, and is all that the server sees of them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "engine/base/clock.h"
+#include "engine/base/options.h"
+#include "engine/base/request.h"
+#include "engine/base/response.h"
+#include "engine/base/stats.h"
+
+namespace contextpool::engine {
+
+// What callers may know of one model.
+struct ModelStatus {
+  std::shared_ptr<const ModelInfo> info;  // name and version are always set
+  ModelState state = ModelState::kLoading;
+  std::string reason;  // why it failed
+  double load_seconds = 0;
+};
+
+struct TokenizeOptions {
+  std::string model;
+  int64_t version = 0;
+  Truncation truncation = Truncation::kRight;
+  bool add_special_tokens = true;
+};
+
+struct Tokenization {
+  absl::Status status;
+  std::vector<int32_t> ids;
+  std::vector<std::string> tokens;
+  int64_t tokens_seen = 0;
+  bool truncated = false;
+};
+
+struct TokenizeResponse {
+  std::shared_ptr<const ModelInfo> model;
+  std::vector<Tokenization> results;
+};
+
+// Thread safe. Errors use the codes of absl::Status that equal gRPC's.
+class Engine {
+ public:
+  using Callback = absl::AnyInvocable<void(absl::StatusOr<Response>)>;
+
+  // Starts loading the models in the background and returns at once. A model that fails is
+  // reported by its status; the others serve.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(EngineOptions options,
+                                                        Clock& clock = Clock::Real());
+
+  // Finishes accepted work, then stops.
+  virtual ~Engine() = default;
+
+  // Blocks until every model is ready or failed.
+  virtual void WaitUntilLoaded() = 0;
+
+  // Answers the request through `done`, exactly once: from this thread if it is refused, else from
+  // the executor's thread. Tokenises in the calling thread. What the request's views point to
+  // must live until then. `done` must not block.
+  //
+  // INVALID_ARGUMENT: the model does not offer the task or modality, or the request is larger than
+  // the whole queue. NOT_FOUND: no such model. UNAVAILABLE: loading, failed, draining.
+  // RESOURCE_EXHAUSTED: the queue is full; RetryDelay(status) says when to try again.
+  // DEADLINE_EXCEEDED: the deadline passed in the queue.
+  virtual void Infer(Request request, Callback done) = 0;
+
+  // Texts are tokenised as Infer would.
+  virtual absl::StatusOr<TokenizeResponse> Tokenize(
+      const TokenizeOptions& options, const std::vector<absl::string_view>& texts) = 0;
+
+  // Sorted by name, then version.
+  virtual std::vector<ModelStatus> ListModels() const = 0;
+  virtual absl::StatusOr<ModelStatus> GetModel(absl::string_view name, int64_t version) const = 0;
+
+  virtual Stats Snapshot() const = 0;
+
+  // Refuses new requests with UNAVAILABLE from now on, and blocks until the accepted ones are
+  // answered.
+  virtual void Drain() = 0;
+};
+
+}  // namespace contextpool::engine
