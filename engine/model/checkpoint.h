@@ -1,0 +1,62 @@
+// A model's tensors by name, as float32, checked against the shape that the model expects.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace contextpool::engine {
+
+class SafetensorsFile;
+
+// Names are those of a bare BertModel, for example "encoder.layer.0.output.dense.weight" or
+// "pooler.dense.bias". Checkpoints of models with heads put "bert." before them: that is found out
+// once and added here, not by the caller. "classifier.weight" never has it. Old checkpoints' names
+// "LayerNorm.gamma" and "LayerNorm.beta" answer to "LayerNorm.weight" and "LayerNorm.bias".
+//
+// The file stays mapped until this object goes, which is right after loading.
+class Checkpoint {
+ public:
+  // Reads the header of `directory`/model.safetensors and validates it whole.
+  static absl::StatusOr<Checkpoint> Open(const std::string& directory);
+
+  Checkpoint(Checkpoint&&) noexcept;
+  Checkpoint& operator=(Checkpoint&&) noexcept;
+  ~Checkpoint();
+
+  bool Has(absl::string_view name) const;
+
+  // The shape that the file gives the tensor. NOT_FOUND without such a tensor.
+  absl::StatusOr<std::vector<int64_t>> Shape(absl::string_view name) const;
+
+  // Whether the tensor is there, has exactly `shape` and a dtype that Read can convert. Call this
+  // before allocating by sizes from config.json.
+  absl::Status Check(absl::string_view name, std::span<const int64_t> shape) const;
+
+  // Row-major values; F32, F16 and BF16 are converted exactly. Errors as Check.
+  absl::StatusOr<std::vector<float>> Read(absl::string_view name,
+                                          std::span<const int64_t> shape) const;
+
+  // The same into the caller's memory, for packing several tensors side by side.
+  // INVALID_ARGUMENT if `out` does not have the tensor's size.
+  absl::Status ReadInto(absl::string_view name, std::span<const int64_t> shape,
+                        std::span<float> out) const;
+
+ private:
+  explicit Checkpoint(std::unique_ptr<SafetensorsFile> file);
+
+  // The file's name for `name`; empty if there is none.
+  std::string Resolve(absl::string_view name) const;
+
+  std::unique_ptr<SafetensorsFile> file_;
+  // "" or "bert."
+  std::string prefix_;
+};
+
+}  // namespace contextpool::engine

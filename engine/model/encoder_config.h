@@ -1,0 +1,45 @@
+// config.json of a BERT-like encoder as a checked value.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "engine/base/model_info.h"
+
+namespace contextpool::engine {
+
+// kGeluTanh is the approximation that checkpoints call "gelu_new".
+enum class Activation : uint8_t { kGelu, kGeluTanh, kRelu };
+
+// Every size is positive and bounded, so that products of any three fit int64. They are what the
+// file claims: only reading the tensors shows whether they are true, so do that before allocating.
+struct EncoderConfig {
+  // As the checkpoint calls it, for example "BertForSequenceClassification".
+  std::string architecture;
+  int32_t hidden_size = 0;
+  int32_t layers = 0;
+  // Divides hidden_size.
+  int32_t heads = 0;
+  int32_t intermediate_size = 0;
+  int32_t vocabulary_size = 0;
+  int32_t max_positions = 0;
+  int32_t token_types = 0;
+  Activation activation = Activation::kGelu;
+  float layer_norm_eps = 1e-12f;
+  // Empty and kNone: no classification head. Else one label per row of classifier.weight.
+  std::vector<std::string> labels;
+  ProblemType problem_type = ProblemType::kNone;
+
+  int32_t head_size() const { return hidden_size / heads; }
+  bool classifies() const { return !labels.empty(); }
+};
+
+// `json` is the content of a config.json. INVALID_ARGUMENT names the key at fault; what this build
+// does not compute (another architecture, activation or position embedding, a `context_pool`
+// object) is UNIMPLEMENTED and named.
+absl::StatusOr<EncoderConfig> ParseEncoderConfig(absl::string_view json);
+
+}  // namespace contextpool::engine
