@@ -15,12 +15,16 @@ namespace contextpool::engine {
 
 class SafetensorsFile;
 
+// Sizes per dimension, outermost first. Empty: a scalar.
+using TensorShape = std::vector<int64_t>;
+
 // Names are those of a bare BertModel, for example "encoder.layer.0.output.dense.weight" or
 // "pooler.dense.bias". Checkpoints of models with heads put "bert." before them: that is found out
 // once and added here, not by the caller. "classifier.weight" never has it. Old checkpoints' names
 // "LayerNorm.gamma" and "LayerNorm.beta" answer to "LayerNorm.weight" and "LayerNorm.bias".
 //
-// The file stays mapped until this object goes, which is right after loading.
+// The file stays open until this object goes, which is right after loading. It is read, not mapped:
+// a file that shrinks meanwhile is an error, not a signal.
 class Checkpoint {
  public:
   // Reads the header of `directory`/model.safetensors and validates it whole.
@@ -33,19 +37,18 @@ class Checkpoint {
   bool Has(absl::string_view name) const;
 
   // The shape that the file gives the tensor. NOT_FOUND without such a tensor.
-  absl::StatusOr<std::vector<int64_t>> Shape(absl::string_view name) const;
+  absl::StatusOr<TensorShape> Shape(absl::string_view name) const;
 
   // Whether the tensor is there, has exactly `shape` and a dtype that Read can convert. Call this
   // before allocating by sizes from config.json.
-  absl::Status Check(absl::string_view name, std::span<const int64_t> shape) const;
+  absl::Status Check(absl::string_view name, const TensorShape& shape) const;
 
   // Row-major values; F32, F16 and BF16 are converted exactly. Errors as Check.
-  absl::StatusOr<std::vector<float>> Read(absl::string_view name,
-                                          std::span<const int64_t> shape) const;
+  absl::StatusOr<std::vector<float>> Read(absl::string_view name, const TensorShape& shape) const;
 
   // The same into the caller's memory, for packing several tensors side by side.
   // INVALID_ARGUMENT if `out` does not have the tensor's size.
-  absl::Status ReadInto(absl::string_view name, std::span<const int64_t> shape,
+  absl::Status ReadInto(absl::string_view name, const TensorShape& shape,
                         std::span<float> out) const;
 
  private:

@@ -14,7 +14,7 @@ namespace contextpool::engine {
 // kGeluTanh is the approximation that checkpoints call "gelu_new".
 enum class Activation : uint8_t { kGelu, kGeluTanh, kRelu };
 
-// Every size is positive and bounded, so that products of any three fit int64. They are what the
+// Every size is positive and bounded, so that the product of any two fits int64. They are what the
 // file claims: only reading the tensors shows whether they are true, so do that before allocating.
 struct EncoderConfig {
   // As the checkpoint calls it, for example "BertForSequenceClassification".
