@@ -14,10 +14,15 @@ namespace contextpool::engine {
 
 struct Task;
 
-// Receives finished tasks. Called once per task, from the thread that finished it; must not block.
+// Receives tasks that are done. One of its methods is called once per task, from the thread that
+// is done with it; they must not block.
 class Completion {
  public:
+  // The task was computed. `status` speaks of this input alone; if it is OK, `values` are filled.
   virtual void Finish(Task& task, absl::Status status) = 0;
+
+  // The task was not computed, which fails its whole request.
+  virtual void Abort(Task& task, absl::Status status) = 0;
 
  protected:
   ~Completion() = default;
@@ -35,7 +40,7 @@ struct Task {
   Priority priority = Priority::kInteractive;
   TimePoint deadline = TimePoint::max();
 
-  // Written by the stages it passes.
+  // Written by the stages it passes. Tasks of one batch have the same `taken`.
   TimePoint enqueued{};
   TimePoint taken{};
   Duration compute{};
@@ -44,6 +49,9 @@ struct Task {
   std::span<float> values;
   Completion* completion = nullptr;
   int32_t index = 0;
+
+  // Link of the queue that holds the task.
+  Task* next = nullptr;
 };
 
 }  // namespace contextpool::engine
