@@ -1,0 +1,44 @@
+# shellcheck shell=bash
+# Shared by the scripts of this folder: paths, messages, build settings. Sourced, never run.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/contextpool-server
+LIBTORCH=${LIBTORCH_ROOT:-$CACHE/libtorch-2.11.0}
+MINILM=$CACHE/models/all-MiniLM-L6-v2
+TEST_VENV=$CACHE/venv-test
+export ROOT CACHE LIBTORCH MINILM TEST_VENV
+
+step() { printf '==> %s\n' "$*" >&2; }
+note() { printf '    %s\n' "$*" >&2; }
+die() {
+  printf 'error: %s\n' "$1" >&2
+  shift
+  local line
+  for line in "$@"; do printf '       %s\n' "$line" >&2; done
+  exit 1
+}
+
+# Prints the comment block at the top of the calling script, which is its manual.
+usage() { sed -n '2{/^#/!q};2,/^[^#]/{s/^# \{0,1\}//p}' "$0"; }
+
+# As many compilers as there are processors, fewer where memory is short (one needs about 1.5 GiB).
+if [[ -z ${CMAKE_BUILD_PARALLEL_LEVEL:-} ]]; then
+  by_memory=$(awk '/^MemAvailable/ { n = int($2 / 1572864); print (n < 1 ? 1 : n) }' /proc/meminfo)
+  jobs=$(nproc)
+  export CMAKE_BUILD_PARALLEL_LEVEL=$((jobs < by_memory ? jobs : by_memory))
+  unset by_memory jobs
+fi
+export NINJA_STATUS=${NINJA_STATUS:-'[%f/%t %es] '}
+
+# configure PRESET [CMAKE ARGUMENTS]: writes build/PRESET, quietly unless something is wrong.
+configure() {
+  local preset=$1 log
+  shift
+  mkdir -p "$ROOT/build"
+  log=$ROOT/build/configure-$preset.log
+  if ! (cd "$ROOT" && cmake --preset "$preset" "$@") >"$log" 2>&1; then
+    tail -n 40 "$log" >&2
+    die "cmake could not configure build/$preset (whole log: $log)" \
+      "run script/bootstrap first; if that changes nothing, delete build/$preset and try again"
+  fi
+}
