@@ -1,0 +1,159 @@
+// Where models compute: memory, copies and one call per operation of a layer.
+//
+// Layers are written once against this interface. Operations are queued in order on the device's
+// one stream and return nothing: the first failure sticks, later operations do nothing, and
+// Synchronize reports it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "engine/device/tensor.h"
+#include "kernels/activation.h"
+#include "kernels/pool.h"
+
+namespace contextpool::engine {
+
+class Device;
+
+// Owns one allocation of a device, which must outlive it.
+class DeviceBuffer {
+ public:
+  DeviceBuffer() = default;
+  DeviceBuffer(Device* device, void* data, size_t size)
+      : device_(device), data_(data), size_(size) {}
+  DeviceBuffer(DeviceBuffer&& other) noexcept { *this = std::move(other); }
+  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~DeviceBuffer();
+
+  void* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  Device* device_ = nullptr;
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// Weights [out, in] and bias [out] of a linear layer in the form that the device computes from.
+class LinearWeight {
+ public:
+  virtual ~LinearWeight() = default;
+
+  int64_t in_columns() const { return in_columns_; }
+  int64_t out_columns() const { return out_columns_; }
+  // Device memory that it takes.
+  virtual size_t bytes() const = 0;
+
+ protected:
+  LinearWeight(int64_t out_columns, int64_t in_columns)
+      : out_columns_(out_columns), in_columns_(in_columns) {}
+
+ private:
+  int64_t out_columns_;
+  int64_t in_columns_;
+};
+
+// [columns] each, on the device.
+struct LayerNormWeights {
+  TensorView gamma;
+  TensorView beta;
+  float eps = 1e-12f;
+};
+
+struct EmbeddingTables {
+  TensorView words;       // [vocabulary, columns]
+  TensorView positions;   // [positions, columns]
+  TensorView token_type;  // [columns]
+  LayerNormWeights norm;
+};
+
+// The packed sequences of a batch, on the device.
+struct Sequences {
+  TensorView cu_lengths;  // int32 [sequences + 1]
+  int64_t max_length = 0;
+
+  int64_t count() const { return cu_lengths.shape[0] - 1; }
+};
+
+struct AttentionShape {
+  int64_t heads = 0;
+  int64_t head_size = 0;
+};
+
+// One stream, used by one thread at a time. Matrices below are [rows, columns] views of float32
+// whose columns are contiguous.
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  // As the API names it, for example "cpu".
+  virtual absl::string_view name() const = 0;
+
+  // Aligned to 64 bytes, not initialised. RESOURCE_EXHAUSTED if there is not so much.
+  virtual absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) = 0;
+
+  // Queued like operations; the host memory must stay untouched until Synchronize.
+  virtual void CopyToDevice(void* device, const void* host, size_t bytes) = 0;
+  virtual void CopyToHost(void* host, const void* device, size_t bytes) = 0;
+
+  // Waits for everything queued. Returns the first failure since the last call and clears it.
+  virtual absl::Status Synchronize() = 0;
+
+  // Done once per layer at load. `weight` is [out, in] row-major on the host; `bias` is [out] or
+  // empty. The device keeps its own form only.
+  virtual absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(
+      std::span<const float> weight, std::span<const float> bias) = 0;
+
+  // out = activation(x W^T + bias). x is [rows, in], out is [rows, out].
+  virtual void Linear(const TensorView& x, const LinearWeight& weight,
+                      kernels::Activation activation, const TensorView& out) = 0;
+
+  // out = LayerNorm(x W^T + bias + residual). residual and out are [rows, out]; out overlaps
+  // neither x nor residual.
+  virtual void LinearResidualLayerNorm(const TensorView& x, const LinearWeight& weight,
+                                       const TensorView& residual, const LayerNormWeights& norm,
+                                       const TensorView& out) = 0;
+
+  // out = LayerNorm(words[ids] + positions + token_type). ids is int32 [tokens].
+  virtual void Embedding(const TensorView& ids, const Sequences& sequences,
+                         const EmbeddingTables& tables, const TensorView& out) = 0;
+
+  // Bytes of `workspace` that Attention needs for sequences of up to `max_length`.
+  virtual size_t AttentionWorkspaceBytes(int64_t max_length, const AttentionShape& shape) const = 0;
+
+  // Softmax attention inside each sequence, scores divided by sqrt(head_size). qkv is
+  // [tokens, 3 * heads * head_size], out is [tokens, heads * head_size].
+  virtual void Attention(const TensorView& qkv, const Sequences& sequences,
+                         const AttentionShape& shape, const TensorView& workspace,
+                         const TensorView& out) = 0;
+
+  // One row of out per segment of x's rows. `segments` is device memory of kernels::PoolSegment,
+  // as many as out has rows.
+  virtual void Pool(const TensorView& x, const kernels::PoolSegment* segments,
+                    const TensorView& out) = 0;
+
+  // out[i] = x[rows[i]]. rows is int32 [count].
+  virtual void GatherRows(const TensorView& x, const TensorView& rows, const TensorView& out) = 0;
+
+ protected:
+  friend class DeviceBuffer;
+  virtual void Free(void* data, size_t bytes) = 0;
+};
+
+inline DeviceBuffer::~DeviceBuffer() {
+  if (data_ != nullptr) device_->Free(data_, size_);
+}
+
+}  // namespace contextpool::engine

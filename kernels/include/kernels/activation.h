@@ -1,0 +1,37 @@
+// x = activation(x + bias), in place.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/dtype.h"
+#include "kernels/launch.h"
+
+namespace contextpool::kernels {
+
+enum class Activation : uint8_t {
+  kNone,
+  // x/2 (1 + erf(x / sqrt 2)): PyTorch's default "gelu".
+  kGelu,
+  // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))): "gelu_new". Up to 5e-4 from kGelu.
+  kGeluTanh,
+  kRelu,
+  kTanh,
+};
+
+struct BiasActivationParams {
+  // [rows, columns], rows `stride` elements apart.
+  void* x = nullptr;
+  // [columns]; null: none.
+  const void* bias = nullptr;
+  DType dtype = DType::kF32;
+  Activation activation = Activation::kNone;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t stride = 0;
+};
+
+namespace cpu {
+Status BiasActivation(const BiasActivationParams& params, StreamHandle stream);
+}  // namespace cpu
+
+}  // namespace contextpool::kernels

@@ -1,0 +1,37 @@
+// out = LayerNorm(x + bias + residual), row by row.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/dtype.h"
+#include "kernels/launch.h"
+
+namespace contextpool::kernels {
+
+// (v - mean) / sqrt(variance + eps) * gamma + beta with the biased variance, in two passes.
+struct LayerNormParams {
+  // [rows, columns], rows `x_stride` elements apart.
+  const void* x = nullptr;
+  // [columns]; null: none.
+  const void* bias = nullptr;
+  // [rows, columns]; null: none.
+  const void* residual = nullptr;
+  // [columns]
+  const void* gamma = nullptr;
+  const void* beta = nullptr;
+  // [rows, columns]; may be `x` or `residual`.
+  void* out = nullptr;
+  DType dtype = DType::kF32;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t x_stride = 0;
+  int64_t residual_stride = 0;
+  int64_t out_stride = 0;
+  float eps = 1e-12f;
+};
+
+namespace cpu {
+Status LayerNorm(const LayerNormParams& params, StreamHandle stream);
+}  // namespace cpu
+
+}  // namespace contextpool::kernels

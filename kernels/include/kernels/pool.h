@@ -1,0 +1,38 @@
+// One vector per sequence out of its tokens.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/dtype.h"
+#include "kernels/launch.h"
+
+namespace contextpool::kernels {
+
+enum class PoolMode : int32_t { kMean, kFirst, kMax, kLast };
+
+// Rows [begin, end) of x make one row of out. Not empty.
+struct PoolSegment {
+  int32_t begin = 0;
+  int32_t end = 0;
+  PoolMode mode = PoolMode::kMean;
+  // Whether the row is divided by its Euclidean length (at least 1e-12).
+  int32_t normalize = 0;
+};
+
+struct PoolParams {
+  // [tokens, columns], dense.
+  const void* x = nullptr;
+  // [segments]
+  const PoolSegment* segments = nullptr;
+  // [segments, columns], dense.
+  void* out = nullptr;
+  DType dtype = DType::kF32;
+  int64_t segment_count = 0;
+  int64_t columns = 0;
+};
+
+namespace cpu {
+Status Pool(const PoolParams& params, StreamHandle stream);
+}  // namespace cpu
+
+}  // namespace contextpool::kernels
