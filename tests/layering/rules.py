@@ -1,0 +1,50 @@
+"""Who may include whom, in the words of docs/architecture.md.
+
+An include is named by its path from the repository root ("engine/base/clock.h"), by "kernels/..."
+for the kernel headers, or by an alias below for generated and third-party headers.
+"""
+
+# The first pattern that matches an include names it; an include that matches none is free for all.
+ALIASES = [
+    (r"(contextpool/v1|google/rpc)/.*\.pb\.h", "proto"),
+    (r"(google/protobuf|grpc|grpcpp|grpc\+\+)/.*", "grpc"),
+    (r"(ATen|torch|c10|caffe2)/.*", "libtorch"),
+    (r"(cuda.*|cublas.*|nv.*)\.h", "cuda"),
+    (r"(prometheus|httplib\.h).*", "observe_library"),
+]
+
+# A key is a folder (for the files right in it) or the start of some files' paths, which wins over
+# their folder. A folder's own headers are allowed, as is all that stands on its line. A source file
+# that no key covers is an error, so a new folder needs a line here.
+ALLOWED = {
+    "kernels/include/kernels/": ["kernels/"],
+    "kernels/cpu/": ["kernels/"],
+    "kernels/cuda/": ["kernels/", "cuda"],
+    "kernels/simt/": ["kernels/"],
+    "engine/base/": ["kernels/dtype.h"],
+    "engine/preprocess/": ["engine/base/"],
+    "engine/batching/": ["engine/base/"],
+    "engine/device/": ["engine/base/", "kernels/"],
+    "engine/device/cpu": ["engine/base/", "engine/device/", "kernels/", "libtorch"],
+    "engine/device/cuda": ["engine/base/", "engine/device/", "kernels/", "cuda"],
+    "engine/model/": ["engine/base/", "engine/device/"],
+    "engine/model/checkpoint": ["engine/base/", "engine/device/", "engine/model/", "libtorch"],
+    "engine/execution/": ["engine/base/", "engine/device/", "engine/model/"],
+    # The engine's header is what the server sees; its sources wire all stages.
+    "engine/engine.h": ["engine/base/"],
+    "engine/": ["engine/"],
+    "server/admission/": ["engine/base/", "engine/engine.h", "grpc"],
+    "server/config/": ["engine/base/", "engine/engine.h", "grpc", "proto"],
+    "server/observe/": [
+        "engine/base/", "engine/engine.h", "grpc", "observe_library", "proto", "server/config/",
+    ],
+    "server/rpc/": [
+        "engine/base/", "engine/engine.h", "grpc", "proto", "server/admission/", "server/config/",
+        "server/observe/",
+    ],
+    "server/": ["engine/base/", "engine/engine.h", "grpc", "server/"],
+    "clients/cli/": ["grpc", "proto"],
+}
+
+# LibTorch brings its own copy of protobuf's headers, so it stays inside source files.
+SOURCES_ONLY = ["libtorch", "cuda"]
