@@ -19,6 +19,7 @@ ALIASES = [
 ALLOWED = {
     "kernels/include/kernels/": ["kernels/"],
     "kernels/cpu/": ["kernels/"],
+    "kernels/cpu/avx2/": ["kernels/"],
     "kernels/cuda/": ["kernels/", "cuda"],
     "kernels/simt/": ["kernels/"],
     "engine/base/": ["kernels/dtype.h"],
