@@ -1,0 +1,241 @@
+#include "clients/cli/flags.h"
+
+#include <cmath>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+
+namespace contextpool::cli {
+namespace {
+
+constexpr unsigned kEmbed = CommandBit(Command::kEmbed);
+constexpr unsigned kClassify = CommandBit(Command::kClassify);
+constexpr unsigned kTokenize = CommandBit(Command::kTokenize);
+constexpr unsigned kModels = CommandBit(Command::kModels);
+constexpr unsigned kTexts = kEmbed | kClassify | kTokenize;
+constexpr unsigned kAll = kTexts | kModels;
+
+absl::Status Expected(absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat("takes ", what));
+}
+
+template <typename Enum>
+struct Choice {
+  absl::string_view name;
+  Enum value;
+};
+
+template <typename Enum, size_t N>
+absl::Status Choose(const Choice<Enum> (&choices)[N], const std::string& name, Enum& value) {
+  for (const Choice<Enum>& choice : choices) {
+    if (choice.name != name) continue;
+    value = choice.value;
+    return absl::OkStatus();
+  }
+  return Expected(absl::StrCat(
+      "one of ", absl::StrJoin(choices, ", ", [](std::string* out, const Choice<Enum>& choice) {
+        absl::StrAppend(out, choice.name);
+      })));
+}
+
+constexpr Choice<v1::Truncation> kTruncations[] = {{"right", v1::TRUNCATION_RIGHT},
+                                                   {"left", v1::TRUNCATION_LEFT},
+                                                   {"reject", v1::TRUNCATION_REJECT}};
+constexpr Choice<v1::Pooling> kPoolings[] = {{"mean", v1::POOLING_MEAN},
+                                             {"cls", v1::POOLING_CLS},
+                                             {"max", v1::POOLING_MAX},
+                                             {"last-token", v1::POOLING_LAST_TOKEN}};
+constexpr Choice<v1::Priority> kPriorities[] = {{"interactive", v1::PRIORITY_INTERACTIVE},
+                                                {"bulk", v1::PRIORITY_BULK}};
+
+absl::Status ParsePositive(const std::string& value, uint32_t& number) {
+  return absl::SimpleAtoi(value, &number) && number > 0 ? absl::OkStatus()
+                                                        : Expected("a whole number of at least 1");
+}
+
+absl::Status SetServer(const std::string& value, Options& options) {
+  if (value.empty()) return Expected("HOST:PORT");
+  options.server = value;
+  return absl::OkStatus();
+}
+
+absl::Status SetModelVersion(const std::string& value, Options& options) {
+  return absl::SimpleAtoi(value, &options.model_version) && options.model_version > 0
+             ? absl::OkStatus()
+             : Expected("a whole number of at least 1");
+}
+
+absl::Status SetTimeout(const std::string& value, Options& options) {
+  constexpr double kLongest = 86400;
+  return absl::SimpleAtod(value, &options.timeout_s) && options.timeout_s > 0 &&
+                 options.timeout_s <= kLongest
+             ? absl::OkStatus()
+             : Expected("seconds: more than 0, at most 86400");
+}
+
+absl::Status SetThreshold(const std::string& value, Options& options) {
+  float threshold = 0;
+  if (!absl::SimpleAtof(value, &threshold) || !std::isfinite(threshold)) {
+    return Expected("a finite number");
+  }
+  options.threshold = threshold;
+  return absl::OkStatus();
+}
+
+absl::Status SetOutput(const std::string& value, Options& options) {
+  if (value.empty()) return Expected("the name of a file");
+  options.output = value;
+  return absl::OkStatus();
+}
+
+// `Member` is a bool, or an optional one, of Options.
+template <auto Member, bool value>
+absl::Status Switch(const std::string&, Options& options) {
+  options.*Member = value;
+  return absl::OkStatus();
+}
+
+// In the order of --help.
+constexpr Flag kFlags[] = {
+    {"model", 'm', "NAME", kAll, "model to ask; not needed where only one offers the task",
+     [](const std::string& value, Options& options) {
+       options.model = value;
+       return absl::OkStatus();
+     }},
+    {"model-version", 0, "N", kAll, "version of the model (default: the one that serves)",
+     SetModelVersion},
+    {"input", 'i', "FILE", kTexts, "read texts from FILE, one a line; '-' is the standard input",
+     [](const std::string& value, Options& options) {
+       options.sources.push_back({InputSource::Kind::kFile, value});
+       return absl::OkStatus();
+     }},
+    {"output", 'o', "FILE.npy", kEmbed,
+     "write float32 [inputs, dimensions] for numpy.load; rows of failed inputs are NaN", SetOutput},
+    {"similarity", 0, nullptr, kEmbed, "show the cosine of every pair of inputs",
+     Switch<&Options::similarity, true>},
+    {"normalize", 0, nullptr, kEmbed, "scale vectors to length 1 (default: as the model says)",
+     Switch<&Options::normalize, true>},
+    {"no-normalize", 0, nullptr, kEmbed, "leave vectors as the pooling makes them",
+     Switch<&Options::normalize, false>},
+    {"pooling", 0, "HOW", kEmbed, "mean, cls, max or last-token (default: as the model says)",
+     [](const std::string& value, Options& options) {
+       return Choose(kPoolings, value, options.pooling);
+     }},
+    {"dimensions", 0, "N", kEmbed, "keep the first N dimensions, where the model allows it",
+     [](const std::string& value, Options& options) {
+       return ParsePositive(value, options.dimensions);
+     }},
+    {"top-k", 'k', "N", kClassify, "only the N best labels",
+     [](const std::string& value, Options& options) {
+       return ParsePositive(value, options.top_k.emplace());
+     }},
+    {"threshold", 0, "X", kClassify, "only labels that score at least X", SetThreshold},
+    {"labels", 0, "A,B", kClassify, "only these labels; may be repeated",
+     [](const std::string& value, Options& options) {
+       for (const absl::string_view label : absl::StrSplit(value, ',')) {
+         options.labels.emplace_back(label);
+       }
+       return absl::OkStatus();
+     }},
+    {"logits", 0, nullptr, kClassify, "also show the numbers before the activation",
+     Switch<&Options::logits, true>},
+    {"no-special-tokens", 0, nullptr, kTokenize, "leave out the tokens that the model adds",
+     Switch<&Options::without_special_tokens, true>},
+    {"truncation", 0, "HOW", kTexts,
+     "what happens to texts that are too long: right (default; the end is cut), left or reject",
+     [](const std::string& value, Options& options) {
+       return Choose(kTruncations, value, options.truncation);
+     }},
+    {"priority", 0, "CLASS", kEmbed | kClassify,
+     "interactive (default), or bulk for work that nobody waits for",
+     [](const std::string& value, Options& options) {
+       return Choose(kPriorities, value, options.priority);
+     }},
+    {"json", 0, nullptr, kAll, "print one JSON object a line", Switch<&Options::json, true>},
+    {"server", 's', "HOST:PORT", kAll,
+     "server to ask (default: $CONTEXTPOOL_SERVER, else localhost:8001)", SetServer},
+    {"timeout", 0, "SECONDS", kAll, "longest wait for each request (default: 60)", SetTimeout},
+};
+
+constexpr CommandHelp kCommands[] = {
+    {Command::kEmbed, "embed", "turn texts into vectors", "[FLAG...] [TEXT...]",
+     "Prints the first dimensions, the length and the tokens of each text's vector.",
+     "  contextpool embed 'A cat sits on the mat.' 'A dog lies on the rug.' --similarity\n"
+     "  contextpool embed --input sentences.txt --output vectors.npy\n"
+     "  cut -f2 reviews.tsv | contextpool embed --json -\n"},
+    {Command::kClassify, "classify", "score texts by label", "[FLAG...] [TEXT...]",
+     "Prints each text's labels, best first.",
+     "  contextpool classify 'What a wonderful film!'\n"
+     "  contextpool classify -m sentiment --top-k 3 --input reviews.txt\n"
+     "  contextpool classify --json --logits - < reviews.txt\n"},
+    {Command::kTokenize, "tokenize", "show the tokens that a model reads", "[FLAG...] [TEXT...]",
+     "Prints the tokens and ids of each text.",
+     "  contextpool tokenize 'unaffable'\n"
+     "  contextpool tokenize -m all-MiniLM-L6-v2 --no-special-tokens --json 'naïve café'\n"},
+    {Command::kModels, "models", "list what the server offers", "[FLAG...]",
+     "Prints every model of the server, failed ones with their reason.",
+     "  contextpool models\n"
+     "  contextpool models -m all-MiniLM-L6-v2 --json\n"},
+};
+
+constexpr char kCommonHelp[] =
+    "Texts come from the command line, from files, or from the standard input ('-'): one a line,\n"
+    "empty lines are empty texts. Many texts go out as several requests, a few at a time; the\n"
+    "numbering runs through. If a request fails, those not sent yet are reported with its error.\n"
+    "Write -- before a TEXT that begins with '-'.\n";
+
+constexpr char kExitHelp[] =
+    "Exit status: 0 all well; 1 an input or a request failed; 2 the command line is wrong.\n";
+
+void AppendFlag(const Flag& flag, std::string& help) {
+  constexpr size_t kHelpColumn = 28;
+  std::string left =
+      flag.short_name ? absl::StrCat("  -", std::string(1, flag.short_name), ", ") : "      ";
+  absl::StrAppend(&left, "--", flag.name);
+  if (flag.value_name != nullptr) absl::StrAppend(&left, " ", flag.value_name);
+  left.resize(std::max(left.size() + 2, kHelpColumn), ' ');
+  absl::StrAppend(&help, left, flag.help, "\n");
+}
+
+}  // namespace
+
+std::span<const Flag> AllFlags() { return kFlags; }
+
+std::span<const CommandHelp> AllCommands() { return kCommands; }
+
+std::string ProgramHelp() {
+  std::string help =
+      "Asks a ContextPool server for embeddings and classifications.\n\n"
+      "Usage: contextpool COMMAND [FLAG...] [TEXT...]\n\nCommands:\n";
+  for (const CommandHelp& command : kCommands) {
+    std::string name = command.name;
+    name.resize(12, ' ');
+    absl::StrAppend(&help, "  ", name, command.summary, "\n");
+  }
+  absl::StrAppend(&help,
+                  "\nFlags:\n"
+                  "  -h, --help  this text; after a COMMAND, its flags\n"
+                  "  --version   version of this program\n\n",
+                  "Examples:\n");
+  for (const CommandHelp& command : kCommands) {
+    const std::vector<std::string> lines = absl::StrSplit(command.examples, '\n');
+    absl::StrAppend(&help, lines.front(), "\n");
+  }
+  return absl::StrCat(help, "\n", kExitHelp);
+}
+
+std::string HelpOf(const CommandHelp& command) {
+  std::string help = absl::StrCat("Usage: contextpool ", command.name, " ", command.usage, "\n\n",
+                                  command.description, "\n");
+  if (CommandBit(command.command) & kTexts) absl::StrAppend(&help, "\n", kCommonHelp);
+  absl::StrAppend(&help, "\nFlags:\n");
+  for (const Flag& flag : kFlags) {
+    if (flag.commands & CommandBit(command.command)) AppendFlag(flag, help);
+  }
+  absl::StrAppend(&help, "  -h, --help                this text\n");
+  return absl::StrCat(help, "\nExamples:\n", command.examples, "\n", kExitHelp);
+}
+
+}  // namespace contextpool::cli
