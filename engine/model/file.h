@@ -1,0 +1,45 @@
+// Read-only access to one file of a model directory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace contextpool::engine {
+
+// Reads with pread: a file that is truncated or replaced meanwhile is an error, never a signal as
+// with a mapping. Errors name the file as the model directory does ("1_Pooling/config.json").
+class File {
+ public:
+  // NOT_FOUND: no such file. Only regular files (or links to them) open; a pipe does not block.
+  static absl::StatusOr<File> Open(const std::string& directory, const std::string& name);
+
+  File(File&& other) noexcept;
+  File& operator=(File&& other) noexcept;
+  ~File();
+
+  // Bytes, when it was opened.
+  int64_t size() const { return size_; }
+  const std::string& name() const { return name_; }
+
+  // Fills `out` from `offset`. DATA_LOSS if the file ends before.
+  absl::Status ReadAt(int64_t offset, std::span<std::byte> out) const;
+
+ private:
+  File(int descriptor, int64_t size, std::string name)
+      : descriptor_(descriptor), size_(size), name_(std::move(name)) {}
+
+  int descriptor_ = -1;
+  int64_t size_ = 0;
+  std::string name_;
+};
+
+// The whole content of a file of at most `max_bytes`. Larger ones are INVALID_ARGUMENT.
+absl::StatusOr<std::string> ReadWholeFile(const std::string& directory, const std::string& name,
+                                          int64_t max_bytes);
+
+}  // namespace contextpool::engine
