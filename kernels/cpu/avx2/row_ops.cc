@@ -1,0 +1,134 @@
+// What works row by row: activation, normalisation, embedding and pooling.
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/avx2/math.h"
+#include "kernels/cpu/avx2/rows.h"
+#include "kernels/cpu/ops.h"
+#include "kernels/cpu/row_tasks.h"
+
+namespace contextpool::kernels::cpu::avx2 {
+namespace {
+
+template <Activation kActivation>
+void ActivateRow(const float* bias, int64_t columns, float* row) {
+  ForColumns(columns, [&](int64_t c, __m256i mask) {
+    __m256 v = _mm256_maskload_ps(row + c, mask);
+    if (bias != nullptr) v = _mm256_add_ps(v, _mm256_maskload_ps(bias + c, mask));
+    _mm256_maskstore_ps(row + c, mask, Activate<kActivation>(v));
+  });
+}
+
+void ActivateRow(Activation activation, const float* bias, int64_t columns, float* row) {
+  switch (activation) {
+    case Activation::kNone:
+      return ActivateRow<Activation::kNone>(bias, columns, row);
+    case Activation::kGelu:
+      return ActivateRow<Activation::kGelu>(bias, columns, row);
+    case Activation::kGeluTanh:
+      return ActivateRow<Activation::kGeluTanh>(bias, columns, row);
+    case Activation::kRelu:
+      return ActivateRow<Activation::kRelu>(bias, columns, row);
+    case Activation::kTanh:
+      return ActivateRow<Activation::kTanh>(bias, columns, row);
+  }
+}
+
+void NormalizeTo1(int64_t columns, float* row) {
+  __m256 squares = _mm256_setzero_ps();
+  ForColumns(columns, [&](int64_t c, __m256i mask) {
+    const __m256 v = _mm256_maskload_ps(row + c, mask);
+    squares = _mm256_fmadd_ps(v, v, squares);
+  });
+  const __m256 scale = _mm256_set1_ps(1.0f / std::max(std::sqrt(Sum(squares)), 1e-12f));
+  ForColumns(columns, [&](int64_t c, __m256i mask) {
+    _mm256_maskstore_ps(row + c, mask, _mm256_mul_ps(_mm256_maskload_ps(row + c, mask), scale));
+  });
+}
+
+// Columns [c, c + 8) of one segment.
+__m256 PoolColumns(const float* x, const PoolSegment& segment, int64_t columns, int64_t c,
+                   __m256i mask) {
+  const auto row = [&](int64_t i) { return _mm256_maskload_ps(x + i * columns + c, mask); };
+  switch (segment.mode) {
+    case PoolMode::kFirst:
+      return row(segment.begin);
+    case PoolMode::kLast:
+      return row(segment.end - 1);
+    case PoolMode::kMax: {
+      __m256 peak = row(segment.begin);
+      for (int64_t i = segment.begin + 1; i < segment.end; ++i) {
+        // A NaN on either side wins, as in PyTorch.
+        const __m256 v = row(i);
+        const __m256 bad = _mm256_cmp_ps(peak, peak, _CMP_UNORD_Q);
+        peak = _mm256_blendv_ps(_mm256_max_ps(peak, v), peak, bad);
+      }
+      return peak;
+    }
+    case PoolMode::kMean:
+      break;
+  }
+  __m256 sum = _mm256_setzero_ps();
+  for (int64_t i = segment.begin; i < segment.end; ++i) sum = _mm256_add_ps(sum, row(i));
+  return _mm256_div_ps(sum, _mm256_set1_ps(static_cast<float>(segment.end - segment.begin)));
+}
+
+}  // namespace
+
+void BiasActivation(const BiasActivationParams& p, CpuStream& stream) {
+  ForRows(p.rows, stream, [&](int64_t row) {
+    ActivateRow(p.activation, static_cast<const float*>(p.bias), p.columns,
+                static_cast<float*>(p.x) + row * p.stride);
+  });
+}
+
+void LayerNorm(const LayerNormParams& p, CpuStream& stream) {
+  const float* bias = static_cast<const float*>(p.bias);
+  ForRows(p.rows, stream, [&](int64_t row) {
+    const float* x = static_cast<const float*>(p.x) + row * p.x_stride;
+    const float* residual = static_cast<const float*>(p.residual);
+    if (residual != nullptr) residual += row * p.residual_stride;
+    float* out = static_cast<float*>(p.out) + row * p.out_stride;
+    ForColumns(p.columns, [&](int64_t c, __m256i mask) {
+      __m256 v = _mm256_maskload_ps(x + c, mask);
+      if (bias != nullptr) v = _mm256_add_ps(v, _mm256_maskload_ps(bias + c, mask));
+      if (residual != nullptr) v = _mm256_add_ps(v, _mm256_maskload_ps(residual + c, mask));
+      _mm256_maskstore_ps(out + c, mask, v);
+    });
+    NormalizeRow(out, static_cast<const float*>(p.gamma), static_cast<const float*>(p.beta),
+                 p.columns, p.eps, out);
+  });
+}
+
+void Embedding(const EmbeddingParams& p, CpuStream& stream) {
+  const float* type = static_cast<const float*>(p.token_type);
+  ForTokens(p, stream, [&](int64_t token, int64_t position) {
+    const float* word = static_cast<const float*>(p.words) + p.ids[token] * p.columns;
+    const float* place = static_cast<const float*>(p.positions) + position * p.columns;
+    float* out = static_cast<float*>(p.out) + token * p.columns;
+    ForColumns(p.columns, [&](int64_t c, __m256i mask) {
+      __m256 v = _mm256_maskload_ps(word + c, mask);
+      if (type != nullptr) v = _mm256_add_ps(v, _mm256_maskload_ps(type + c, mask));
+      v = _mm256_add_ps(v, _mm256_maskload_ps(place + c, mask));
+      _mm256_maskstore_ps(out + c, mask, v);
+    });
+    NormalizeRow(out, static_cast<const float*>(p.gamma), static_cast<const float*>(p.beta),
+                 p.columns, p.eps, out);
+  });
+}
+
+void Pool(const PoolParams& p, CpuStream& stream) {
+  stream.ParallelFor(p.segment_count, [&](int64_t index, int) {
+    const PoolSegment& segment = p.segments[index];
+    float* out = static_cast<float*>(p.out) + index * p.columns;
+    ForColumns(p.columns, [&](int64_t c, __m256i mask) {
+      _mm256_maskstore_ps(out + c, mask,
+                          PoolColumns(static_cast<const float*>(p.x), segment, p.columns, c, mask));
+    });
+    if (segment.normalize != 0) NormalizeTo1(p.columns, out);
+  });
+}
+
+}  // namespace contextpool::kernels::cpu::avx2

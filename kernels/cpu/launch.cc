@@ -1,0 +1,81 @@
+// The launch functions: check the arguments, choose the implementation.
+
+#include <cstring>
+
+#include "kernels/cpu/attention_scratch.h"
+#include "kernels/cpu/ops.h"
+#include "kernels/gather.h"
+
+namespace contextpool::kernels::cpu {
+namespace {
+
+template <typename Params>
+using Implementation = void (*)(const Params&, CpuStream&);
+
+// `fits` is the op's own condition on sizes and strides.
+template <typename Params>
+Status Launch(const Params& params, StreamHandle handle, bool fits, Implementation<Params> avx2,
+              Implementation<Params> reference) {
+  if (params.dtype != DType::kF32) return Status::kBadDType;
+  if (!fits) return Status::kBadShape;
+  CpuStream& stream = *static_cast<CpuStream*>(handle);
+  (stream.isa() == Isa::kAvx2 ? avx2 : reference)(params, stream);
+  return Status::kOk;
+}
+
+}  // namespace
+
+Status BiasActivation(const BiasActivationParams& p, StreamHandle stream) {
+  const bool fits = p.rows >= 0 && p.columns > 0 && p.stride >= p.columns;
+  return Launch(p, stream, fits, avx2::BiasActivation, reference::BiasActivation);
+}
+
+Status LayerNorm(const LayerNormParams& p, StreamHandle stream) {
+  const bool fits = p.rows >= 0 && p.columns > 0 && p.x_stride >= p.columns &&
+                    p.out_stride >= p.columns &&
+                    (p.residual == nullptr || p.residual_stride >= p.columns);
+  return Launch(p, stream, fits, avx2::LayerNorm, reference::LayerNorm);
+}
+
+Status Embedding(const EmbeddingParams& p, StreamHandle stream) {
+  const bool fits = p.sequences >= 0 && p.tokens >= p.sequences && p.columns > 0;
+  return Launch(p, stream, fits, avx2::Embedding, reference::Embedding);
+}
+
+size_t AttentionWorkspaceBytes(int64_t max_length, int64_t head_size, int threads) {
+  return static_cast<size_t>(AttentionScratch::Floats(max_length, head_size) * threads) *
+         sizeof(float);
+}
+
+Status Attention(const AttentionParams& p, StreamHandle stream) {
+  const bool fits = p.sequences >= 0 && p.heads > 0 && p.head_size > 0 && p.max_length >= 0 &&
+                    p.workspace != nullptr;
+  return Launch(p, stream, fits, avx2::Attention, reference::Attention);
+}
+
+Status Pool(const PoolParams& p, StreamHandle stream) {
+  const bool fits = p.segment_count >= 0 && p.columns > 0;
+  return Launch(p, stream, fits, avx2::Pool, reference::Pool);
+}
+
+Status Linear(const LinearParams& p, StreamHandle stream) {
+  const bool fits = p.rows >= 0 && p.in_columns > 0 && p.out_columns > 0 &&
+                    p.x_stride >= p.in_columns && p.out_stride >= p.out_columns &&
+                    (p.residual == nullptr || p.residual_stride >= p.out_columns) &&
+                    (p.gamma == nullptr) == (p.beta == nullptr);
+  return Launch(p, stream, fits, avx2::Linear, reference::Linear);
+}
+
+// Copies bytes: one implementation, every dtype.
+Status GatherRows(const GatherRowsParams& p, StreamHandle) {
+  if (p.count < 0 || p.columns <= 0 || p.x_stride < p.columns) return Status::kBadShape;
+  const size_t element = SizeOf(p.dtype);
+  for (int64_t i = 0; i < p.count; ++i) {
+    std::memcpy(static_cast<char*>(p.out) + i * p.columns * element,
+                static_cast<const char*>(p.x) + p.rows[i] * p.x_stride * element,
+                p.columns * element);
+  }
+  return Status::kOk;
+}
+
+}  // namespace contextpool::kernels::cpu

@@ -1,0 +1,32 @@
+// The implementations behind each launch function. Arguments were checked by the launch.
+#pragma once
+
+#include "kernels/activation.h"
+#include "kernels/attention.h"
+#include "kernels/cpu_stream.h"
+#include "kernels/embedding.h"
+#include "kernels/layer_norm.h"
+#include "kernels/linear.h"
+#include "kernels/pool.h"
+
+namespace contextpool::kernels::cpu {
+
+namespace reference {
+void BiasActivation(const BiasActivationParams& params, CpuStream& stream);
+void LayerNorm(const LayerNormParams& params, CpuStream& stream);
+void Embedding(const EmbeddingParams& params, CpuStream& stream);
+void Attention(const AttentionParams& params, CpuStream& stream);
+void Pool(const PoolParams& params, CpuStream& stream);
+void Linear(const LinearParams& params, CpuStream& stream);
+}  // namespace reference
+
+namespace avx2 {
+void BiasActivation(const BiasActivationParams& params, CpuStream& stream);
+void LayerNorm(const LayerNormParams& params, CpuStream& stream);
+void Embedding(const EmbeddingParams& params, CpuStream& stream);
+void Attention(const AttentionParams& params, CpuStream& stream);
+void Pool(const PoolParams& params, CpuStream& stream);
+void Linear(const LinearParams& params, CpuStream& stream);
+}  // namespace avx2
+
+}  // namespace contextpool::kernels::cpu
