@@ -44,4 +44,18 @@ HistogramSnapshot Histogram::Snapshot() const {
   return snapshot;
 }
 
+ModelStats CountersSnapshot(const ModelCounters& counters) {
+  ModelStats stats;
+  for (size_t i = 0; i < kStages.size(); ++i) {
+    stats.stage_seconds[i] = counters.stage_seconds[i].Snapshot();
+  }
+  stats.batch_inputs = counters.batch_inputs.Snapshot();
+  stats.batch_tokens = counters.batch_tokens.Snapshot();
+  stats.input_tokens = counters.input_tokens.Snapshot();
+  stats.truncated_inputs = counters.truncated_inputs;
+  for (size_t i = 0; i < kRejectReasons.size(); ++i) stats.rejected[i] = counters.rejected[i];
+  for (size_t i = 0; i < kDropReasons.size(); ++i) stats.dropped[i] = counters.dropped[i];
+  return stats;
+}
+
 }  // namespace contextpool::engine

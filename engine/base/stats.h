@@ -31,7 +31,7 @@ class Histogram {
   static const std::vector<double>& CountBounds();
 
   // REQUIRES: `bounds` is sorted, has at most kMaxBounds entries and lives as long as this.
-  explicit Histogram(const std::vector<double>& bounds);
+  explicit Histogram(const std::vector<double>& bounds = TimeBounds());
 
   void Observe(double value);
   HistogramSnapshot Snapshot() const;
@@ -75,6 +75,23 @@ inline constexpr std::array<std::pair<DropReason, const char*>, 3> kDropReasons 
     {DropReason::kShutdown, "shutdown"},
 }};
 
+// One model's figures as they are counted. Every stage may write at any time.
+struct ModelCounters {
+  std::array<Histogram, kStages.size()> stage_seconds;
+  Histogram batch_inputs{Histogram::CountBounds()};
+  Histogram batch_tokens{Histogram::CountBounds()};
+  Histogram input_tokens{Histogram::CountBounds()};
+  std::atomic<uint64_t> truncated_inputs{0};
+  std::array<std::atomic<uint64_t>, kRejectReasons.size()> rejected{};
+  std::array<std::atomic<uint64_t>, kDropReasons.size()> dropped{};
+
+  void Observe(Stage stage, Duration duration) {
+    stage_seconds[static_cast<size_t>(stage)].Observe(Seconds(duration));
+  }
+  void Count(RejectReason reason) { ++rejected[static_cast<size_t>(reason)]; }
+  void Count(DropReason reason) { ++dropped[static_cast<size_t>(reason)]; }
+};
+
 // One model's figures at one moment.
 struct ModelStats {
   std::shared_ptr<const ModelInfo> info;
@@ -92,6 +109,9 @@ struct ModelStats {
   std::array<int64_t, kPriorities> queue_inputs{};
   std::array<int64_t, kPriorities> queue_tokens{};
 };
+
+// The counted part; what the counters do not know (info, state, queue) is left for the caller.
+ModelStats CountersSnapshot(const ModelCounters& counters);
 
 struct Stats {
   // Sorted by name, then version. Failed and loading models are listed too.

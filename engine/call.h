@@ -1,0 +1,64 @@
+// One request on its way through the engine: owns the tasks, collects what becomes of them, and
+// answers once all are done.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/base/mutex.h"
+#include "engine/base/request.h"
+#include "engine/base/response.h"
+#include "engine/base/task.h"
+#include "engine/engine.h"
+
+namespace contextpool::engine {
+
+// Lives from the request's arrival to its answer and deletes itself after answering.
+class Call final : public Completion {
+ public:
+  // Runs after `done`, whatever the answer is.
+  using AtEnd = absl::AnyInvocable<void(const absl::Status&)>;
+
+  // `model` answers; its embedding or label count sets the width of the response.
+  Call(Request request, std::shared_ptr<const ModelInfo> model, Engine::Callback done,
+       AtEnd at_end);
+
+  const Request& request() const { return request_; }
+  Response& response() { return response_; }
+
+  // Token ids of every input that has none of its own, appended one after the other.
+  std::vector<int32_t>& token_ids() { return token_ids_; }
+
+  // Makes a task of input `index`. All tasks are added before any is queued.
+  Task& AddTask(int32_t index);
+  std::span<Task> tasks() { return tasks_; }
+
+  // Answers without any task, and deletes this.
+  void AnswerNow(absl::Status status);
+
+  void Finish(Task& task, absl::Status status) override;
+  void Abort(Task& task, absl::Status status) override;
+
+ private:
+  ~Call() = default;
+  void TaskDone();
+  void FillTiming();
+
+  Request request_;
+  Engine::Callback done_;
+  AtEnd at_end_;
+  Response response_;
+  std::vector<int32_t> token_ids_;
+  std::vector<Task> tasks_;
+  std::atomic<size_t> open_tasks_{0};
+  Mutex mutex_;
+  // The first reason for which the whole request failed.
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace contextpool::engine

@@ -1,0 +1,89 @@
+// Runs batches on one device: owns its thread, its workspace and its staging memory.
+//
+// All models of a device share one executor, so a step has the whole device to itself and the most
+// urgent work of any model is next. Nothing is allocated per batch by this code once warm.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "engine/base/batch.h"
+#include "engine/base/clock.h"
+#include "engine/base/mutex.h"
+#include "engine/base/stats.h"
+#include "engine/device/arena.h"
+#include "engine/device/device.h"
+#include "engine/model/model.h"
+
+namespace contextpool::engine {
+
+class Executor {
+ public:
+  // Fills the batch, waiting for work; false once there will be none.
+  using NextBatch = absl::AnyInvocable<bool(Batch&)>;
+
+  // `device` and `clock` must outlive the executor.
+  Executor(Device& device, Clock& clock);
+  // Waits for the thread: the source must have come to its end.
+  ~Executor();
+
+  // Makes room for the model's largest batch, runs one such batch to warm up and check the way, and
+  // from then on accepts batches of `queue`. Waits for a running step. `model` and `counters` must
+  // outlive the executor.
+  absl::Status AddModel(QueueId queue, const Model& model, const BatchLimits& limits,
+                        ModelCounters& counters);
+
+  // Starts the thread that takes batches from `source`. REQUIRES: called once.
+  void Start(NextBatch source);
+
+ private:
+  struct Served {
+    const Model* model = nullptr;
+    ModelCounters* counters = nullptr;
+  };
+
+  // When the device began and ended the pass of the running step.
+  struct StepTimes {
+    TimePoint begin{};
+    TimePoint computed{};
+  };
+
+  // Staging memory on the host for one batch.
+  struct Staging {
+    std::vector<int32_t> token_ids;
+    std::vector<int32_t> cu_lengths;
+    std::vector<OutputSpec> outputs;
+    std::vector<float> embeddings;
+    std::vector<float> logits;
+  };
+
+  void Loop(NextBatch source);
+  void RunBatch(Batch& batch) ABSL_LOCKS_EXCLUDED(step_);
+  PackedBatch Pack(std::span<Task* const> tasks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
+  // Queues the forward pass and waits for it; the outputs are then in staging memory.
+  absl::Status Compute(const Served& served, const PackedBatch& packed)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
+  // Gives every task its row, or the error of its input.
+  void Deliver(std::span<Task* const> tasks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
+  absl::Status Reserve(const Model& model, const BatchLimits& limits)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
+  absl::Status WarmUp(const Served& served, const BatchLimits& limits)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
+
+  Device& device_;
+  Clock& clock_;
+  // Held during a step.
+  Mutex step_;
+  std::vector<Served> served_ ABSL_GUARDED_BY(step_);  // by QueueId
+  std::optional<Arena> workspace_ ABSL_GUARDED_BY(step_);
+  Staging staging_ ABSL_GUARDED_BY(step_);
+  StepTimes times_ ABSL_GUARDED_BY(step_);
+  std::thread thread_;
+};
+
+}  // namespace contextpool::engine

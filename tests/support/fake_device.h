@@ -1,0 +1,55 @@
+// A device that only has memory: for models that compute without it.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "engine/device/device.h"
+
+namespace contextpool::testing {
+
+class FakeDevice : public engine::Device {
+ public:
+  // What the next Synchronize returns; then it is OK again.
+  absl::Status next_failure;
+
+  absl::string_view name() const override { return "fake"; }
+  absl::StatusOr<engine::DeviceBuffer> Allocate(size_t bytes) override {
+    const size_t rounded = (bytes + 63) / 64 * 64;
+    return engine::DeviceBuffer(this, std::aligned_alloc(64, rounded), bytes);
+  }
+  void CopyToDevice(void* device, const void* host, size_t bytes) override {
+    if (bytes > 0) std::memcpy(device, host, bytes);
+  }
+  void CopyToHost(void* host, const void* device, size_t bytes) override {
+    if (bytes > 0) std::memcpy(host, device, bytes);
+  }
+  absl::Status Synchronize() override { return std::exchange(next_failure, absl::OkStatus()); }
+
+  absl::StatusOr<std::unique_ptr<engine::LinearWeight>> PrepareLinear(
+      std::span<const float>, std::span<const float>) override {
+    return absl::UnimplementedError("a fake device computes nothing");
+  }
+  void Linear(const engine::TensorView&, const engine::LinearWeight&, kernels::Activation,
+              const engine::TensorView&) override {}
+  void LinearResidualLayerNorm(const engine::TensorView&, const engine::LinearWeight&,
+                               const engine::TensorView&, const engine::LayerNormWeights&,
+                               const engine::TensorView&) override {}
+  void Embedding(const engine::TensorView&, const engine::Sequences&,
+                 const engine::EmbeddingTables&, const engine::TensorView&) override {}
+  size_t AttentionWorkspaceBytes(int64_t, const engine::AttentionShape&) const override {
+    return 0;
+  }
+  void Attention(const engine::TensorView&, const engine::Sequences&, const engine::AttentionShape&,
+                 const engine::TensorView&, const engine::TensorView&) override {}
+  void Pool(const engine::TensorView&, const kernels::PoolSegment*,
+            const engine::TensorView&) override {}
+  void GatherRows(const engine::TensorView&, const engine::TensorView&,
+                  const engine::TensorView&) override {}
+
+ protected:
+  void Free(void* data, size_t) override { std::free(data); }
+};
+
+}  // namespace contextpool::testing
