@@ -7,7 +7,8 @@ class RealClock : public Clock {
  public:
   TimePoint Now() const override { return std::chrono::steady_clock::now(); }
 
-  void WaitUntil(CondVar& condition, Mutex& mutex, TimePoint deadline) override {
+  void WaitUntil(CondVar& condition, Mutex& mutex, TimePoint deadline) override
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     condition.WaitUntil(mutex, deadline);
   }
 };

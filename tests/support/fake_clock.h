@@ -15,7 +15,7 @@ class FakeClock : public engine::Clock {
   // Waits for a notification alone: returning early is allowed, so tests that advance the clock
   // also notify.
   void WaitUntil(engine::CondVar& condition, engine::Mutex& mutex,
-                 engine::TimePoint deadline) override {
+                 engine::TimePoint deadline) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     if (Now() < deadline) condition.Wait(mutex);
   }
 
