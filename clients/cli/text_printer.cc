@@ -59,7 +59,9 @@ class TextPrinter : public Printer {
       const v1::LabelScore& score = scores[i];
       out_ << Indent() << PadRight(labels[i], label_width);
       if (bars) out_ << "  " << Bar(score.score(), BarColumns(label_width));
-      out_ << "  " << absl::StrFormat(bars ? "%.4f" : "%9.4f", score.score());
+      out_ << "  "
+           << (bars ? absl::StrFormat("%.4f", score.score())
+                    : absl::StrFormat("%9.4f", score.score()));
       if (score.has_logit()) out_ << absl::StrFormat("  logit %9.4f", score.logit());
       out_ << "\n";
     }
