@@ -1,0 +1,45 @@
+#include "server/admission/admission.h"
+
+#include <chrono>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/retry.h"
+
+namespace contextpool::server {
+namespace {
+
+// Long enough to let several batches pass, short enough to keep the device busy.
+constexpr std::chrono::milliseconds kRetryDelay{100};
+
+absl::Status Full(absl::string_view what) {
+  absl::Status status = absl::ResourceExhaustedError(
+      absl::StrCat("the server is answering as much as it may (", what, "); try again later"));
+  engine::SetRetryDelay(status, kRetryDelay);
+  return status;
+}
+
+}  // namespace
+
+void Admission::Ticket::Release() {
+  if (admission_ == nullptr) return;
+  admission_->requests_.fetch_sub(1, std::memory_order_relaxed);
+  admission_->bytes_.fetch_sub(bytes_, std::memory_order_relaxed);
+  admission_ = nullptr;
+}
+
+absl::StatusOr<Admission::Ticket> Admission::Admit(int64_t message_bytes) {
+  if (message_bytes > limits_.max_message_bytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the request has ", message_bytes, " bytes; --max_message_bytes allows ",
+                     limits_.max_message_bytes, ": split it into smaller requests"));
+  }
+  // The ticket gives back what it took on every way out.
+  const int64_t requests = requests_.fetch_add(1, std::memory_order_relaxed) + 1;
+  const int64_t bytes = bytes_.fetch_add(message_bytes, std::memory_order_relaxed) + message_bytes;
+  Ticket ticket(this, message_bytes);
+  if (requests > limits_.max_in_flight_requests) return Full("--max_in_flight_requests");
+  if (bytes > limits_.max_in_flight_bytes) return Full("--max_in_flight_bytes");
+  return ticket;
+}
+
+}  // namespace contextpool::server

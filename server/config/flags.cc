@@ -1,0 +1,192 @@
+#include "server/config/flags.h"
+
+#include <vector>
+
+#include "absl/flags/commandlineflag.h"
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/reflection.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+ABSL_FLAG(std::vector<std::string>, model_repository, {},
+          "Where the models are, comma separated."
+          " Each entry is a folder whose subfolders or links are models, or itself a model"
+          " directory with a config.json. A model's name is its folder's name.");
+ABSL_FLAG(bool, require_all_models, false,
+          "End with an error if any model cannot be loaded, instead of serving the others.");
+ABSL_FLAG(int32_t, threads, 0,
+          "Threads that compute. 0: as many as the process may use (CPU quota of its cgroup and its"
+          " CPU affinity).");
+ABSL_FLAG(std::string, bind_address, "0.0.0.0", "Address that both ports listen on.");
+ABSL_FLAG(int32_t, grpc_port, 8001, "Port of the gRPC services. 0 picks a free one.");
+ABSL_FLAG(int32_t, metrics_port, 8002,
+          "Port of /metrics, /healthz and /readyz over HTTP. 0 picks a free one.");
+ABSL_FLAG(std::string, ready_file, "",
+          "File written once the models are loaded, with the ports in it:"
+          " {\"grpc_port\":8001,\"metrics_port\":8002}. Empty: none.");
+ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
+          "Longest time for accepted work after SIGTERM or SIGINT, for example 30s.");
+ABSL_FLAG(int64_t, max_message_bytes, 64 << 20, "Largest request message, in bytes.");
+ABSL_FLAG(int32_t, max_inputs, 4096, "Most inputs in one request.");
+ABSL_FLAG(int32_t, max_in_flight_requests, 8192,
+          "Most requests being answered at one time; more are told to retry later.");
+ABSL_FLAG(int64_t, max_in_flight_bytes, 512 << 20,
+          "Most bytes of request messages being answered at one time; more are told to retry"
+          " later.");
+ABSL_FLAG(int32_t, grpc_memory_mib, 1024, "Memory for gRPC's own buffers, in MiB. 0: no limit.");
+ABSL_FLAG(int32_t, max_concurrent_streams, 1024, "Most calls at one time on one connection.");
+ABSL_FLAG(absl::Duration, max_connection_age, absl::ZeroDuration(),
+          "Connections are closed after this time, for example 10m, so that clients spread over"
+          " new servers. 0: never.");
+ABSL_FLAG(absl::Duration, max_connection_age_grace, absl::Seconds(30),
+          "Time for running calls on a connection that reached its age.");
+ABSL_FLAG(std::string, log_format, "text", "Form of the log lines on stderr: text or json.");
+ABSL_FLAG(std::string, log_level, "info",
+          "Least important lines to log: debug, info, warning or error. Each request is logged at"
+          " debug.");
+ABSL_FLAG(bool, healthcheck, false,
+          "Do not serve: ask the server that runs on --metrics_port of this machine whether it is"
+          " ready, and exit with 0 if it is, else 1.");
+
+namespace contextpool::server {
+namespace {
+
+struct HelpSection {
+  absl::string_view title;
+  std::vector<absl::string_view> flags;
+};
+
+const std::vector<HelpSection>& HelpSections() {
+  static const std::vector<HelpSection>& sections = *new std::vector<HelpSection>{
+      {"Models", {"model_repository", "require_all_models", "threads"}},
+      {"Ports and lifetime",
+       {"bind_address", "grpc_port", "metrics_port", "ready_file", "drain_timeout", "healthcheck"}},
+      {"Limits",
+       {"max_message_bytes", "max_inputs", "max_in_flight_requests", "max_in_flight_bytes",
+        "grpc_memory_mib", "max_concurrent_streams", "max_connection_age",
+        "max_connection_age_grace"}},
+      {"Log", {"log_format", "log_level"}},
+  };
+  return sections;
+}
+
+std::string Wrap(absl::string_view text, size_t width, absl::string_view indent) {
+  std::string result;
+  size_t column = 0;
+  for (absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
+    if (column == 0 || column + 1 + word.size() > width) {
+      absl::StrAppend(&result, column == 0 ? "" : "\n", indent, word);
+      column = indent.size() + word.size();
+    } else {
+      absl::StrAppend(&result, " ", word);
+      column += 1 + word.size();
+    }
+  }
+  return result;
+}
+
+std::string FlagHelp(absl::string_view name) {
+  const absl::CommandLineFlag* flag = absl::FindCommandLineFlag(name);
+  const std::string value = flag->DefaultValue();
+  return absl::StrCat("  --", name, " (default: ", value.empty() ? "none" : value, ")\n",
+                      Wrap(flag->Help(), 96, "      "), "\n");
+}
+
+std::chrono::milliseconds Milliseconds(absl::Duration duration) {
+  return std::chrono::milliseconds(absl::ToInt64Milliseconds(duration));
+}
+
+template <typename Enum>
+absl::StatusOr<Enum> ParseChoice(absl::string_view flag, absl::string_view value,
+                                 const std::vector<std::pair<absl::string_view, Enum>>& choices) {
+  std::vector<absl::string_view> names;
+  for (const auto& [name, choice] : choices) {
+    if (name == value) return choice;
+    names.push_back(name);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", flag, "=", value, ": allowed is ", absl::StrJoin(names, ", ")));
+}
+
+absl::StatusOr<Options> OptionsFromFlags() {
+  Options options;
+  for (const std::string& entry : absl::GetFlag(FLAGS_model_repository)) {
+    const absl::string_view path = absl::StripAsciiWhitespace(entry);
+    if (!path.empty()) options.model_repositories.emplace_back(path);
+  }
+  options.require_all_models = absl::GetFlag(FLAGS_require_all_models);
+  options.threads = absl::GetFlag(FLAGS_threads);
+  options.bind_address = absl::GetFlag(FLAGS_bind_address);
+  options.grpc_port = absl::GetFlag(FLAGS_grpc_port);
+  options.metrics_port = absl::GetFlag(FLAGS_metrics_port);
+  options.ready_file = absl::GetFlag(FLAGS_ready_file);
+  options.drain_timeout = Milliseconds(absl::GetFlag(FLAGS_drain_timeout));
+  options.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes);
+  options.max_inputs = absl::GetFlag(FLAGS_max_inputs);
+  options.max_in_flight_requests = absl::GetFlag(FLAGS_max_in_flight_requests);
+  options.max_in_flight_bytes = absl::GetFlag(FLAGS_max_in_flight_bytes);
+  options.grpc_memory_mib = absl::GetFlag(FLAGS_grpc_memory_mib);
+  options.max_concurrent_streams = absl::GetFlag(FLAGS_max_concurrent_streams);
+  options.max_connection_age = Milliseconds(absl::GetFlag(FLAGS_max_connection_age));
+  options.max_connection_age_grace = Milliseconds(absl::GetFlag(FLAGS_max_connection_age_grace));
+  auto format = ParseChoice<LogFormat>("log_format", absl::GetFlag(FLAGS_log_format),
+                                       {{"text", LogFormat::kText}, {"json", LogFormat::kJson}});
+  if (!format.ok()) return format.status();
+  options.log_format = *format;
+  auto level = ParseChoice<LogLevel>("log_level", absl::GetFlag(FLAGS_log_level),
+                                     {{"debug", LogLevel::kDebug},
+                                      {"info", LogLevel::kInfo},
+                                      {"warning", LogLevel::kWarning},
+                                      {"error", LogLevel::kError}});
+  if (!level.ok()) return level.status();
+  options.log_level = *level;
+  if (absl::Status status = ValidateOptions(options); !status.ok()) return status;
+  return options;
+}
+
+}  // namespace
+
+absl::StatusOr<CommandLine> ParseCommandLine(int argc, char** argv) {
+  CommandLine line;
+  for (int i = 1; i < argc; ++i) {
+    const absl::string_view argument = argv[i];
+    if (argument == "--") break;
+    if (argument == "--help" || argument == "-help" || argument == "-h") line.mode = Mode::kHelp;
+    if (argument == "--version" || argument == "-version") line.mode = Mode::kVersion;
+  }
+  if (line.mode != Mode::kServe) return line;
+
+  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
+  if (rest.size() > 1) {
+    return absl::InvalidArgumentError(absl::StrCat("unexpected argument \"", rest[1],
+                                                   "\": every setting is a --flag, see --help"));
+  }
+  absl::StatusOr<Options> options = OptionsFromFlags();
+  if (!options.ok()) return options.status();
+  line.options = *std::move(options);
+  if (absl::GetFlag(FLAGS_healthcheck)) line.mode = Mode::kHealthCheck;
+  return line;
+}
+
+std::string HelpText() {
+  std::string text =
+      "contextpool-server: text embeddings and classification over gRPC.\n\n"
+      "  contextpool-server --model_repository=/models\n\n"
+      "Settings of one model stand in the file serving.textproto beside its config.json.\n";
+  for (const HelpSection& section : HelpSections()) {
+    absl::StrAppend(&text, "\n", section.title, ":\n");
+    for (absl::string_view flag : section.flags) absl::StrAppend(&text, FlagHelp(flag));
+  }
+  absl::StrAppend(&text,
+                  "\nOther:\n  --version\n      Print the version and exit.\n"
+                  "  --help\n      Print this and exit.\n"
+                  "  --flagfile\n      Read flags from a file, one a line.\n");
+  return text;
+}
+
+}  // namespace contextpool::server

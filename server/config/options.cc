@@ -1,0 +1,64 @@
+#include "server/config/options.h"
+
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+namespace contextpool::server {
+namespace {
+
+constexpr int64_t kMiB = 1 << 20;
+constexpr int64_t kDayMs = 24LL * 3600 * 1000;
+
+struct Range {
+  absl::string_view flag;
+  int64_t value;
+  int64_t low;
+  int64_t high;
+  absl::string_view unit;
+};
+
+absl::Status CheckRange(const Range& range) {
+  if (range.value >= range.low && range.value <= range.high) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--", range.flag, "=", range.value,
+                                                 ": allowed is ", range.low, " to ", range.high,
+                                                 range.unit.empty() ? "" : " ", range.unit));
+}
+
+}  // namespace
+
+absl::Status ValidateOptions(const Options& options) {
+  const Range ranges[] = {
+      {"threads", options.threads, 0, 1024, "threads (0: all that the process may use)"},
+      {"grpc_port", options.grpc_port, 0, 65535, ""},
+      {"metrics_port", options.metrics_port, 0, 65535, ""},
+      {"drain_timeout", options.drain_timeout.count(), 0, kDayMs, "milliseconds"},
+      {"max_message_bytes", options.max_message_bytes, 1024, 1024 * kMiB, "bytes"},
+      {"max_inputs", options.max_inputs, 1, 1 << 20, "inputs"},
+      {"max_in_flight_requests", options.max_in_flight_requests, 1, 1 << 24, "requests"},
+      {"max_in_flight_bytes", options.max_in_flight_bytes, options.max_message_bytes,
+       std::numeric_limits<int64_t>::max(), "bytes (at least --max_message_bytes)"},
+      {"grpc_memory_mib", options.grpc_memory_mib, 0, 1 << 20, "MiB (0: no limit)"},
+      {"max_concurrent_streams", options.max_concurrent_streams, 1, 1 << 20, "streams"},
+      {"max_connection_age", options.max_connection_age.count(), 0, 365 * kDayMs,
+       "milliseconds (0: no limit)"},
+      {"max_connection_age_grace", options.max_connection_age_grace.count(), 0, kDayMs,
+       "milliseconds"},
+  };
+  for (const Range& range : ranges) {
+    if (absl::Status status = CheckRange(range); !status.ok()) return status;
+  }
+  if (options.bind_address.empty()) {
+    return absl::InvalidArgumentError(
+        "--bind_address is empty: give an address, such as 127.0.0.1 or 0.0.0.0");
+  }
+  if (options.grpc_port != 0 && options.grpc_port == options.metrics_port) {
+    return absl::InvalidArgumentError(absl::StrCat("--grpc_port and --metrics_port are both ",
+                                                   options.grpc_port,
+                                                   ": give them different ports"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace contextpool::server

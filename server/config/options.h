@@ -1,0 +1,54 @@
+// Everything an operator can set, as one validated value.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace contextpool::server {
+
+enum class LogFormat : uint8_t { kText, kJson };
+enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
+
+struct Options {
+  // Where the models are: folders of models, or model directories.
+  std::vector<std::string> model_repositories;
+  // A model that cannot be loaded ends the server.
+  bool require_all_models = false;
+  // Threads of the CPU device; 0: as many as the process may use.
+  int32_t threads = 0;
+
+  std::string bind_address = "0.0.0.0";
+  // 0 picks a free port.
+  int32_t grpc_port = 8001;
+  int32_t metrics_port = 8002;
+  // Written once ready; empty: no file.
+  std::string ready_file;
+  // How long accepted work may take once the server was told to stop.
+  std::chrono::milliseconds drain_timeout = std::chrono::seconds(30);
+
+  // Limits of one request.
+  int64_t max_message_bytes = 64 << 20;
+  int32_t max_inputs = 4096;
+  // Limits of all requests together.
+  int32_t max_in_flight_requests = 8192;
+  int64_t max_in_flight_bytes = 512 << 20;
+  // gRPC's own buffers; 0: no limit.
+  int32_t grpc_memory_mib = 1024;
+  // Per connection.
+  int32_t max_concurrent_streams = 1024;
+  // 0: connections live for as long as the client wants.
+  std::chrono::milliseconds max_connection_age{0};
+  std::chrono::milliseconds max_connection_age_grace = std::chrono::seconds(30);
+
+  LogFormat log_format = LogFormat::kText;
+  LogLevel log_level = LogLevel::kInfo;
+};
+
+// INVALID_ARGUMENT naming the flag, its value and the allowed range.
+absl::Status ValidateOptions(const Options& options);
+
+}  // namespace contextpool::server

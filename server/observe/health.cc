@@ -1,0 +1,144 @@
+#include "server/observe/health.h"
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace contextpool::server {
+namespace {
+
+constexpr std::chrono::milliseconds kPollLoading{20};
+constexpr std::chrono::milliseconds kPollLoaded{1000};
+
+const char* StateName(engine::ModelState state) {
+  switch (state) {
+    case engine::ModelState::kLoading:
+      return "loading";
+    case engine::ModelState::kReady:
+      return "ready";
+    case engine::ModelState::kFailed:
+      return "failed";
+    case engine::ModelState::kUnloading:
+      return "unloading";
+  }
+  return "failed";
+}
+
+bool AllReady(const std::vector<engine::ModelStatus>& models) {
+  bool any = false;
+  for (const engine::ModelStatus& model : models) {
+    if (model.state == engine::ModelState::kFailed) continue;
+    if (model.state != engine::ModelState::kReady) return false;
+    any = true;
+  }
+  return any;
+}
+
+bool AnyLoading(const std::vector<engine::ModelStatus>& models) {
+  return std::any_of(models.begin(), models.end(), [](const engine::ModelStatus& model) {
+    return model.state == engine::ModelState::kLoading;
+  });
+}
+
+}  // namespace
+
+HealthMonitor::HealthMonitor(const engine::Engine& engine)
+    : engine_(engine), poller_([this] { Poll(); }) {}
+
+HealthMonitor::~HealthMonitor() {
+  {
+    engine::MutexLock lock(mutex_);
+    quit_ = true;
+  }
+  changed_.NotifyAll();
+  poller_.join();
+}
+
+HealthMonitor::Services HealthMonitor::Current(Phase phase) const {
+  Services services = {
+      {"", false}, {kEmbeddingServiceName, false}, {kClassificationServiceName, false}};
+  for (const engine::ModelStatus& model : engine_.ListModels()) {
+    const bool serves = phase == Phase::kServing && model.state == engine::ModelState::kReady;
+    services[absl::StrCat("model:", model.info->name)] |= serves;
+    services[""] |= serves;
+    services[kEmbeddingServiceName] |= serves;
+    services[kClassificationServiceName] |= serves && model.info->classifies();
+  }
+  return services;
+}
+
+std::optional<bool> HealthMonitor::Serving(const std::string& service) const {
+  const Services services = Current(phase());
+  const auto found = services.find(service);
+  if (found == services.end()) return std::nullopt;
+  return found->second;
+}
+
+void HealthMonitor::SetPhase(Phase phase) {
+  {
+    engine::MutexLock lock(mutex_);
+    phase_ = std::max(phase_, phase);
+  }
+  changed_.NotifyAll();
+}
+
+HealthMonitor::Phase HealthMonitor::phase() const {
+  engine::MutexLock lock(mutex_);
+  return phase_;
+}
+
+int64_t HealthMonitor::AddListener(Listener listener) {
+  engine::MutexLock lock(mutex_);
+  listeners_.emplace(next_listener_, std::move(listener));
+  return next_listener_++;
+}
+
+void HealthMonitor::RemoveListener(int64_t id) {
+  engine::MutexLock lock(mutex_);
+  listeners_.erase(id);
+}
+
+void HealthMonitor::Poll() {
+  std::pair<Phase, Services> last = {Phase::kServing, {}};
+  engine::MutexLock lock(mutex_);
+  while (!quit_) {
+    const Phase phase = phase_;
+    mutex_.Unlock();
+    std::pair<Phase, Services> now = {phase, Current(phase)};
+    const bool loading = AnyLoading(engine_.ListModels());
+    mutex_.Lock();
+    if (now != last) {
+      last = std::move(now);
+      for (const auto& [id, listener] : listeners_) listener();
+    }
+    if (quit_ || phase_ != phase) continue;
+    const auto wait = loading ? kPollLoading : kPollLoaded;
+    changed_.WaitUntil(mutex_, std::chrono::steady_clock::now() + wait);
+  }
+}
+
+bool HealthMonitor::Ready() const {
+  return phase() == Phase::kServing && AllReady(engine_.ListModels());
+}
+
+std::string HealthMonitor::ReadinessJson() const {
+  const Phase phase = this->phase();
+  const std::vector<engine::ModelStatus> models = engine_.ListModels();
+  nlohmann::ordered_json json = {{"ready", phase == Phase::kServing && AllReady(models)},
+                                 {"draining", phase != Phase::kServing},
+                                 {"models", nlohmann::ordered_json::array()}};
+  for (const engine::ModelStatus& model : models) {
+    nlohmann::ordered_json entry = {{"name", model.info->name},
+                                    {"version", model.info->version},
+                                    {"state", StateName(model.state)}};
+    if (!model.reason.empty()) entry["reason"] = model.reason;
+    json["models"].push_back(std::move(entry));
+  }
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+}  // namespace contextpool::server

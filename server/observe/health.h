@@ -1,0 +1,65 @@
+// Which services answer requests now, and who wants to hear of changes.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "absl/strings/string_view.h"
+#include "engine/base/mutex.h"
+#include "engine/engine.h"
+
+namespace contextpool::server {
+
+// The full names of services, as health checks name them.
+inline constexpr char kEmbeddingServiceName[] = "contextpool.v1.EmbeddingService";
+inline constexpr char kClassificationServiceName[] = "contextpool.v1.ClassificationService";
+
+// Thread safe. The engine does not call back, so changes are found by asking it: every 20 ms while
+// models load, every second afterwards.
+class HealthMonitor {
+ public:
+  enum class Phase : uint8_t { kServing, kDraining, kStopped };
+  // Must not block, nor call this monitor.
+  using Listener = std::function<void()>;
+
+  // The engine must outlive this.
+  explicit HealthMonitor(const engine::Engine& engine);
+  ~HealthMonitor();
+
+  // Whether "" (anything at all), a service or "model:<name>" answers; nullopt: no such service.
+  std::optional<bool> Serving(const std::string& service) const;
+
+  // Moves on only: serving, draining (nothing answers), stopped (watchers must end).
+  void SetPhase(Phase phase);
+  Phase phase() const;
+
+  // The listener is called after a change, from another thread. Once RemoveListener has returned
+  // it is not called any more.
+  int64_t AddListener(Listener listener);
+  void RemoveListener(int64_t id);
+
+  // For /readyz: every model that has not failed is ready, at least one is, and none is leaving.
+  bool Ready() const;
+  // {"ready":true,"draining":false,"models":[{"name":...,"version":1,"state":"ready"}]}
+  std::string ReadinessJson() const;
+
+ private:
+  using Services = std::map<std::string, bool>;
+
+  Services Current(Phase phase) const;
+  void Poll();
+
+  const engine::Engine& engine_;
+  mutable engine::Mutex mutex_;
+  engine::CondVar changed_;
+  Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kServing;
+  bool quit_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t next_listener_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<int64_t, Listener> listeners_ ABSL_GUARDED_BY(mutex_);
+  std::thread poller_;
+};
+
+}  // namespace contextpool::server

@@ -1,0 +1,224 @@
+#include "server/observe/metrics_page.h"
+
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "prometheus/text_serializer.h"
+#include "server/observe/metric_family.h"
+#include "server/observe/version.h"
+
+namespace contextpool::server {
+namespace {
+
+using ::prometheus::MetricFamily;
+using ::prometheus::MetricType;
+
+constexpr char kProtocol[] = "grpc";
+constexpr std::array<const char*, engine::kPriorities> kClassNames = {"interactive", "bulk"};
+
+std::string CodeName(size_t index) { return absl::StatusCodeToString(kCountedCodes[index]); }
+
+double Load(const std::atomic<uint64_t>& counter) {
+  return static_cast<double>(counter.load(std::memory_order_relaxed));
+}
+
+// The engine's figures of all versions of one name.
+struct NameStats {
+  std::array<engine::HistogramSnapshot, engine::kStages.size()> stage_seconds;
+  engine::HistogramSnapshot batch_inputs;
+  engine::HistogramSnapshot batch_tokens;
+  engine::HistogramSnapshot input_tokens;
+  double truncated = 0;
+  double load_seconds = 0;
+  std::array<double, engine::kRejectReasons.size()> rejected{};
+  std::array<double, engine::kDropReasons.size()> dropped{};
+  std::array<double, engine::kPriorities> queue_inputs{};
+  std::array<double, engine::kPriorities> queue_tokens{};
+};
+
+template <typename Array, typename Part>
+void AddAll(Array& total, const Part& part) {
+  for (size_t i = 0; i < total.size(); ++i) total[i] += static_cast<double>(part[i]);
+}
+
+std::map<std::string, NameStats> ByName(const engine::Stats& stats) {
+  engine::HistogramSnapshot no_counts;
+  no_counts.bounds = engine::Histogram::CountBounds();
+  no_counts.counts.assign(no_counts.bounds.size() + 1, 0);
+  std::map<std::string, NameStats> result;
+  for (const engine::ModelStats& model : stats.models) {
+    NameStats& total = result[model.info->name];
+    if (total.batch_inputs.bounds.empty()) {
+      total.batch_inputs = total.batch_tokens = total.input_tokens = no_counts;
+    }
+    for (size_t i = 0; i < total.stage_seconds.size(); ++i) {
+      Accumulate(total.stage_seconds[i], model.stage_seconds[i]);
+    }
+    Accumulate(total.batch_inputs, model.batch_inputs);
+    Accumulate(total.batch_tokens, model.batch_tokens);
+    Accumulate(total.input_tokens, model.input_tokens);
+    total.truncated += static_cast<double>(model.truncated_inputs);
+    total.load_seconds = model.load_seconds;
+    AddAll(total.rejected, model.rejected);
+    AddAll(total.dropped, model.dropped);
+    AddAll(total.queue_inputs, model.queue_inputs);
+    AddAll(total.queue_tokens, model.queue_tokens);
+  }
+  return result;
+}
+
+void AppendCalls(const ServerMetrics& metrics, std::vector<MetricFamily>& families) {
+  FamilyBuilder requests("contextpool_requests_total", "Calls answered.", MetricType::Counter);
+  for (const auto& [key, figures] : metrics.by_version()) {
+    const std::string version = key.second == 0 ? "" : absl::StrCat(key.second);
+    for (size_t endpoint = 0; endpoint < kEndpointNames.size(); ++endpoint) {
+      for (size_t code = 0; code < kCountedCodes.size(); ++code) {
+        requests.Add({{"model", key.first},
+                      {"version", version},
+                      {"endpoint", kEndpointNames[endpoint]},
+                      {"protocol", kProtocol},
+                      {"code", CodeName(code)}},
+                     Load(figures.calls[endpoint][code]));
+      }
+    }
+  }
+  families.push_back(requests.Take());
+
+  FamilyBuilder durations("contextpool_request_duration_seconds",
+                          "From a call's arrival to its reply handed to the transport.",
+                          MetricType::Histogram);
+  FamilyBuilder errors("contextpool_input_errors_total",
+                       "Inputs that failed inside a call that was answered.", MetricType::Counter);
+  for (const auto& [name, figures] : metrics.by_name()) {
+    for (size_t endpoint = 0; endpoint < kEndpointNames.size(); ++endpoint) {
+      durations.Add(
+          {{"model", name}, {"endpoint", kEndpointNames[endpoint]}, {"protocol", kProtocol}},
+          figures.call_seconds[endpoint]->Snapshot());
+    }
+    // No error is counted as OK.
+    for (size_t code = 1; code < kCountedCodes.size() && !name.empty(); ++code) {
+      errors.Add({{"model", name}, {"code", CodeName(code)}}, Load(figures.input_errors[code]));
+    }
+  }
+  families.push_back(durations.Take());
+  families.push_back(errors.Take());
+}
+
+void AppendStages(const ServerMetrics& metrics, const std::map<std::string, NameStats>& models,
+                  std::vector<MetricFamily>& families) {
+  FamilyBuilder stages("contextpool_stage_duration_seconds",
+                       "Time in one stage of answering: per call, or per batch on the device.",
+                       MetricType::Histogram);
+  for (const auto& [name, figures] : metrics.by_name()) {
+    if (name.empty()) continue;
+    for (size_t i = 0; i < kServerStageNames.size(); ++i) {
+      stages.Add({{"model", name}, {"stage", kServerStageNames[i]}},
+                 figures.stage_seconds[i]->Snapshot());
+    }
+  }
+  for (const auto& [name, figures] : models) {
+    for (size_t i = 0; i < engine::kStages.size(); ++i) {
+      stages.Add({{"model", name}, {"stage", engine::kStages[i].second}}, figures.stage_seconds[i]);
+    }
+  }
+  families.push_back(stages.Take());
+}
+
+void AppendBatches(const std::map<std::string, NameStats>& models,
+                   std::vector<MetricFamily>& families) {
+  FamilyBuilder batch_inputs("contextpool_batch_inputs", "Inputs per batch.",
+                             MetricType::Histogram);
+  FamilyBuilder batch_tokens("contextpool_batch_tokens", "Tokens per batch.",
+                             MetricType::Histogram);
+  FamilyBuilder input_tokens("contextpool_input_tokens", "Tokens per input, as the model read it.",
+                             MetricType::Histogram);
+  FamilyBuilder truncated("contextpool_truncated_inputs_total", "Inputs that were cut.",
+                          MetricType::Counter);
+  for (const auto& [name, figures] : models) {
+    batch_inputs.Add({{"model", name}}, figures.batch_inputs);
+    batch_tokens.Add({{"model", name}}, figures.batch_tokens);
+    input_tokens.Add({{"model", name}}, figures.input_tokens);
+    truncated.Add({{"model", name}}, figures.truncated);
+  }
+  families.push_back(batch_inputs.Take());
+  families.push_back(batch_tokens.Take());
+  families.push_back(input_tokens.Take());
+  families.push_back(truncated.Take());
+}
+
+void AppendQueues(const engine::Stats& stats, const std::map<std::string, NameStats>& models,
+                  std::vector<MetricFamily>& families) {
+  FamilyBuilder depth("contextpool_queue_depth", "Inputs that wait.", MetricType::Gauge);
+  FamilyBuilder tokens("contextpool_queue_tokens", "Tokens that wait.", MetricType::Gauge);
+  FamilyBuilder rejected("contextpool_rejected_total", "Calls that were refused.",
+                         MetricType::Counter);
+  FamilyBuilder dropped("contextpool_dropped_total", "Accepted inputs that were not computed.",
+                        MetricType::Counter);
+  for (const auto& [name, figures] : models) {
+    for (int i = 0; i < engine::kPriorities; ++i) {
+      depth.Add({{"model", name}, {"class", kClassNames[i]}}, figures.queue_inputs[i]);
+      tokens.Add({{"model", name}, {"class", kClassNames[i]}}, figures.queue_tokens[i]);
+    }
+    for (size_t i = 0; i < engine::kRejectReasons.size(); ++i) {
+      rejected.Add({{"model", name}, {"reason", engine::kRejectReasons[i].second}},
+                   figures.rejected[i]);
+    }
+    for (size_t i = 0; i < engine::kDropReasons.size(); ++i) {
+      dropped.Add({{"model", name}, {"reason", engine::kDropReasons[i].second}},
+                  figures.dropped[i]);
+    }
+  }
+  FamilyBuilder in_flight("contextpool_in_flight_requests",
+                          "Requests that the engine accepted and has not answered.",
+                          MetricType::Gauge);
+  in_flight.Add({}, static_cast<double>(stats.requests_in_flight));
+  for (FamilyBuilder* family : {&depth, &tokens, &rejected, &dropped, &in_flight}) {
+    families.push_back(family->Take());
+  }
+}
+
+void AppendModels(const engine::Stats& stats, const std::map<std::string, NameStats>& models,
+                  std::vector<MetricFamily>& families) {
+  FamilyBuilder info("contextpool_model_info", "Always 1: what serves.", MetricType::Gauge);
+  for (const engine::ModelStats& model : stats.models) {
+    if (model.state != engine::ModelState::kReady) continue;
+    info.Add({{"model", model.info->name},
+              {"version", absl::StrCat(model.info->version)},
+              {"architecture", model.info->architecture},
+              {"dtype", kernels::Name(model.info->dtype)},
+              {"device", model.info->device},
+              {"context_pool", absl::StrJoin(model.info->context_pool_layers, ",")}},
+             1);
+  }
+  FamilyBuilder load("contextpool_model_load_duration_seconds",
+                     "Time that loading took, warm-up included.", MetricType::Gauge);
+  for (const auto& [name, figures] : models) load.Add({{"model", name}}, figures.load_seconds);
+  FamilyBuilder build("contextpool_build_info", "Always 1: the program.", MetricType::Gauge);
+  build.Add({{"version", kVersion}}, 1);
+  for (FamilyBuilder* family : {&info, &load, &build}) families.push_back(family->Take());
+}
+
+}  // namespace
+
+std::vector<MetricFamily> ContextPoolCollectable::Collect() const {
+  const engine::Stats stats = engine_.Snapshot();
+  const std::map<std::string, NameStats> models = ByName(stats);
+  std::vector<MetricFamily> families;
+  AppendCalls(metrics_, families);
+  AppendStages(metrics_, models, families);
+  AppendBatches(models, families);
+  AppendQueues(stats, models, families);
+  AppendModels(stats, models, families);
+  return families;
+}
+
+std::string RenderMetrics(const std::vector<const prometheus::Collectable*>& collectables) {
+  std::vector<MetricFamily> families;
+  for (const prometheus::Collectable* collectable : collectables) {
+    for (MetricFamily& family : collectable->Collect()) families.push_back(std::move(family));
+  }
+  return prometheus::TextSerializer().Serialize(families);
+}
+
+}  // namespace contextpool::server
