@@ -21,17 +21,13 @@ enum class CpuGemm : uint8_t {
 };
 
 struct CpuDeviceOptions {
-  // Threads that compute, the caller among them. 0: as many as the process may use.
+  // Threads that compute, the caller among them. 0: AvailableCpus().
   int32_t threads = 0;
 
   // For tests and comparisons; unset: the fastest that this CPU executes.
   std::optional<kernels::Isa> isa;
   std::optional<CpuGemm> gemm;
 };
-
-// CPUs that this process may use: the smallest of its affinity mask and its cgroups' quotas,
-// rounded up, at least 1.
-int32_t AvailableCpus();
 
 // INVALID_ARGUMENT for a negative number of threads or instructions that this CPU lacks.
 absl::StatusOr<std::unique_ptr<Device>> CreateCpuDevice(const CpuDeviceOptions& options = {});

@@ -111,10 +111,12 @@ class Device {
   // Waits for everything queued. Returns the first failure since the last call and clears it.
   virtual absl::Status Synchronize() = 0;
 
-  // Done once per layer at load. `weight` is [out, in] row-major on the host; `bias` is [out] or
-  // empty. The device keeps its own form only.
-  virtual absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(
-      std::span<const float> weight, std::span<const float> bias) = 0;
+  // Done once per layer at load. `weight` is [out_columns, in] row-major on the host; `bias` is
+  // [out_columns] or empty. The device keeps its own form only. INVALID_ARGUMENT if the sizes do
+  // not fit each other.
+  virtual absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(std::span<const float> weight,
+                                                                      std::span<const float> bias,
+                                                                      int64_t out_columns) = 0;
 
   // out = activation(x W^T + bias). x is [rows, in], out is [rows, out].
   virtual void Linear(const TensorView& x, const LinearWeight& weight,

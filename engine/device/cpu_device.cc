@@ -1,0 +1,180 @@
+#include "engine/device/cpu_device.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "engine/device/cpu_count.h"
+#include "engine/device/cpu_linear.h"
+#include "engine/device/thread_pool.h"
+#include "kernels/attention.h"
+#include "kernels/embedding.h"
+#include "kernels/gather.h"
+
+namespace contextpool::engine {
+namespace {
+
+constexpr size_t kAlignment = 64;
+
+class CpuDevice final : public Device {
+ public:
+  CpuDevice(int threads, kernels::Isa isa, CpuGemm gemm) : pool_(threads, isa), gemm_(gemm) {}
+
+  absl::string_view name() const override { return "cpu"; }
+
+  absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {
+    const size_t padded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    void* data = padded < bytes ? nullptr : std::aligned_alloc(kAlignment, padded);
+    if (data == nullptr && padded != 0) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("device cpu: cannot allocate ", bytes, " bytes of memory"));
+    }
+    return DeviceBuffer(this, data, bytes);
+  }
+
+  void CopyToDevice(void* device, const void* host, size_t bytes) override {
+    if (bytes > 0) std::memcpy(device, host, bytes);
+  }
+  void CopyToHost(void* host, const void* device, size_t bytes) override {
+    if (bytes > 0) std::memcpy(host, device, bytes);
+  }
+
+  absl::Status Synchronize() override { return std::exchange(status_, absl::OkStatus()); }
+
+  absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(std::span<const float> weight,
+                                                              std::span<const float> bias,
+                                                              int64_t out_columns) override {
+    return PrepareCpuLinear(*this, gemm_, weight, bias, out_columns);
+  }
+
+  void Linear(const TensorView& x, const LinearWeight& weight, kernels::Activation activation,
+              const TensorView& out) override {
+    kernels::LinearParams params = LinearParamsOf(x, weight, out);
+    params.activation = activation;
+    Record("Linear", Multiply(weight, params));
+  }
+
+  void LinearResidualLayerNorm(const TensorView& x, const LinearWeight& weight,
+                               const TensorView& residual, const LayerNormWeights& norm,
+                               const TensorView& out) override {
+    kernels::LinearParams params = LinearParamsOf(x, weight, out);
+    params.residual = residual.data;
+    params.residual_stride = residual.strides[0];
+    params.gamma = norm.gamma.data;
+    params.beta = norm.beta.data;
+    params.eps = norm.eps;
+    Record("LinearResidualLayerNorm", Multiply(weight, params));
+  }
+
+  void Embedding(const TensorView& ids, const Sequences& sequences, const EmbeddingTables& tables,
+                 const TensorView& out) override {
+    const kernels::EmbeddingParams params = {.ids = ids.as<int32_t>(),
+                                             .cu_lengths = sequences.cu_lengths.as<int32_t>(),
+                                             .words = tables.words.data,
+                                             .positions = tables.positions.data,
+                                             .token_type = tables.token_type.data,
+                                             .gamma = tables.norm.gamma.data,
+                                             .beta = tables.norm.beta.data,
+                                             .out = out.data,
+                                             .dtype = out.dtype,
+                                             .sequences = sequences.count(),
+                                             .tokens = ids.shape[0],
+                                             .columns = out.shape[1],
+                                             .eps = tables.norm.eps};
+    if (status_.ok()) Record("Embedding", kernels::cpu::Embedding(params, &pool_));
+  }
+
+  size_t AttentionWorkspaceBytes(int64_t max_length, const AttentionShape& shape) const override {
+    return kernels::cpu::AttentionWorkspaceBytes(max_length, shape.head_size, pool_.threads());
+  }
+
+  void Attention(const TensorView& qkv, const Sequences& sequences, const AttentionShape& shape,
+                 const TensorView& workspace, const TensorView& out) override {
+    const kernels::AttentionParams params = {
+        .qkv = qkv.data,
+        .cu_lengths = sequences.cu_lengths.as<int32_t>(),
+        .out = out.data,
+        .workspace = workspace.data,
+        .dtype = qkv.dtype,
+        .sequences = sequences.count(),
+        .max_length = sequences.max_length,
+        .heads = shape.heads,
+        .head_size = shape.head_size,
+        .scale = 1.0f / std::sqrt(static_cast<float>(shape.head_size))};
+    if (status_.ok()) Record("Attention", kernels::cpu::Attention(params, &pool_));
+  }
+
+  void Pool(const TensorView& x, const kernels::PoolSegment* segments,
+            const TensorView& out) override {
+    const kernels::PoolParams params = {.x = x.data,
+                                        .segments = segments,
+                                        .out = out.data,
+                                        .dtype = x.dtype,
+                                        .segment_count = out.shape[0],
+                                        .columns = out.shape[1]};
+    if (status_.ok()) Record("Pool", kernels::cpu::Pool(params, &pool_));
+  }
+
+  void GatherRows(const TensorView& x, const TensorView& rows, const TensorView& out) override {
+    const kernels::GatherRowsParams params = {.x = x.data,
+                                              .rows = rows.as<int32_t>(),
+                                              .out = out.data,
+                                              .dtype = x.dtype,
+                                              .count = out.shape[0],
+                                              .columns = out.shape[1],
+                                              .x_stride = x.strides[0]};
+    if (status_.ok()) Record("GatherRows", kernels::cpu::GatherRows(params, &pool_));
+  }
+
+ protected:
+  void Free(void* data, size_t) override { std::free(data); }
+
+ private:
+  static kernels::LinearParams LinearParamsOf(const TensorView& x, const LinearWeight& weight,
+                                              const TensorView& out) {
+    return {.x = x.data,
+            .out = out.data,
+            .dtype = x.dtype,
+            .rows = x.shape[0],
+            .in_columns = weight.in_columns(),
+            .out_columns = weight.out_columns(),
+            .x_stride = x.strides[0],
+            .out_stride = out.strides[0]};
+  }
+
+  kernels::Status Multiply(const LinearWeight& weight, kernels::LinearParams& params) {
+    if (!status_.ok()) return kernels::Status::kOk;
+    return static_cast<const CpuLinear&>(weight).Multiply(params, pool_);
+  }
+
+  void Record(absl::string_view op, kernels::Status status) {
+    if (status == kernels::Status::kOk || !status_.ok()) return;
+    status_ = absl::InternalError(absl::StrCat("device cpu: ", op, ": ", kernels::Name(status)));
+  }
+
+  ThreadPool pool_;
+  const CpuGemm gemm_;
+  absl::Status status_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Device>> CreateCpuDevice(const CpuDeviceOptions& options) {
+  if (options.threads < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cpu threads must be 0 (automatic) or more, got ", options.threads));
+  }
+  const kernels::Isa isa = options.isa.value_or(kernels::BestIsa());
+  if (isa > kernels::BestIsa()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("this CPU does not execute ", kernels::Name(isa), " instructions"));
+  }
+  const int threads = options.threads > 0 ? options.threads : AvailableCpus();
+  const CpuGemm gemm =
+      options.gemm.value_or(isa == kernels::Isa::kAvx2 ? CpuGemm::kPacked : CpuGemm::kLibTorch);
+  return std::make_unique<CpuDevice>(threads, isa, gemm);
+}
+
+}  // namespace contextpool::engine
