@@ -1,0 +1,148 @@
+// Times a model's forward pass over batches of equal lengths, beside the machine's own rate of
+// matrix products measured in the same run.
+//
+//   encoder_bench MODEL_DIRECTORY [--threads=N] [--seconds=S] SEQUENCESxTOKENS...
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "engine/device/cpu_device.h"
+#include "engine/model/model.h"
+#include "engine/model/model_directory.h"
+
+ABSL_FLAG(int32_t, threads, 0, "Threads that compute; 0: as many as the process may use.");
+ABSL_FLAG(double, seconds, 2, "Time spent on each shape.");
+ABSL_FLAG(bool, libtorch, false, "Multiply by LibTorch instead of the packed kernels.");
+
+namespace contextpool::engine {
+namespace {
+
+double Now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Median and best of the times of `body`, called for `seconds` and at least five times.
+template <typename Body>
+std::pair<double, double> Time(double seconds, const Body& body) {
+  body();
+  std::vector<double> times;
+  const double end = Now() + seconds;
+  while (times.size() < 5 || Now() < end) {
+    const double begin = Now();
+    body();
+    times.push_back(Now() - begin);
+  }
+  std::sort(times.begin(), times.end());
+  return {times[times.size() / 2], times[0]};
+}
+
+// GFLOP/s of [1024, 384] x [384, 1536].
+double GemmRate(Device& device, double seconds) {
+  constexpr int64_t kRows = 1024, kIn = 384, kOut = 1536;
+  const std::vector<float> weight(kIn * kOut, 0.01f);
+  auto linear = device.PrepareLinear(weight, {}, kOut);
+  auto memory = device.Allocate(kRows * (kIn + kOut) * sizeof(float));
+  float* x = static_cast<float*>(memory->data());
+  std::fill(x, x + kRows * (kIn + kOut), 0.01f);
+  const auto [median, best] = Time(seconds, [&] {
+    device.Linear(TensorView(x, DType::kF32, {kRows, kIn}), **linear, kernels::Activation::kNone,
+                  TensorView(x + kRows * kIn, DType::kF32, {kRows, kOut}));
+  });
+  return 2.0 * kRows * kIn * kOut / best / 1e9;
+}
+
+// Multiply-adds counted as two.
+double Flops(const EncoderConfig& config, double sequences, double length) {
+  const double width = config.hidden_size;
+  const double per_token =
+      8 * width * width + 4 * width * config.intermediate_size + 4 * length * width;
+  return sequences * length * config.layers * per_token;
+}
+
+void RunShape(const Model& model, const EncoderConfig& config, Device& device, int32_t sequences,
+              int32_t length) {
+  std::vector<int32_t> ids(static_cast<size_t>(sequences) * length);
+  for (size_t i = 0; i < ids.size(); ++i)
+    ids[i] = static_cast<int32_t>(i * 7919 % config.vocabulary_size);
+  std::vector<int32_t> cu_lengths(sequences + 1);
+  for (int32_t i = 0; i <= sequences; ++i) cu_lengths[i] = i * length;
+  const std::vector<OutputSpec> outputs(sequences, OutputSpec{.normalize = true});
+  const PackedBatch batch = {ids, cu_lengths, outputs, length};
+  auto arena = Arena::Create(
+      device, model.WorkspaceBytes({static_cast<int64_t>(sequences) * length, sequences}));
+  if (!arena.ok()) {
+    std::fprintf(stderr, "%s\n", arena.status().ToString().c_str());
+    std::exit(1);
+  }
+  const auto [median, best] = Time(absl::GetFlag(FLAGS_seconds), [&] {
+    arena->Reset();
+    const auto output = model.Forward(batch, *arena);
+    const absl::Status status = output.ok() ? device.Synchronize() : output.status();
+    if (!status.ok()) {
+      std::fprintf(stderr, "%s\n", status.ToString().c_str());
+      std::exit(1);
+    }
+  });
+  const double flops = Flops(config, sequences, length);
+  std::printf("%4d x %-4d  median %8.2f ms  %6.1f GFLOP/s   best %8.2f ms  %6.1f GFLOP/s\n",
+              sequences, length, median * 1e3, flops / median / 1e9, best * 1e3,
+              flops / best / 1e9);
+}
+
+int Main(const std::vector<char*>& arguments) {
+  if (arguments.size() < 3) {
+    std::fprintf(stderr, "usage: encoder_bench MODEL_DIRECTORY SEQUENCESxTOKENS...\n");
+    return 2;
+  }
+  CpuDeviceOptions options;
+  options.threads = absl::GetFlag(FLAGS_threads);
+  if (absl::GetFlag(FLAGS_libtorch)) options.gemm = CpuGemm::kLibTorch;
+  auto device = CreateCpuDevice(options);
+  const auto directory = ReadModelDirectory(arguments[1]);
+  if (!device.ok() || !directory.ok()) {
+    std::fprintf(stderr, "%s %s\n", device.status().ToString().c_str(),
+                 directory.status().ToString().c_str());
+    return 1;
+  }
+  const double begin = Now();
+  ModelSpec spec;
+  spec.name = "bench";
+  spec.directory = arguments[1];
+  const auto model = LoadModel(spec, **device);
+  if (!model.ok()) {
+    std::fprintf(stderr, "%s\n", model.status().ToString().c_str());
+    return 1;
+  }
+  std::printf("loaded in %.0f ms\n", (Now() - begin) * 1e3);
+  std::printf("matrix products: %.1f GFLOP/s\n", GemmRate(**device, absl::GetFlag(FLAGS_seconds)));
+  for (size_t i = 2; i < arguments.size(); ++i) {
+    const std::vector<std::string> shape = absl::StrSplit(arguments[i], 'x');
+    int32_t sequences = 0;
+    int32_t length = 0;
+    if (shape.size() != 2 || !absl::SimpleAtoi(shape[0], &sequences) ||
+        !absl::SimpleAtoi(shape[1], &length) || sequences < 1 || length < 1 ||
+        length > directory->encoder.max_positions) {
+      std::fprintf(stderr, "bad shape %s: write SEQUENCESxTOKENS\n", arguments[i]);
+      return 2;
+    }
+    RunShape(**model, directory->encoder, **device, sequences, length);
+  }
+  std::printf("matrix products: %.1f GFLOP/s\n", GemmRate(**device, absl::GetFlag(FLAGS_seconds)));
+  return 0;
+}
+
+}  // namespace
+}  // namespace contextpool::engine
+
+int main(int argc, char** argv) {
+  return contextpool::engine::Main(absl::ParseCommandLine(argc, argv));
+}

@@ -1,0 +1,47 @@
+// From a model directory to a model on a device.
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "engine/model/bert.h"
+#include "engine/model/checkpoint.h"
+#include "engine/model/model.h"
+#include "engine/model/model_directory.h"
+
+namespace contextpool::engine {
+
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelSpec& spec, Device& device) {
+  absl::StatusOr<ModelDirectory> directory = ReadModelDirectory(spec.directory);
+  if (!directory.ok()) return directory.status();
+  const EncoderConfig& config = directory->encoder;
+  if (spec.max_tokens.has_value() &&
+      (*spec.max_tokens < 1 || *spec.max_tokens > config.max_positions)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_tokens must be in [1, ", config.max_positions,
+                     "], the model's positions, got ", *spec.max_tokens));
+  }
+  absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(spec.directory);
+  if (!checkpoint.ok()) return checkpoint.status();
+  absl::StatusOr<BertWeights> weights = LoadBertWeights(config, *checkpoint, device);
+  if (!weights.ok()) return weights.status();
+
+  ModelInfo info;
+  info.name = spec.name;
+  info.version = spec.version;
+  info.architecture = config.architecture;
+  info.layers = config.layers;
+  info.embedding_dimensions = config.hidden_size;
+  info.vocabulary_size = config.vocabulary_size;
+  info.max_tokens = spec.max_tokens.value_or(directory->max_tokens);
+  info.pooling = spec.pooling.value_or(directory->pooling);
+  info.normalize = spec.normalize.value_or(directory->normalize);
+  info.labels = config.labels;
+  info.problem_type = config.problem_type;
+  info.device = std::string(device.name());
+  info.weight_bytes = weights->bytes;
+  info.batch_token_budget = static_cast<int32_t>(spec.queue.batch_token_budget);
+  return std::make_unique<BertModel>(std::move(info), config, *std::move(weights), device);
+}
+
+}  // namespace contextpool::engine
