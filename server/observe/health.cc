@@ -47,7 +47,7 @@ bool AnyLoading(const std::vector<engine::ModelStatus>& models) {
 }  // namespace
 
 HealthMonitor::HealthMonitor(const engine::Engine& engine)
-    : engine_(engine), poller_([this] { Poll(); }) {}
+    : engine_(engine), told_(Current(Phase::kServing)), poller_([this] { Poll(); }) {}
 
 HealthMonitor::~HealthMonitor() {
   {
@@ -58,9 +58,10 @@ HealthMonitor::~HealthMonitor() {
   poller_.join();
 }
 
-HealthMonitor::Services HealthMonitor::Current(Phase phase) const {
-  Services services = {
-      {"", false}, {kEmbeddingServiceName, false}, {kClassificationServiceName, false}};
+HealthMonitor::State HealthMonitor::Current(Phase phase) const {
+  State state{phase,
+              {{"", false}, {kEmbeddingServiceName, false}, {kClassificationServiceName, false}}};
+  Services& services = state.services;
   for (const engine::ModelStatus& model : engine_.ListModels()) {
     const bool serves = phase == Phase::kServing && model.state == engine::ModelState::kReady;
     services[absl::StrCat("model:", model.info->name)] |= serves;
@@ -68,11 +69,11 @@ HealthMonitor::Services HealthMonitor::Current(Phase phase) const {
     services[kEmbeddingServiceName] |= serves;
     services[kClassificationServiceName] |= serves && model.info->classifies();
   }
-  return services;
+  return state;
 }
 
 std::optional<bool> HealthMonitor::Serving(const std::string& service) const {
-  const Services services = Current(phase());
+  const Services services = Current(phase()).services;
   const auto found = services.find(service);
   if (found == services.end()) return std::nullopt;
   return found->second;
@@ -93,6 +94,7 @@ HealthMonitor::Phase HealthMonitor::phase() const {
 
 int64_t HealthMonitor::AddListener(Listener listener) {
   engine::MutexLock lock(mutex_);
+  listener(told_);
   listeners_.emplace(next_listener_, std::move(listener));
   return next_listener_++;
 }
@@ -103,17 +105,16 @@ void HealthMonitor::RemoveListener(int64_t id) {
 }
 
 void HealthMonitor::Poll() {
-  std::pair<Phase, Services> last = {Phase::kServing, {}};
   engine::MutexLock lock(mutex_);
   while (!quit_) {
     const Phase phase = phase_;
     mutex_.Unlock();
-    std::pair<Phase, Services> now = {phase, Current(phase)};
+    State now = Current(phase);
     const bool loading = AnyLoading(engine_.ListModels());
     mutex_.Lock();
-    if (now != last) {
-      last = std::move(now);
-      for (const auto& [id, listener] : listeners_) listener();
+    if (!(now == told_)) {
+      told_ = std::move(now);
+      for (const auto& [id, listener] : listeners_) listener(told_);
     }
     if (quit_ || phase_ != phase) continue;
     const auto wait = loading ? kPollLoading : kPollLoaded;

@@ -22,8 +22,15 @@ inline constexpr char kClassificationServiceName[] = "contextpool.v1.Classificat
 class HealthMonitor {
  public:
   enum class Phase : uint8_t { kServing, kDraining, kStopped };
+  // By full name; those that answer are true.
+  using Services = std::map<std::string, bool>;
+  struct State {
+    Phase phase = Phase::kServing;
+    Services services;
+    bool operator==(const State&) const = default;
+  };
   // Must not block, nor call this monitor.
-  using Listener = std::function<void()>;
+  using Listener = std::function<void(const State&)>;
 
   // The engine must outlive this.
   explicit HealthMonitor(const engine::Engine& engine);
@@ -36,8 +43,8 @@ class HealthMonitor {
   void SetPhase(Phase phase);
   Phase phase() const;
 
-  // The listener is called after a change, from another thread. Once RemoveListener has returned
-  // it is not called any more.
+  // The listener is called with the state at once, and after each change from another thread. Once
+  // RemoveListener has returned it is not called any more.
   int64_t AddListener(Listener listener);
   void RemoveListener(int64_t id);
 
@@ -47,9 +54,7 @@ class HealthMonitor {
   std::string ReadinessJson() const;
 
  private:
-  using Services = std::map<std::string, bool>;
-
-  Services Current(Phase phase) const;
+  State Current(Phase phase) const;
   void Poll();
 
   const engine::Engine& engine_;
@@ -59,6 +64,8 @@ class HealthMonitor {
   bool quit_ ABSL_GUARDED_BY(mutex_) = false;
   int64_t next_listener_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<int64_t, Listener> listeners_ ABSL_GUARDED_BY(mutex_);
+  // What the listeners know.
+  State told_ ABSL_GUARDED_BY(mutex_);
   std::thread poller_;
 };
 

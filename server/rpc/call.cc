@@ -1,0 +1,100 @@
+#include "server/rpc/call.h"
+
+#include <chrono>
+#include <utility>
+
+#include "server/rpc/message.h"
+#include "server/rpc/status.h"
+
+namespace contextpool::server {
+namespace {
+
+constexpr char kPriorityKey[] = "contextpool-priority";
+
+engine::TimePoint Now() { return engine::Clock::Real().Now(); }
+
+// gRPC's deadlines are of the wall clock, the engine's of the monotonic one.
+std::optional<engine::TimePoint> Deadline(const grpc::CallbackServerContext& context) {
+  const auto deadline = context.deadline();
+  if (deadline == std::chrono::system_clock::time_point::max()) return std::nullopt;
+  const auto left = deadline - std::chrono::system_clock::now();
+  // Callers without a deadline may appear with one that is centuries away.
+  if (left > std::chrono::hours(24 * 365)) return std::nullopt;
+  return Now() + std::chrono::duration_cast<engine::Duration>(left);
+}
+
+}  // namespace
+
+Call::Call(Backend& backend, Endpoint endpoint, grpc::CallbackServerContext& context,
+           grpc::ByteBuffer& reply)
+    : backend_(backend),
+      endpoint_(endpoint),
+      context_(context),
+      reply_(reply),
+      reactor_(context.DefaultReactor()),
+      arrived_(Now()),
+      decoded_(arrived_) {}
+
+absl::Status Call::Receive(const grpc::ByteBuffer& bytes, google::protobuf::Message& message) {
+  const engine::TimePoint start = Now();
+  absl::StatusOr<Admission::Ticket> ticket =
+      backend_.admission.Admit(static_cast<int64_t>(bytes.Length()));
+  admission_time_ = Now() - start;
+  if (!ticket.ok()) return ticket.status();
+  ticket_ = *std::move(ticket);
+  return ParseMessage(bytes, message);
+}
+
+CallInfo Call::info() const {
+  CallInfo info;
+  info.max_inputs = backend_.max_inputs;
+  info.deadline = Deadline(context_);
+  const auto& metadata = context_.client_metadata();
+  const auto priority = metadata.find(kPriorityKey);
+  if (priority != metadata.end()) {
+    info.priority = std::string(priority->second.data(), priority->second.size());
+  }
+  return info;
+}
+
+void Call::SetModel(absl::string_view name, int64_t version) {
+  model_ = backend_.metrics.Key(name, version);
+}
+
+void Call::MarkDecoded() { decoded_ = Now(); }
+
+void Call::WriteInputError(const absl::Status& status, google::rpc::Status* target) {
+  *target = ToRpcStatus(status, endpoint_name(), backend_.logger);
+  backend_.metrics.CountInputError(model_.first, status.code());
+}
+
+engine::Duration Call::elapsed() const { return Now() - arrived_; }
+
+void Call::FinishWith(const google::protobuf::Message& message, engine::TimePoint encoding_began) {
+  const absl::Status status = SerializeMessage(message, reply_);
+  if (status.ok() && !model_.first.empty()) {
+    ServerMetrics& metrics = backend_.metrics;
+    metrics.ObserveStage(model_.first, ServerStage::kAdmission, admission_time_);
+    metrics.ObserveStage(model_.first, ServerStage::kDecode, decode_time());
+    metrics.ObserveStage(model_.first, ServerStage::kEncode, Now() - encoding_began);
+  }
+  Finish(status);
+}
+
+void Call::Finish(const absl::Status& status) {
+  const engine::Duration duration = elapsed();
+  // Given back and counted first: whoever has the answer may look.
+  ticket_ = Admission::Ticket();
+  backend_.metrics.CountCall({endpoint_, model_, status.code(), duration});
+  if (backend_.logger.enabled(LogLevel::kDebug)) {
+    backend_.logger.Log(LogLevel::kDebug, "call",
+                        {{"endpoint", endpoint_name()},
+                         {"model", model_.first},
+                         {"code", absl::StatusCodeToString(status.code())},
+                         {"error", status.message()},
+                         {"seconds", engine::Seconds(duration)}});
+  }
+  reactor_->Finish(ToGrpcStatus(status, endpoint_name(), backend_.logger));
+}
+
+}  // namespace contextpool::server

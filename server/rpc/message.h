@@ -1,0 +1,27 @@
+// Requests from the raw bytes of a call, and replies back into them.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "google/protobuf/message.h"
+#include "grpcpp/support/byte_buffer.h"
+
+namespace contextpool::server {
+
+// INVALID_ARGUMENT: not a message of this type, or a text field that is not UTF-8, which is named
+// with its index, for example "inputs[3].text".
+absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message& message);
+
+// INTERNAL: larger than a message can be.
+absl::Status SerializeMessage(const google::protobuf::Message& message, grpc::ByteBuffer& bytes);
+
+// The path of the first string field of `bytes` that is not UTF-8; empty if there is none or if
+// the bytes are malformed before it.
+std::string FindInvalidUtf8(absl::string_view bytes,
+                            const google::protobuf::Descriptor& descriptor);
+
+bool IsValidUtf8(absl::string_view text);
+
+}  // namespace contextpool::server

@@ -1,0 +1,158 @@
+#include "server/rpc/services.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/arena.h"
+#include "server/rpc/encode.h"
+#include "server/rpc/inference_call.h"
+
+namespace contextpool::server {
+namespace {
+
+using EmbedCall = InferenceCall<v1::EmbedRequest, v1::EmbedResponse>;
+using ClassifyCall = InferenceCall<v1::ClassifyRequest, v1::ClassifyResponse>;
+
+// A stream that ends at once with UNIMPLEMENTED.
+class RefusedStream final : public RawStream {
+ public:
+  explicit RefusedStream(const std::string& message) {
+    Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, message));
+  }
+  void OnDone() override { delete this; }
+};
+
+grpc::ServerUnaryReactor* RefuseAdmin(grpc::CallbackServerContext& context) {
+  grpc::ServerUnaryReactor* const reactor = context.DefaultReactor();
+  reactor->Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED,
+                               "this version does not load or unload models while it runs; change"
+                               " the model repository and restart the server"));
+  return reactor;
+}
+
+// Handlers that answer in the calling thread.
+absl::Status Answer(Call&, Backend& backend, const v1::ListModelsRequest&,
+                    v1::ListModelsResponse& reply) {
+  for (const engine::ModelStatus& status : backend.engine.ListModels()) {
+    Encode(status, *reply.add_models());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Answer(Call& call, Backend& backend, const v1::GetModelRequest& message,
+                    v1::GetModelResponse& reply) {
+  if (absl::Status status = CheckModelRef(message.model()); !status.ok()) return status;
+  const v1::ModelRef& ref = message.model();
+  call.SetModel(ref.name(), ref.version());
+  const absl::StatusOr<engine::ModelStatus> status =
+      backend.engine.GetModel(ref.name(), ref.version());
+  if (!status.ok()) return status.status();
+  call.SetModel(status->info->name, status->info->version);
+  Encode(*status, *reply.mutable_model());
+  return absl::OkStatus();
+}
+
+absl::Status Answer(Call& call, Backend& backend, const v1::TokenizeRequest& message,
+                    v1::TokenizeResponse& reply) {
+  call.SetModel(message.model().name(), message.model().version());
+  const absl::StatusOr<engine::TokenizeOptions> options = Decode(message, call.info());
+  if (!options.ok()) return options.status();
+  call.MarkDecoded();
+  const std::vector<absl::string_view> texts(message.texts().begin(), message.texts().end());
+  const absl::StatusOr<engine::TokenizeResponse> response =
+      backend.engine.Tokenize(*options, texts);
+  if (!response.ok()) return response.status();
+  call.SetModel(response->model->name, response->model->version);
+  Encode(
+      *response,
+      [&call](const absl::Status& error, google::rpc::Status* target) {
+        call.WriteInputError(error, target);
+      },
+      reply);
+  return absl::OkStatus();
+}
+
+template <typename Message, typename Reply>
+grpc::ServerUnaryReactor* AnswerNow(Backend& backend, Endpoint endpoint,
+                                    grpc::CallbackServerContext& context,
+                                    const grpc::ByteBuffer& bytes, grpc::ByteBuffer& reply_bytes) {
+  Call call(backend, endpoint, context, reply_bytes);
+  google::protobuf::Arena arena;
+  auto* message = google::protobuf::Arena::CreateMessage<Message>(&arena);
+  auto* reply = google::protobuf::Arena::CreateMessage<Reply>(&arena);
+  absl::Status status = call.Receive(bytes, *message);
+  call.MarkDecoded();
+  if (status.ok()) status = Answer(call, backend, *message, *reply);
+  grpc::ServerUnaryReactor* const reactor = call.reactor();
+  if (status.ok()) {
+    call.FinishWith(*reply, engine::Clock::Real().Now());
+  } else {
+    call.Finish(status);
+  }
+  return reactor;
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* EmbeddingServiceImpl::Embed(grpc::CallbackServerContext* context,
+                                                      const grpc::ByteBuffer* request,
+                                                      grpc::ByteBuffer* reply) {
+  return EmbedCall::Start(backend_, Endpoint::kEmbed, *context, *request, *reply);
+}
+
+RawStream* EmbeddingServiceImpl::EmbedStream(grpc::CallbackServerContext*) {
+  return new RefusedStream("this version does not offer EmbedStream; call Embed for each request");
+}
+
+grpc::ServerUnaryReactor* ClassificationServiceImpl::Classify(grpc::CallbackServerContext* context,
+                                                              const grpc::ByteBuffer* request,
+                                                              grpc::ByteBuffer* reply) {
+  return ClassifyCall::Start(backend_, Endpoint::kClassify, *context, *request, *reply);
+}
+
+RawStream* ClassificationServiceImpl::ClassifyStream(grpc::CallbackServerContext*) {
+  return new RefusedStream(
+      "this version does not offer ClassifyStream; call Classify for each request");
+}
+
+grpc::ServerUnaryReactor* ModelServiceImpl::ListModels(grpc::CallbackServerContext* context,
+                                                       const grpc::ByteBuffer* request,
+                                                       grpc::ByteBuffer* reply) {
+  return AnswerNow<v1::ListModelsRequest, v1::ListModelsResponse>(backend_, Endpoint::kListModels,
+                                                                  *context, *request, *reply);
+}
+
+grpc::ServerUnaryReactor* ModelServiceImpl::GetModel(grpc::CallbackServerContext* context,
+                                                     const grpc::ByteBuffer* request,
+                                                     grpc::ByteBuffer* reply) {
+  return AnswerNow<v1::GetModelRequest, v1::GetModelResponse>(backend_, Endpoint::kGetModel,
+                                                              *context, *request, *reply);
+}
+
+grpc::ServerUnaryReactor* ModelServiceImpl::Tokenize(grpc::CallbackServerContext* context,
+                                                     const grpc::ByteBuffer* request,
+                                                     grpc::ByteBuffer* reply) {
+  return AnswerNow<v1::TokenizeRequest, v1::TokenizeResponse>(backend_, Endpoint::kTokenize,
+                                                              *context, *request, *reply);
+}
+
+grpc::ServerUnaryReactor* AdminServiceImpl::LoadModel(grpc::CallbackServerContext* context,
+                                                      const v1::LoadModelRequest*,
+                                                      v1::LoadModelResponse*) {
+  return RefuseAdmin(*context);
+}
+
+grpc::ServerUnaryReactor* AdminServiceImpl::UnloadModel(grpc::CallbackServerContext* context,
+                                                        const v1::UnloadModelRequest*,
+                                                        v1::UnloadModelResponse*) {
+  return RefuseAdmin(*context);
+}
+
+grpc::ServerUnaryReactor* AdminServiceImpl::ReloadModel(grpc::CallbackServerContext* context,
+                                                        const v1::ReloadModelRequest*,
+                                                        v1::ReloadModelResponse*) {
+  return RefuseAdmin(*context);
+}
+
+}  // namespace contextpool::server

@@ -1,0 +1,21 @@
+// Number formats of embeddings on the wire.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "absl/status/status.h"
+#include "contextpool/v1/embedding.pb.h"
+
+namespace contextpool::server {
+
+// Writes one vector as `encoding` (UNSPECIFIED: FLOAT32). INVALID_ARGUMENT: a value does not fit
+// the format. REQUIRES: the values are finite.
+absl::Status EncodeVector(std::span<const float> values, v1::EmbeddingEncoding encoding,
+                          v1::Embedding& embedding);
+
+// Rounded to the nearest, ties to even; too large becomes infinite.
+uint16_t ToFloat16(float value);
+uint16_t ToBFloat16(float value);
+
+}  // namespace contextpool::server
