@@ -1,0 +1,117 @@
+"""Deadlines and full queues."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from harness import MINILM, Code, embed_request
+
+LONG = "word " * 250
+
+
+@pytest.fixture
+def small_queue(start_server, tmp_path):
+    """A server whose model lets only few inputs wait."""
+    model = tmp_path / "models" / "narrow"
+    model.mkdir(parents=True)
+    for file in MINILM.iterdir():
+        (model / file.name).symlink_to(file)
+    (model / "serving.textproto").write_text(
+        "batching { token_budget: 512 }\nqueue { max_inputs: 8 }\n")
+    return start_server([model.parent])
+
+
+def retry_delay(error):
+    """Seconds from google.rpc.RetryInfo, or None."""
+    from google.rpc import error_details_pb2, status_pb2
+    for key, value in error.trailing_metadata():
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                info = error_details_pb2.RetryInfo()
+                if detail.Unpack(info):
+                    return info.retry_delay.seconds + info.retry_delay.nanos / 1e9
+    return None
+
+
+def outcome(client, texts, **keywords):
+    try:
+        client.embed(texts, **keywords)
+        return None
+    except grpc.RpcError as error:
+        return error
+
+
+def test_a_full_queue_refuses_with_a_delay(small_queue):
+    client = small_queue.client()
+    with ThreadPoolExecutor(48) as pool:
+        errors = [error for error in pool.map(
+            lambda _: outcome(client, [LONG] * 2, model="narrow"), range(48)) if error]
+    assert 0 < len(errors) < 48
+    for error in errors:
+        assert error.code() == Code.RESOURCE_EXHAUSTED, error.details()
+        assert 0 < retry_delay(error) <= 60
+    metrics = small_queue.metrics()
+    assert metrics.value("contextpool_rejected_total", model="narrow",
+                         reason="queue_full") == len(errors)
+    assert metrics.value("contextpool_requests_total", model="narrow", endpoint="Embed",
+                         code="RESOURCE_EXHAUSTED") == len(errors)
+    client.embed(["fits again"], model="narrow")
+    client.close()
+
+
+def test_more_than_the_whole_queue_is_no_use_retrying(small_queue):
+    client = small_queue.client()
+    error = outcome(client, ["x"] * 9, model="narrow")
+    assert error.code() == Code.INVALID_ARGUMENT
+    assert retry_delay(error) is None
+    client.close()
+
+
+def test_a_passed_deadline_is_told_and_costs_no_work(server):
+    client = server.client()
+    stop = threading.Event()
+
+    def load():
+        own = server.client()
+        while not stop.is_set():
+            own.embed([LONG] * 8)
+        own.close()
+
+    loaders = [threading.Thread(target=load) for _ in range(4)]
+    for loader in loaders:
+        loader.start()
+    before = server.metrics()
+    try:
+        for timeout in (0.001, 0.001, 0.05, 0.05, 0.05):
+            error = outcome(client, [LONG] * 16, timeout=timeout)
+            assert error is not None and error.code() == Code.DEADLINE_EXCEEDED
+    finally:
+        stop.set()
+        for loader in loaders:
+            loader.join()
+    after = server.metrics()
+
+    def grown(name, **labels):
+        return after.value(name, model="minilm", **labels) - before.value(name, model="minilm",
+                                                                          **labels)
+
+    # Calls that reached the server were dropped from the queue, by deadline or by the caller's
+    # hanging up for the same reason, whichever came first.
+    assert grown("contextpool_dropped_total") > 0
+    assert grown("contextpool_requests_total", code="DEADLINE_EXCEEDED") + grown(
+        "contextpool_requests_total", code="CANCELLED") > 0
+    client.close()
+
+
+def test_a_cancelled_call_leaves_the_queue(server):
+    client = server.client()
+    calls = [client.embedding.Embed.future(embed_request([LONG] * 32)) for _ in range(6)]
+    for call in calls[1:]:
+        call.cancel()
+    assert len(calls[0].result().results) == 32
+    for call in calls[1:]:
+        assert call.cancelled()
+    client.embed(["the server goes on"])
+    client.close()
