@@ -1,0 +1,200 @@
+// An engine for tests of the server: answers at once or when told, without a model.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "engine/base/mutex.h"
+#include "engine/engine.h"
+
+namespace contextpool::engine {
+
+// By default an embedding model "encoder" with 4 dimensions and a classifier "classifier" with
+// labels negative, neutral, positive. Row i of an answer is [i, 1, 2, 3] or the logits [0, 1, 2].
+// Thread safe.
+class FakeEngine : public Engine {
+ public:
+  FakeEngine() {
+    AddModel("classifier", {"negative", "neutral", "positive"});
+    AddModel("encoder", {});
+  }
+
+  ~FakeEngine() override { Release(); }
+
+  ModelInfo& AddModel(const std::string& name, std::vector<std::string> labels) {
+    auto info = std::make_shared<ModelInfo>();
+    info->name = name;
+    info->architecture = "Fake";
+    info->embedding_dimensions = 4;
+    info->max_tokens = 8;
+    info->device = "cpu";
+    info->labels = std::move(labels);
+    if (info->classifies()) info->problem_type = ProblemType::kSingleLabel;
+    MutexLock lock(mutex_);
+    models_[name] = ModelStatus{info, ModelState::kReady, "", 0.5};
+    return *info;
+  }
+
+  void SetState(const std::string& name, ModelState state, const std::string& reason) {
+    MutexLock lock(mutex_);
+    models_[name].state = state;
+    models_[name].reason = reason;
+  }
+
+  // Every request is answered with this error.
+  void FailWith(absl::Status status) {
+    MutexLock lock(mutex_);
+    failure_ = std::move(status);
+  }
+
+  // Changes each answer before it is given.
+  void EditResponses(std::function<void(Response&)> edit) {
+    MutexLock lock(mutex_);
+    edit_ = std::move(edit);
+  }
+
+  // Answers wait for Release.
+  void Hold() {
+    MutexLock lock(mutex_);
+    hold_ = true;
+  }
+
+  void Release() {
+    std::vector<std::function<void()>> waiting;
+    {
+      MutexLock lock(mutex_);
+      hold_ = false;
+      waiting.swap(waiting_);
+    }
+    for (auto& answer : waiting) answer();
+  }
+
+  // Blocks until a request is held.
+  void WaitForHeld(size_t count) {
+    MutexLock lock(mutex_);
+    while (waiting_.size() < count) held_.Wait(mutex_);
+  }
+
+  // What the last request asked for; its views are not to be used.
+  Request last_request() const {
+    MutexLock lock(mutex_);
+    return last_;
+  }
+
+  void WaitUntilLoaded() override {}
+
+  void Infer(Request request, Callback done) override {
+    auto call = std::make_shared<std::pair<Request, Callback>>(std::move(request), std::move(done));
+    const auto answer = [this, call] { call->second(Answer(call->first)); };
+    {
+      MutexLock lock(mutex_);
+      last_ = call->first;
+      if (hold_) {
+        waiting_.emplace_back(answer);
+        held_.NotifyAll();
+        return;
+      }
+    }
+    answer();
+  }
+
+  absl::StatusOr<TokenizeResponse> Tokenize(const TokenizeOptions& options,
+                                            const std::vector<absl::string_view>& texts) override {
+    absl::StatusOr<ModelStatus> model = GetModel(options.model, options.version);
+    if (!model.ok()) return model.status();
+    TokenizeResponse response;
+    response.model = model->info;
+    for (const absl::string_view text : texts) {
+      Tokenization result;
+      result.ids = {101, static_cast<int32_t>(text.size()), 102};
+      result.tokens = {"[CLS]", std::string(text), "[SEP]"};
+      result.tokens_seen = 3;
+      if (text == "bad") result.status = absl::InvalidArgumentError("too long");
+      response.results.push_back(std::move(result));
+    }
+    return response;
+  }
+
+  std::vector<ModelStatus> ListModels() const override {
+    MutexLock lock(mutex_);
+    std::vector<ModelStatus> result;
+    for (const auto& [name, status] : models_) result.push_back(status);
+    return result;
+  }
+
+  absl::StatusOr<ModelStatus> GetModel(absl::string_view name, int64_t version) const override {
+    MutexLock lock(mutex_);
+    const auto found = models_.find(std::string(name));
+    if (found != models_.end() && version <= 1) return found->second;
+    return absl::NotFoundError(absl::StrCat("model \"", name, "\" is unknown"));
+  }
+
+  Stats Snapshot() const override {
+    MutexLock lock(mutex_);
+    Stats stats;
+    for (const auto& [name, status] : models_) {
+      ModelStats model;
+      model.info = status.info;
+      model.state = status.state;
+      model.load_seconds = status.load_seconds;
+      model.truncated_inputs = 7;
+      model.queue_tokens = {11, 12};
+      stats.models.push_back(std::move(model));
+    }
+    stats.requests_in_flight = static_cast<int64_t>(waiting_.size());
+    return stats;
+  }
+
+  void Drain() override {
+    FailWith(absl::UnavailableError("the server is draining"));
+    Release();
+  }
+
+ private:
+  absl::StatusOr<Response> Answer(const Request& request) {
+    std::function<void(Response&)> edit;
+    {
+      MutexLock lock(mutex_);
+      if (!failure_.ok()) return failure_;
+      edit = edit_;
+    }
+    const bool classify = request.task == TaskKind::kClassify;
+    const std::string fallback = classify ? "classifier" : "encoder";
+    absl::StatusOr<ModelStatus> model =
+        GetModel(request.model.empty() ? fallback : request.model, request.version);
+    if (!model.ok()) return model.status();
+    if (classify && !model->info->classifies()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("model ", model->info->name, " does not classify"));
+    }
+    Response response;
+    response.model = model->info;
+    response.width = classify ? static_cast<int32_t>(model->info->labels.size())
+                              : model->info->embedding_dimensions;
+    for (size_t i = 0; i < request.inputs.size(); ++i) {
+      response.results.push_back({absl::OkStatus(), 3, 3, false});
+      for (int32_t k = 0; k < response.width; ++k) {
+        response.values.push_back(static_cast<float>(k == 0 && !classify ? i : k));
+      }
+    }
+    if (edit) edit(response);
+    return response;
+  }
+
+  mutable Mutex mutex_;
+  CondVar held_;
+  std::map<std::string, ModelStatus> models_ ABSL_GUARDED_BY(mutex_);
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  std::function<void(Response&)> edit_ ABSL_GUARDED_BY(mutex_);
+  Request last_ ABSL_GUARDED_BY(mutex_);
+  bool hold_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::function<void()>> waiting_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace contextpool::engine
