@@ -5,9 +5,12 @@
 
 namespace contextpool::engine {
 
-Call::Call(Request request, std::shared_ptr<const ModelInfo> model, Engine::Callback done,
-           AtEnd at_end)
-    : request_(std::move(request)), done_(std::move(done)), at_end_(std::move(at_end)) {
+Call::Call(Request request, std::shared_ptr<const ModelInfo> model, ModelCounters& counters,
+           Engine::Callback done, AtEnd at_end)
+    : request_(std::move(request)),
+      counters_(counters),
+      done_(std::move(done)),
+      at_end_(std::move(at_end)) {
   const size_t inputs = request_.inputs.size();
   response_.width = request_.task == TaskKind::kEmbed ? model->embedding_dimensions
                                                       : static_cast<int32_t>(model->labels.size());
@@ -70,9 +73,10 @@ void Call::AnswerNow(absl::Status status) {
     FillTiming();
     done_(std::move(response_));
   } else {
-    done_(status);
+    if (absl::IsDeadlineExceeded(status)) counters_.Count(DropReason::kDeadline);
+    done_(std::move(status));
   }
-  at_end_(status);
+  at_end_();
   delete this;
 }
 

@@ -22,11 +22,12 @@ namespace contextpool::engine {
 class Call final : public Completion {
  public:
   // Runs after `done`, whatever the answer is.
-  using AtEnd = absl::AnyInvocable<void(const absl::Status&)>;
+  using AtEnd = absl::AnyInvocable<void()>;
 
-  // `model` answers; its embedding or label count sets the width of the response.
-  Call(Request request, std::shared_ptr<const ModelInfo> model, Engine::Callback done,
-       AtEnd at_end);
+  // `model` answers; its embedding or label count sets the width of the response. `counters` are
+  // that model's.
+  Call(Request request, std::shared_ptr<const ModelInfo> model, ModelCounters& counters,
+       Engine::Callback done, AtEnd at_end);
 
   const Request& request() const { return request_; }
   Response& response() { return response_; }
@@ -50,6 +51,7 @@ class Call final : public Completion {
   void FillTiming();
 
   Request request_;
+  ModelCounters& counters_;
   Engine::Callback done_;
   AtEnd at_end_;
   Response response_;

@@ -164,13 +164,8 @@ void EngineImpl::Infer(Request request, Callback done) {
     served.counters.Count(RejectReason::kDraining);
     return done(absl::UnavailableError("the server is draining; ask another replica"));
   }
-  auto* call = new Call(std::move(request), models_.StatusOf(served).info, std::move(done),
-                        [this, &served](const absl::Status& status) {
-                          if (absl::IsDeadlineExceeded(status)) {
-                            served.counters.Count(DropReason::kDeadline);
-                          }
-                          Leave();
-                        });
+  auto* call = new Call(std::move(request), models_.StatusOf(served).info, served.counters,
+                        std::move(done), [this] { Leave(); });
   const TimePoint start = clock_.Now();
   Preprocess(served, *call);
   call->response().timing.tokenize = clock_.Now() - start;
