@@ -47,7 +47,7 @@ class Comparison:
     def ours(self, threads: int) -> None:
         args = self.args
         command = [args.engine_bench, f"--model={args.model}", f"--shapes={','.join(args.shapes)}",
-                   f"--threads={threads}", "--rounds=3"]  # fmt: skip
+                   f"--threads={threads}", "--rounds=3", "--max_tokens=512"]  # fmt: skip
         for row in run(command):
             self.note(row["workload"], "contextpool", row["seconds"])
         command = [args.engine_bench, f"--model={args.model}", f"--texts={args.texts}",

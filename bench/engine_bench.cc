@@ -26,6 +26,7 @@ ABSL_FLAG(int, rounds, 3, "How often each workload is timed, after one untimed r
 ABSL_FLAG(int, in_flight, 128, "Requests under way at a time, one text each.");
 ABSL_FLAG(int, threads, 0, "Threads of the CPU device; 0: as many as the process may use.");
 ABSL_FLAG(int, token_budget, 0, "Tokens that one batch holds; 0: the engine's default.");
+ABSL_FLAG(int, max_tokens, 0, "Longest input in tokens; 0: as the model says.");
 ABSL_FLAG(std::string, output, "", "Writes the texts' embeddings here as raw float32.");
 
 namespace contextpool::engine {
@@ -150,6 +151,7 @@ int Main() {
   if (const int budget = absl::GetFlag(FLAGS_token_budget); budget > 0) {
     spec.queue.batch_token_budget = budget;
   }
+  if (const int tokens = absl::GetFlag(FLAGS_max_tokens); tokens > 0) spec.max_tokens = tokens;
   auto engine = Engine::Create(options);
   if (!engine.ok()) {
     std::cerr << "engine_bench: " << engine.status() << "\n";
