@@ -4,7 +4,10 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "clients/cli/connection.h"
 #include "clients/cli/embeddings.h"
 #include "clients/cli/inputs.h"
@@ -20,6 +23,22 @@ namespace contextpool::cli {
 namespace {
 
 using Texts = std::vector<std::string>;
+
+// Messages of the server count inputs from the start of their request; people count from the start
+// of the run. "inputs[4].text: ..." in a request that began at 256 -> "inputs[260].text: ...".
+std::string Renumber(const std::string& message, size_t first) {
+  for (const absl::string_view list : {"inputs[", "texts["}) {
+    if (!absl::StartsWith(message, list)) continue;
+    const size_t end = message.find(']');
+    size_t index = 0;
+    if (end == std::string::npos ||
+        !absl::SimpleAtoi(message.substr(list.size(), end - list.size()), &index)) {
+      break;
+    }
+    return absl::StrCat(list, first + index, message.substr(end));
+  }
+  return message;
+}
 
 // One command on one server.
 class Runner {
@@ -63,7 +82,9 @@ template <typename Response, typename Accept>
 bool Runner::Deliver(const Chunk& chunk, const grpc::Status& status, const Response& response,
                      Accept accept) {
   if (!status.ok()) {
-    printer_.Failed(chunk.first, chunk.count, ExplainHere(status));
+    Failure failure = ExplainHere(status);
+    failure.message = Renumber(failure.message, chunk.first);
+    printer_.Failed(chunk.first, chunk.count, failure);
     return false;
   }
   if (static_cast<size_t>(response.results_size()) != chunk.count) {
@@ -80,8 +101,9 @@ bool Runner::Deliver(const Chunk& chunk, const grpc::Status& status, const Respo
       continue;
     }
     all_good = false;
-    printer_.Failed(chunk.first + i, 1,
-                    {CodeName(result.error().code()), result.error().message()});
+    printer_.Failed(
+        chunk.first + i, 1,
+        {CodeName(result.error().code()), Renumber(result.error().message(), chunk.first)});
   }
   return all_good;
 }

@@ -48,7 +48,8 @@ class FakeEmbedding : public v1::EmbeddingService::Service {
       v1::EmbedResult& result = *response->add_results();
       if (input.text() == "bad") {
         result.mutable_error()->set_code(3);
-        result.mutable_error()->set_message("inputs[0].text: too long");
+        result.mutable_error()->set_message(
+            "inputs[" + std::to_string(response->results_size() - 1) + "].text: too long");
         continue;
       }
       const auto length = static_cast<float>(input.text().size());
@@ -188,10 +189,10 @@ TEST_F(RunTest, FailedInputIsReportedInItsPlace) {
   const std::vector<json> lines = Lines();
   ASSERT_EQ(lines.size(), 3u);
   EXPECT_EQ(lines[1], json::parse(R"({"index": 1, "error": {"code": "INVALID_ARGUMENT",
-                                      "message": "inputs[0].text: too long"}})"));
+                                      "message": "inputs[1].text: too long"}})"));
   EXPECT_TRUE(lines[2].contains("embedding"));
   EXPECT_EQ(RunWith({"embed", "a", "bad"}), kExitFailed);
-  EXPECT_EQ(err_, "contextpool: input 1: INVALID_ARGUMENT: inputs[0].text: too long\n");
+  EXPECT_EQ(err_, "contextpool: input 1: INVALID_ARGUMENT: inputs[1].text: too long\n");
 }
 
 TEST_F(RunTest, TextThatIsNoUtf8FailsAlone) {
@@ -226,6 +227,16 @@ TEST_F(RunTest, AFailedRequestStopsTheRestAndEveryInputIsAnswered) {
   for (int i = 0; i < 5000; ++i) ASSERT_EQ(lines[i]["index"], i);
   EXPECT_EQ(lines[4999]["error"]["code"], "UNAVAILABLE");
   EXPECT_EQ(lines[4999]["error"]["message"], "draining");
+}
+
+TEST_F(RunTest, MessagesCountInputsFromTheStartOfTheRun) {
+  std::string input;
+  for (int i = 0; i < 300; ++i) input += "x\n";
+  EXPECT_EQ(RunWith({"embed", "--json", "-"}, input + "bad\n"), kExitFailed);
+  const std::vector<json> lines = Lines();
+  ASSERT_EQ(lines.size(), 301u);
+  EXPECT_EQ(lines[300]["index"], 300);
+  EXPECT_EQ(lines[300]["error"]["message"], "inputs[300].text: too long");
 }
 
 TEST_F(RunTest, OptionsReachTheServer) {
