@@ -79,13 +79,13 @@ void PackKeys(const Head& head, float* packed) {
 // v [length, size] to [size / 16, length, 16]; dimensions beyond the head are zeros.
 void PackValues(const Head& head, float* packed) {
   for (int64_t d = 0; d < head.size; d += kWidth) {
-    const __m256i low = LaneMask(head.size - d);
-    const __m256i high = LaneMask(head.size - d - 8);
+    const PairLanes lanes(head.size - d);
     float* to = packed + d * head.length;
     for (int64_t i = 0; i < head.length; ++i, to += kWidth) {
-      const float* from = head.v + i * head.stride + d;
-      _mm256_storeu_ps(to, _mm256_maskload_ps(from, low));
-      _mm256_storeu_ps(to + 8, _mm256_maskload_ps(from + 8, high));
+      __m256 v[2];
+      lanes.Load(head.v + i * head.stride + d, v);
+      _mm256_storeu_ps(to, v[0]);
+      _mm256_storeu_ps(to + 8, v[1]);
     }
   }
 }
@@ -142,8 +142,7 @@ float SoftmaxRow(float* row, int64_t length, float scale) {
 void WeightedSums(const Head& head, const float* values, int64_t row, int64_t rows,
                   const float* weights, int64_t weights_stride, const float* inverse_sums) {
   for (int64_t d = 0; d < head.size; d += kWidth) {
-    const __m256i low = LaneMask(head.size - d);
-    const __m256i high = LaneMask(head.size - d - 8);
+    const PairLanes lanes(head.size - d);
     for (int64_t i = 0; i < rows; i += kTileRows) {
       WithRows(std::min<int64_t>(kTileRows, rows - i), [&]<int kRows> {
         __m256 acc[kRows][2] = {};
@@ -151,9 +150,8 @@ void WeightedSums(const Head& head, const float* values, int64_t row, int64_t ro
                            head.length, acc);
         for (int r = 0; r < kRows; ++r) {
           const __m256 inverse = _mm256_set1_ps(inverse_sums[i + r]);
-          float* to = head.out + (row + i + r) * head.out_stride + d;
-          _mm256_maskstore_ps(to, low, _mm256_mul_ps(acc[r][0], inverse));
-          _mm256_maskstore_ps(to + 8, high, _mm256_mul_ps(acc[r][1], inverse));
+          lanes.Store(head.out + (row + i + r) * head.out_stride + d,
+                      _mm256_mul_ps(acc[r][0], inverse), _mm256_mul_ps(acc[r][1], inverse));
         }
       });
     }

@@ -14,33 +14,11 @@ namespace contextpool::kernels::cpu::avx2 {
 namespace {
 
 constexpr int64_t kDepth = 384;
-constexpr int64_t kBlockRows = 16 * kTileRows;
+constexpr int64_t kBlockRows = 12 * kTileRows;
 
 struct Block {
   int64_t row_begin, row_end;
   int64_t panel_begin, panel_end;
-};
-
-// Columns [column, column + 16) of a matrix, as far as there are any.
-struct Lanes {
-  explicit Lanes(int64_t left) : whole(left >= 16), low(LaneMask(left)), high(LaneMask(left - 8)) {}
-
-  void Load(const float* from, __m256 (&v)[2]) const {
-    v[0] = whole ? _mm256_loadu_ps(from) : _mm256_maskload_ps(from, low);
-    v[1] = whole ? _mm256_loadu_ps(from + 8) : _mm256_maskload_ps(from + 8, high);
-  }
-  void Store(float* to, const __m256 (&v)[2]) const {
-    if (whole) {
-      _mm256_storeu_ps(to, v[0]);
-      _mm256_storeu_ps(to + 8, v[1]);
-    } else {
-      _mm256_maskstore_ps(to, low, v[0]);
-      _mm256_maskstore_ps(to + 8, high, v[1]);
-    }
-  }
-
-  bool whole;
-  __m256i low, high;
 };
 
 // Columns of one panel over `depth` of x's columns, starting at `k`.
@@ -53,7 +31,7 @@ struct Slice {
 
 template <Activation kActivation, int kRows>
 void Tile(const LinearParams& p, const Slice& slice, int64_t row) {
-  const Lanes lanes(p.out_columns - slice.column);
+  const PairLanes lanes(p.out_columns - slice.column);
   float* out = static_cast<float*>(p.out) + row * p.out_stride + slice.column;
   __m256 acc[kRows][2];
   if (slice.k > 0) {
@@ -82,7 +60,7 @@ void Tile(const LinearParams& p, const Slice& slice, int64_t row) {
         acc[i][1] = _mm256_add_ps(acc[i][1], residual[1]);
       }
     }
-    lanes.Store(out + i * p.out_stride, acc[i]);
+    lanes.Store(out + i * p.out_stride, acc[i][0], acc[i][1]);
   }
 }
 

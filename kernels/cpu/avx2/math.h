@@ -93,11 +93,57 @@ inline float Max(__m256 v) {
   return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
 
-// Lanes [0, count) set, for maskload and maskstore; count may be negative or above 8.
+// Lanes [0, count) set; count may be negative or above 8.
 inline __m256i LaneMask(int64_t count) {
   const int lanes = count < 0 ? 0 : count > 8 ? 8 : static_cast<int>(count);
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
+
+// The first lanes of a vector; the others are read as zeros and not written. Masked stores take
+// tens of cycles on AMD, so whole vectors have a type of their own.
+struct FirstLanes {
+  explicit FirstLanes(int64_t count) : mask(LaneMask(count)) {}
+  __m256 Load(const float* from) const { return _mm256_maskload_ps(from, mask); }
+  void Store(float* to, __m256 v) const { _mm256_maskstore_ps(to, mask, v); }
+  __m256 Only(__m256 v) const { return _mm256_and_ps(v, _mm256_castsi256_ps(mask)); }
+
+  __m256i mask;
+};
+struct AllLanes {
+  __m256 Load(const float* from) const { return _mm256_loadu_ps(from); }
+  void Store(float* to, __m256 v) const { _mm256_storeu_ps(to, v); }
+  __m256 Only(__m256 v) const { return v; }
+};
+
+// Calls body(column, lanes) for each group of 8 columns.
+template <typename Body>
+inline void ForColumns(int64_t columns, const Body& body) {
+  int64_t c = 0;
+  for (; c + 8 <= columns; c += 8) body(c, AllLanes());
+  if (c < columns) body(c, FirstLanes(columns - c));
+}
+
+// Columns [c, c + 16) of a row, as far as there are any: a pair of vectors.
+struct PairLanes {
+  explicit PairLanes(int64_t left) : whole(left >= 16), low(left), high(left - 8) {}
+
+  void Load(const float* from, __m256 (&v)[2]) const {
+    v[0] = whole ? _mm256_loadu_ps(from) : low.Load(from);
+    v[1] = whole ? _mm256_loadu_ps(from + 8) : high.Load(from + 8);
+  }
+  void Store(float* to, __m256 v0, __m256 v1) const {
+    if (whole) {
+      _mm256_storeu_ps(to, v0);
+      _mm256_storeu_ps(to + 8, v1);
+    } else {
+      low.Store(to, v0);
+      high.Store(to + 8, v1);
+    }
+  }
+
+  bool whole;
+  FirstLanes low, high;
+};
 
 }  // namespace
 }  // namespace contextpool::kernels::cpu::avx2

@@ -14,10 +14,10 @@ namespace {
 
 template <Activation kActivation>
 void ActivateRow(const float* bias, int64_t columns, float* row) {
-  ForColumns(columns, [&](int64_t c, __m256i mask) {
-    __m256 v = _mm256_maskload_ps(row + c, mask);
-    if (bias != nullptr) v = _mm256_add_ps(v, _mm256_maskload_ps(bias + c, mask));
-    _mm256_maskstore_ps(row + c, mask, Activate<kActivation>(v));
+  ForColumns(columns, [&](int64_t c, auto lanes) {
+    __m256 v = lanes.Load(row + c);
+    if (bias != nullptr) v = _mm256_add_ps(v, lanes.Load(bias + c));
+    lanes.Store(row + c, Activate<kActivation>(v));
   });
 }
 
@@ -38,20 +38,21 @@ void ActivateRow(Activation activation, const float* bias, int64_t columns, floa
 
 void NormalizeTo1(int64_t columns, float* row) {
   __m256 squares = _mm256_setzero_ps();
-  ForColumns(columns, [&](int64_t c, __m256i mask) {
-    const __m256 v = _mm256_maskload_ps(row + c, mask);
+  ForColumns(columns, [&](int64_t c, auto lanes) {
+    const __m256 v = lanes.Load(row + c);
     squares = _mm256_fmadd_ps(v, v, squares);
   });
   const __m256 scale = _mm256_set1_ps(1.0f / std::max(std::sqrt(Sum(squares)), 1e-12f));
-  ForColumns(columns, [&](int64_t c, __m256i mask) {
-    _mm256_maskstore_ps(row + c, mask, _mm256_mul_ps(_mm256_maskload_ps(row + c, mask), scale));
+  ForColumns(columns, [&](int64_t c, auto lanes) {
+    lanes.Store(row + c, _mm256_mul_ps(lanes.Load(row + c), scale));
   });
 }
 
 // Columns [c, c + 8) of one segment.
+template <typename Lanes>
 __m256 PoolColumns(const float* x, const PoolSegment& segment, int64_t columns, int64_t c,
-                   __m256i mask) {
-  const auto row = [&](int64_t i) { return _mm256_maskload_ps(x + i * columns + c, mask); };
+                   Lanes lanes) {
+  const auto row = [&](int64_t i) { return lanes.Load(x + i * columns + c); };
   switch (segment.mode) {
     case PoolMode::kFirst:
       return row(segment.begin);
@@ -91,11 +92,11 @@ void LayerNorm(const LayerNormParams& p, CpuStream& stream) {
     const float* residual = static_cast<const float*>(p.residual);
     if (residual != nullptr) residual += row * p.residual_stride;
     float* out = static_cast<float*>(p.out) + row * p.out_stride;
-    ForColumns(p.columns, [&](int64_t c, __m256i mask) {
-      __m256 v = _mm256_maskload_ps(x + c, mask);
-      if (bias != nullptr) v = _mm256_add_ps(v, _mm256_maskload_ps(bias + c, mask));
-      if (residual != nullptr) v = _mm256_add_ps(v, _mm256_maskload_ps(residual + c, mask));
-      _mm256_maskstore_ps(out + c, mask, v);
+    ForColumns(p.columns, [&](int64_t c, auto lanes) {
+      __m256 v = lanes.Load(x + c);
+      if (bias != nullptr) v = _mm256_add_ps(v, lanes.Load(bias + c));
+      if (residual != nullptr) v = _mm256_add_ps(v, lanes.Load(residual + c));
+      lanes.Store(out + c, v);
     });
     NormalizeRow(out, static_cast<const float*>(p.gamma), static_cast<const float*>(p.beta),
                  p.columns, p.eps, out);
@@ -108,11 +109,11 @@ void Embedding(const EmbeddingParams& p, CpuStream& stream) {
     const float* word = static_cast<const float*>(p.words) + p.ids[token] * p.columns;
     const float* place = static_cast<const float*>(p.positions) + position * p.columns;
     float* out = static_cast<float*>(p.out) + token * p.columns;
-    ForColumns(p.columns, [&](int64_t c, __m256i mask) {
-      __m256 v = _mm256_maskload_ps(word + c, mask);
-      if (type != nullptr) v = _mm256_add_ps(v, _mm256_maskload_ps(type + c, mask));
-      v = _mm256_add_ps(v, _mm256_maskload_ps(place + c, mask));
-      _mm256_maskstore_ps(out + c, mask, v);
+    ForColumns(p.columns, [&](int64_t c, auto lanes) {
+      __m256 v = lanes.Load(word + c);
+      if (type != nullptr) v = _mm256_add_ps(v, lanes.Load(type + c));
+      v = _mm256_add_ps(v, lanes.Load(place + c));
+      lanes.Store(out + c, v);
     });
     NormalizeRow(out, static_cast<const float*>(p.gamma), static_cast<const float*>(p.beta),
                  p.columns, p.eps, out);
@@ -123,9 +124,9 @@ void Pool(const PoolParams& p, CpuStream& stream) {
   stream.ParallelFor(p.segment_count, [&](int64_t index, int) {
     const PoolSegment& segment = p.segments[index];
     float* out = static_cast<float*>(p.out) + index * p.columns;
-    ForColumns(p.columns, [&](int64_t c, __m256i mask) {
-      _mm256_maskstore_ps(out + c, mask,
-                          PoolColumns(static_cast<const float*>(p.x), segment, p.columns, c, mask));
+    ForColumns(p.columns, [&](int64_t c, auto lanes) {
+      lanes.Store(out + c,
+                  PoolColumns(static_cast<const float*>(p.x), segment, p.columns, c, lanes));
     });
     if (segment.normalize != 0) NormalizeTo1(p.columns, out);
   });
