@@ -1,5 +1,7 @@
 // From a model directory to a model on a device.
 
+#include <exception>
+#include <new>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -10,22 +12,20 @@
 #include "engine/model/model_directory.h"
 
 namespace contextpool::engine {
+namespace {
 
-absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelSpec& spec, Device& device) {
-  absl::StatusOr<ModelDirectory> directory = ReadModelDirectory(spec.directory);
-  if (!directory.ok()) return directory.status();
-  const EncoderConfig& config = directory->encoder;
+absl::Status CheckSpec(const ModelSpec& spec, const EncoderConfig& config) {
   if (spec.max_tokens.has_value() &&
       (*spec.max_tokens < 1 || *spec.max_tokens > config.max_positions)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("max_tokens must be in [1, ", config.max_positions,
-                     "], the model's positions, got ", *spec.max_tokens));
+        absl::StrCat("max_tokens must be from 1 to ", config.max_positions,
+                     ", the model's \"max_position_embeddings\", but is ", *spec.max_tokens));
   }
-  absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(spec.directory);
-  if (!checkpoint.ok()) return checkpoint.status();
-  absl::StatusOr<BertWeights> weights = LoadBertWeights(config, *checkpoint, device);
-  if (!weights.ok()) return weights.status();
+  return absl::OkStatus();
+}
 
+ModelInfo Describe(const ModelSpec& spec, const ModelDirectory& directory) {
+  const EncoderConfig& config = directory.encoder;
   ModelInfo info;
   info.name = spec.name;
   info.version = spec.version;
@@ -33,15 +33,42 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelSpec& spec, Device& 
   info.layers = config.layers;
   info.embedding_dimensions = config.hidden_size;
   info.vocabulary_size = config.vocabulary_size;
-  info.max_tokens = spec.max_tokens.value_or(directory->max_tokens);
-  info.pooling = spec.pooling.value_or(directory->pooling);
-  info.normalize = spec.normalize.value_or(directory->normalize);
+  info.max_tokens = spec.max_tokens.value_or(directory.max_tokens);
+  info.pooling = spec.pooling.value_or(directory.pooling);
+  info.normalize = spec.normalize.value_or(directory.normalize);
   info.labels = config.labels;
   info.problem_type = config.problem_type;
+  info.batch_token_budget = static_cast<int32_t>(spec.queue.batch_token_budget);
+  return info;
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Load(const ModelSpec& spec, Device& device) {
+  absl::StatusOr<ModelDirectory> directory = ReadModelDirectory(spec.directory);
+  if (!directory.ok()) return directory.status();
+  const EncoderConfig& config = directory->encoder;
+  absl::Status status = CheckSpec(spec, config);
+  if (!status.ok()) return status;
+  absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(spec.directory);
+  if (!checkpoint.ok()) return checkpoint.status();
+  absl::StatusOr<BertWeights> weights = LoadBertWeights(config, *checkpoint, device);
+  if (!weights.ok()) return weights.status();
+
+  ModelInfo info = Describe(spec, *directory);
   info.device = std::string(device.name());
   info.weight_bytes = weights->bytes;
-  info.batch_token_budget = static_cast<int32_t>(spec.queue.batch_token_budget);
   return std::make_unique<BertModel>(std::move(info), config, *std::move(weights), device);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelSpec& spec, Device& device) {
+  try {
+    return Load(spec, device);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("there is not enough memory for the model");
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrCat("loading failed: ", error.what()));
+  }
 }
 
 }  // namespace contextpool::engine

@@ -1,0 +1,173 @@
+#include "tests/parity/parity.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <stdexcept>
+
+#include "absl/strings/str_format.h"
+#include "engine/model/safetensors.h"
+#include "gtest/gtest.h"
+
+namespace contextpool::engine {
+namespace {
+
+template <typename T>
+T ValueOrThrow(absl::StatusOr<T> value) {
+  if (!value.ok()) throw std::runtime_error(value.status().ToString());
+  return *std::move(value);
+}
+
+void OrThrow(const absl::Status& status) {
+  if (!status.ok()) throw std::runtime_error(status.ToString());
+}
+
+SafetensorsFile OpenFile(const std::filesystem::path& path) {
+  return ValueOrThrow(SafetensorsFile::Open(path.parent_path(), path.filename()));
+}
+
+const TensorEntry& Entry(const SafetensorsFile& file, const std::string& tensor) {
+  const TensorEntry* entry = file.Find(tensor);
+  if (entry == nullptr) throw std::runtime_error(file.name() + " has no tensor " + tensor);
+  return *entry;
+}
+
+std::vector<int32_t> ReadInts(const SafetensorsFile& file, const std::string& tensor) {
+  const TensorEntry& entry = Entry(file, tensor);
+  if (entry.dtype != "I32") throw std::runtime_error(tensor + " is not I32");
+  std::vector<int32_t> values(static_cast<size_t>(entry.size));
+  OrThrow(file.ReadBytes(entry, std::as_writable_bytes(std::span(values))));
+  return values;
+}
+
+}  // namespace
+
+std::filesystem::path GoldenFolder() {
+  const char* source = std::getenv("CONTEXTPOOL_SOURCE_DIR");
+  return std::filesystem::path(source == nullptr ? "." : source) / "tests/golden";
+}
+
+Golden::Golden(const std::filesystem::path& path) : file(path) {
+  const SafetensorsFile opened = OpenFile(path);
+  const std::vector<int32_t> ids = ReadInts(opened, "token_ids");
+  const std::vector<int32_t> ends = ReadInts(opened, "cu_lengths");
+  for (size_t i = 0; i + 1 < ends.size(); ++i) {
+    sequences.emplace_back(ids.begin() + ends[i], ids.begin() + ends[i + 1]);
+  }
+}
+
+bool Golden::Has(const std::string& tensor) const { return OpenFile(file).Find(tensor) != nullptr; }
+
+std::vector<Row> Golden::Rows(const std::string& tensor) const {
+  const SafetensorsFile opened = OpenFile(file);
+  const TensorEntry& entry = Entry(opened, tensor);
+  std::vector<float> values(static_cast<size_t>(entry.size));
+  OrThrow(opened.ReadFloats(entry, values));
+  const size_t width = values.size() / sequences.size();
+  std::vector<Row> rows;
+  for (size_t begin = 0; begin < values.size(); begin += width) {
+    rows.emplace_back(values.begin() + static_cast<ptrdiff_t>(begin),
+                      values.begin() + static_cast<ptrdiff_t>(begin + width));
+  }
+  return rows;
+}
+
+std::ostream& operator<<(std::ostream& stream, const Backend& backend) {
+  return stream << backend.name;
+}
+
+std::vector<Backend> Backends() {
+  // One thread and several must give the same, so the counts differ.
+  const std::vector<Backend> all = {
+      {"Fastest", {.threads = 2, .isa = {}, .gemm = {}}},
+      {"LibTorch", {.threads = 1, .isa = {}, .gemm = CpuGemm::kLibTorch}},
+      {"Reference", {.threads = 2, .isa = kernels::Isa::kReference, .gemm = CpuGemm::kLibTorch}}};
+  std::vector<Backend> usable;
+  for (const Backend& backend : all) {
+    if (CreateCpuDevice(backend.options).ok()) usable.push_back(backend);
+  }
+  return usable;
+}
+
+TestModel::TestModel(const std::filesystem::path& directory, const Backend& backend)
+    : device_(ValueOrThrow(CreateCpuDevice(backend.options))) {
+  ModelSpec spec;
+  spec.name = directory.filename();
+  spec.directory = directory;
+  model_ = ValueOrThrow(LoadModel(spec, *device_));
+}
+
+std::vector<Row> TestModel::RunBatch(std::span<const TokenIds> sequences,
+                                     std::span<const OutputSpec> outputs) const {
+  std::vector<int32_t> ids;
+  std::vector<int32_t> cu_lengths = {0};
+  PackedBatch batch;
+  for (const TokenIds& sequence : sequences) {
+    ids.insert(ids.end(), sequence.begin(), sequence.end());
+    cu_lengths.push_back(static_cast<int32_t>(ids.size()));
+    batch.max_length = std::max(batch.max_length, static_cast<int32_t>(sequence.size()));
+  }
+  batch.token_ids = ids;
+  batch.cu_lengths = cu_lengths;
+  batch.outputs = outputs;
+  const BatchLimits limits = {batch.total_tokens(), batch.sequences()};
+  Arena workspace = ValueOrThrow(Arena::Create(*device_, model_->WorkspaceBytes(limits)));
+  const ModelOutput output = ValueOrThrow(model_->Forward(batch, workspace));
+
+  std::vector<Row> rows;
+  int64_t embedded = 0;
+  int64_t classified = 0;
+  for (const OutputSpec& wanted : outputs) {
+    const bool embed = wanted.task == TaskKind::kEmbed;
+    const TensorView& source = embed ? output.embeddings : output.logits;
+    const int64_t width = source.shape[1];
+    Row& row = rows.emplace_back(static_cast<size_t>(width));
+    const int64_t index = embed ? embedded++ : classified++;
+    device_->CopyToHost(row.data(), source.as<float>() + index * width, row.size() * sizeof(float));
+  }
+  OrThrow(device_->Synchronize());
+  return rows;
+}
+
+std::vector<Row> TestModel::Run(std::span<const TokenIds> sequences, const OutputSpec& output,
+                                int64_t token_budget) const {
+  std::vector<Row> rows;
+  size_t begin = 0;
+  while (begin < sequences.size()) {
+    size_t end = begin;
+    int64_t tokens = 0;
+    do {
+      tokens += static_cast<int64_t>(sequences[end++].size());
+    } while (end < sequences.size() &&
+             tokens + static_cast<int64_t>(sequences[end].size()) <= token_budget);
+    const std::vector<OutputSpec> outputs(end - begin, output);
+    for (Row& row : RunBatch(sequences.subspan(begin, end - begin), outputs)) {
+      rows.push_back(std::move(row));
+    }
+    begin = end;
+  }
+  return rows;
+}
+
+double MaxError(const std::vector<Row>& found, const std::vector<Row>& wanted, double scale_floor) {
+  constexpr double kInfinite = std::numeric_limits<double>::infinity();
+  if (found.size() != wanted.size()) return kInfinite;
+  double largest = 0;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (found[i].size() != wanted[i].size()) return kInfinite;
+    for (size_t j = 0; j < wanted[i].size(); ++j) {
+      const double difference = std::abs(static_cast<double>(found[i][j]) - wanted[i][j]);
+      if (std::isnan(difference)) return kInfinite;
+      largest = std::max(
+          largest, difference / std::max(scale_floor, std::abs(static_cast<double>(wanted[i][j]))));
+    }
+  }
+  return largest;
+}
+
+void RecordError(const std::string& what, double error) {
+  ::testing::Test::RecordProperty(what, absl::StrFormat("%.3g", error));
+}
+
+}  // namespace contextpool::engine

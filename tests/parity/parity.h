@@ -1,0 +1,76 @@
+// What the parity tests share: golden files, and a model that answers batches.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <ostream>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/base/packed_batch.h"
+#include "engine/device/cpu_device.h"
+#include "engine/device/device.h"
+#include "engine/model/model.h"
+
+namespace contextpool::engine {
+
+using TokenIds = std::vector<int32_t>;
+using Row = std::vector<float>;
+
+// tests/golden of the source tree.
+std::filesystem::path GoldenFolder();
+
+// Throws if the file cannot be read: a test without it is a failed test.
+struct Golden {
+  std::filesystem::path file;
+  std::vector<TokenIds> sequences;
+
+  explicit Golden(const std::filesystem::path& path);
+
+  bool Has(const std::string& tensor) const;
+  // [sequences, width] as one row per sequence.
+  std::vector<Row> Rows(const std::string& tensor) const;
+};
+
+// A way to compute: the same tests run on each.
+struct Backend {
+  std::string name;
+  CpuDeviceOptions options;
+};
+std::ostream& operator<<(std::ostream& stream, const Backend& backend);
+
+// Every one that this CPU executes: the one that serves, LibTorch's products, plain C++. The last
+// is for small models only.
+std::vector<Backend> Backends();
+
+// A model loaded through the public path and the device that it lives on.
+class TestModel {
+ public:
+  TestModel(const std::filesystem::path& directory, const Backend& backend);
+
+  const ModelInfo& info() const { return model_->info(); }
+
+  // One Forward over all sequences side by side; row i belongs to sequence i.
+  std::vector<Row> RunBatch(std::span<const TokenIds> sequences,
+                            std::span<const OutputSpec> outputs) const;
+
+  // The sequences in their order, in batches of at most `token_budget` tokens (at least one
+  // sequence each).
+  std::vector<Row> Run(std::span<const TokenIds> sequences, const OutputSpec& output,
+                       int64_t token_budget) const;
+
+ private:
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<Model> model_;
+};
+
+// Largest |found - wanted| / max(scale_floor, |wanted|). NaN counts as infinite, and so do rows of
+// different sizes.
+double MaxError(const std::vector<Row>& found, const std::vector<Row>& wanted, double scale_floor);
+
+// Reports the measured figure in the test's XML.
+void RecordError(const std::string& what, double error);
+
+}  // namespace contextpool::engine
