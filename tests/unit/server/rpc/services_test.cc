@@ -1,0 +1,223 @@
+// The services over loopback, with a fake engine behind them.
+#include "server/rpc/services.h"
+
+#include <chrono>
+#include <thread>
+
+#include "engine/base/retry.h"
+#include "gmock/gmock.h"
+#include "google/rpc/error_details.pb.h"
+#include "tests/unit/server/rpc/server_fixture.h"
+
+namespace contextpool::server {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+using ServicesTest = ServerFixture;
+
+TEST_F(ServicesTest, EmbedReturnsVectorsUsageModelAndTiming) {
+  v1::EmbedResponse reply;
+  ASSERT_TRUE(Embed(EmbedTexts({"a", "b"}), &reply).ok());
+  EXPECT_EQ(reply.model().name(), "encoder");
+  EXPECT_EQ(reply.model().version(), 1);
+  ASSERT_EQ(reply.results_size(), 2);
+  EXPECT_THAT(reply.results(1).embedding().values(), ElementsAre(1, 1, 2, 3));
+  EXPECT_EQ(reply.results(1).embedding().dimensions(), 4);
+  EXPECT_EQ(reply.results(1).embedding().vectors(), 1);
+  EXPECT_EQ(reply.results(0).usage().tokens_used(), 3);
+  EXPECT_GT(reply.timing().total_ns(), 0);
+  EXPECT_EQ(Calls(Endpoint::kEmbed, absl::StatusCode::kOk, "encoder"), 1);
+}
+
+TEST_F(ServicesTest, OptionsReachTheEngine) {
+  v1::EmbedRequest request = EmbedTexts({"a"});
+  request.mutable_options()->set_normalize(false);
+  request.mutable_options()->set_pooling(v1::POOLING_LAST_TOKEN);
+  request.mutable_options()->set_truncation(v1::TRUNCATION_LEFT);
+  request.set_priority(v1::PRIORITY_BULK);
+  ASSERT_TRUE(Embed(request).ok());
+  const engine::Request seen = engine_.last_request();
+  EXPECT_EQ(seen.normalize, std::optional<bool>(false));
+  EXPECT_EQ(seen.pooling, std::optional(engine::Pooling::kLastToken));
+  EXPECT_EQ(seen.truncation, engine::Truncation::kLeft);
+  EXPECT_EQ(seen.priority, engine::Priority::kBulk);
+  EXPECT_EQ(seen.deadline, std::nullopt);
+}
+
+TEST_F(ServicesTest, UnsetOptionsStayUnset) {
+  ASSERT_TRUE(Embed(EmbedTexts({"a"})).ok());
+  const engine::Request seen = engine_.last_request();
+  EXPECT_EQ(seen.normalize, std::nullopt);
+  EXPECT_EQ(seen.pooling, std::nullopt);
+  EXPECT_EQ(seen.priority, engine::Priority::kInteractive);
+}
+
+TEST_F(ServicesTest, MetadataSetsThePriorityUnlessTheMessageDoes) {
+  v1::EmbedRequest request = EmbedTexts({"a"});
+  for (const bool also_in_message : {false, true}) {
+    if (also_in_message) request.set_priority(v1::PRIORITY_INTERACTIVE);
+    grpc::ClientContext context;
+    context.AddMetadata("contextpool-priority", "bulk");
+    v1::EmbedResponse reply;
+    ASSERT_TRUE(embedding_->Embed(&context, request, &reply).ok());
+    EXPECT_EQ(engine_.last_request().priority,
+              also_in_message ? engine::Priority::kInteractive : engine::Priority::kBulk);
+  }
+}
+
+TEST_F(ServicesTest, GrpcDeadlineReachesTheEngine) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(100));
+  v1::EmbedResponse reply;
+  ASSERT_TRUE(embedding_->Embed(&context, EmbedTexts({"a"}), &reply).ok());
+  const auto deadline = engine_.last_request().deadline;
+  ASSERT_TRUE(deadline.has_value());
+  const double left = engine::Seconds(*deadline - std::chrono::steady_clock::now());
+  EXPECT_GT(left, 50);
+  EXPECT_LE(left, 101);
+}
+
+TEST_F(ServicesTest, EncodingsAreApplied) {
+  v1::EmbedRequest request = EmbedTexts({"a"});
+  request.mutable_options()->set_encoding(v1::EMBEDDING_ENCODING_BINARY);
+  v1::EmbedResponse reply;
+  ASSERT_TRUE(Embed(request, &reply).ok());
+  // [0, 1, 2, 3]
+  EXPECT_EQ(reply.results(0).embedding().data(), "\x70");
+  EXPECT_EQ(reply.results(0).embedding().encoding(), v1::EMBEDDING_ENCODING_BINARY);
+  EXPECT_EQ(reply.results(0).embedding().values_size(), 0);
+}
+
+TEST_F(ServicesTest, ClassifySortsCutsAndShowsLogits) {
+  v1::ClassifyRequest request = ClassifyTexts({"a"});
+  request.mutable_options()->set_top_k(2);
+  request.mutable_options()->set_logits(true);
+  v1::ClassifyResponse reply;
+  ASSERT_TRUE(Classify(request, &reply).ok());
+  const auto& scores = reply.results(0).classification().scores();
+  ASSERT_EQ(scores.size(), 2);
+  EXPECT_EQ(scores[0].label(), "positive");
+  EXPECT_EQ(scores[0].index(), 2);
+  EXPECT_NEAR(scores[0].score(), 0.66524, 1e-5);
+  EXPECT_EQ(scores[0].logit(), 2);
+  EXPECT_EQ(scores[1].label(), "neutral");
+}
+
+TEST_F(ServicesTest, ModelsAreListedWithStateAndReason) {
+  engine_.SetState("encoder", engine::ModelState::kFailed, "tensor x is missing");
+  grpc::ClientContext context;
+  v1::ListModelsResponse reply;
+  ASSERT_TRUE(models_->ListModels(&context, {}, &reply).ok());
+  ASSERT_EQ(reply.models_size(), 2);
+  EXPECT_EQ(reply.models(0).ref().name(), "classifier");
+  EXPECT_EQ(reply.models(0).state(), v1::MODEL_STATE_READY);
+  EXPECT_THAT(reply.models(0).tasks(), ElementsAre(v1::TASK_EMBED, v1::TASK_CLASSIFY));
+  EXPECT_THAT(reply.models(0).labels(), ElementsAre("negative", "neutral", "positive"));
+  EXPECT_EQ(reply.models(1).state(), v1::MODEL_STATE_FAILED);
+  EXPECT_EQ(reply.models(1).reason(), "tensor x is missing");
+}
+
+TEST_F(ServicesTest, GetModelAndTokenize) {
+  grpc::ClientContext first;
+  v1::GetModelRequest get;
+  get.mutable_model()->set_name("encoder");
+  v1::GetModelResponse model;
+  ASSERT_TRUE(models_->GetModel(&first, get, &model).ok());
+  EXPECT_EQ(model.model().embedding_dimensions(), 4);
+
+  grpc::ClientContext second;
+  v1::TokenizeRequest request;
+  request.mutable_model()->set_name("encoder");
+  request.add_texts("hello");
+  request.add_texts("bad");
+  v1::TokenizeResponse reply;
+  ASSERT_TRUE(models_->Tokenize(&second, request, &reply).ok());
+  EXPECT_THAT(reply.results(0).tokens().ids(), ElementsAre(101, 5, 102));
+  EXPECT_THAT(reply.results(0).tokens().tokens(), ElementsAre("[CLS]", "hello", "[SEP]"));
+  EXPECT_EQ(reply.results(1).error().message(), "texts[1]: too long");
+}
+
+TEST_F(ServicesTest, RetryDelayTravelsAsRetryInfo) {
+  absl::Status full = absl::ResourceExhaustedError("the queue is full");
+  engine::SetRetryDelay(full, std::chrono::milliseconds(1500));
+  engine_.FailWith(full);
+  const grpc::Status status = Embed(EmbedTexts({"a"}));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  google::rpc::Status details;
+  ASSERT_TRUE(details.ParseFromString(status.error_details()));
+  EXPECT_EQ(details.code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  google::rpc::RetryInfo retry;
+  ASSERT_EQ(details.details_size(), 1);
+  ASSERT_TRUE(details.details(0).UnpackTo(&retry));
+  EXPECT_EQ(retry.retry_delay().seconds(), 1);
+  EXPECT_EQ(retry.retry_delay().nanos(), 500'000'000);
+}
+
+TEST_F(ServicesTest, InternalErrorsShowAnIdAndNothingElse) {
+  engine_.FailWith(absl::InternalError("/models/secret/path: assertion failed"));
+  const grpc::Status status = Embed(EmbedTexts({"a"}));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INTERNAL);
+  EXPECT_THAT(status.error_message(), Not(HasSubstr("secret")));
+  EXPECT_THAT(status.error_message(), testing::ContainsRegex("internal error [0-9a-f]{16}"));
+}
+
+TEST_F(ServicesTest, TooManyRequestsAtOnceAreToldToRetry) {
+  engine_.Hold();
+  std::vector<std::thread> callers;
+  for (int i = 0; i < kMaxInFlight; ++i) {
+    callers.emplace_back([this] { EXPECT_TRUE(Embed(EmbedTexts({"a"})).ok()); });
+  }
+  engine_.WaitForHeld(kMaxInFlight);
+  const grpc::Status status = Embed(EmbedTexts({"a"}));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("--max_in_flight_requests"));
+  EXPECT_FALSE(status.error_details().empty());
+  engine_.Release();
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_TRUE(Embed(EmbedTexts({"a"})).ok());
+}
+
+TEST_F(ServicesTest, ACallThatIsCancelledWhileTheEngineWorksEndsCleanly) {
+  engine_.Hold();
+  grpc::ClientContext context;
+  v1::EmbedResponse reply;
+  grpc::Status status;
+  std::thread caller([&] { status = embedding_->Embed(&context, EmbedTexts({"a"}), &reply); });
+  engine_.WaitForHeld(1);
+  context.TryCancel();
+  caller.join();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::CANCELLED);
+  // Gives the server time to hear of it; the outcome is counted either way.
+  for (int i = 0; i < 200 && admission_.requests() == 0; ++i) std::this_thread::yield();
+  engine_.Release();
+  EXPECT_TRUE(Embed(EmbedTexts({"a"})).ok());
+  EXPECT_EQ(admission_.requests(), 0);
+  EXPECT_EQ(admission_.bytes(), 0);
+}
+
+TEST_F(ServicesTest, StreamsAndAdminSayWhatToDoInstead) {
+  grpc::ClientContext context;
+  auto stream = embedding_->EmbedStream(&context);
+  stream->WritesDone();
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("call Embed"));
+
+  grpc::ClientContext classify_context;
+  auto classify = classification_->ClassifyStream(&classify_context);
+  classify->WritesDone();
+  EXPECT_THAT(classify->Finish().error_message(), HasSubstr("call Classify"));
+
+  grpc::ClientContext admin_context;
+  v1::LoadModelResponse loaded;
+  const grpc::Status admin =
+      v1::AdminService::NewStub(channel_)->LoadModel(&admin_context, {}, &loaded);
+  EXPECT_EQ(admin.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_THAT(admin.error_message(), HasSubstr("restart"));
+}
+
+}  // namespace
+}  // namespace contextpool::server
