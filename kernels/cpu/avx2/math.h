@@ -37,9 +37,12 @@ inline __m256 Exp(__m256 x) {
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
 }
 
-// Absolute error below 5e-7: x P(x^2) / Q(x^2), a minimax fit on [0, 3.92], where erf rounds to 1.
+// Absolute error below 5e-7: x P(x^2) / Q(x^2), a minimax fit on [0, 3.92]; beyond, erf rounds to 1
+// and is exactly that, so that gelu(x) is exactly 0 or x.
 inline __m256 Erf(__m256 x) {
-  x = Clamp(x, -3.92f, 3.92f);
+  const __m256 sign = _mm256_and_ps(x, _mm256_set1_ps(-0.0f));
+  const __m256 one = _mm256_or_ps(sign, _mm256_set1_ps(1.0f));
+  const __m256 far = _mm256_cmp_ps(_mm256_xor_ps(x, sign), _mm256_set1_ps(3.92f), _CMP_GT_OQ);
   const __m256 t = _mm256_mul_ps(x, x);
   __m256 p = Fma(t, _mm256_set1_ps(2.034723593e-06f), 2.874762577e-04f);
   p = Fma(p, t, 3.868262982e-03f);
@@ -51,7 +54,7 @@ inline __m256 Erf(__m256 x) {
   q = Fma(q, t, 1.150840670e-01f);
   q = Fma(q, t, 5.041632652e-01f);
   q = Fma(q, t, 1.0f);
-  return _mm256_div_ps(_mm256_mul_ps(x, p), q);
+  return _mm256_blendv_ps(_mm256_div_ps(_mm256_mul_ps(x, p), q), one, far);
 }
 
 // Absolute error below 3e-7.
