@@ -33,6 +33,11 @@ function(contextpool_test NAME)
                                         contextpool_flags)
   target_include_directories(${NAME} PRIVATE ${PROJECT_SOURCE_DIR})
   add_test(NAME ${NAME} COMMAND ${NAME})
-  set_tests_properties(${NAME} PROPERTIES LABELS "${ARG_LABELS}" ENVIRONMENT
-                                          "CONTEXTPOOL_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
+  set(suppressions ${PROJECT_SOURCE_DIR}/tests/sanitizers)
+  set(environment
+      "CONTEXTPOOL_SOURCE_DIR=${PROJECT_SOURCE_DIR}"
+      "UBSAN_OPTIONS=print_stacktrace=1"
+      "LSAN_OPTIONS=suppressions=${suppressions}/lsan.supp:print_suppressions=0"
+      "TSAN_OPTIONS=suppressions=${suppressions}/tsan.supp:print_suppressions=0")
+  set_tests_properties(${NAME} PROPERTIES LABELS "${ARG_LABELS}" ENVIRONMENT "${environment}")
 endfunction()
