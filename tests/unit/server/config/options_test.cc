@@ -1,0 +1,79 @@
+#include "server/config/options.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/config/flags.h"
+
+namespace contextpool::server {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(OptionsTest, DefaultsAreValid) { EXPECT_TRUE(ValidateOptions(Options()).ok()); }
+
+TEST(OptionsTest, OutOfRangeNamesFlagValueAndRange) {
+  Options options;
+  options.grpc_port = 70000;
+  absl::Status status = ValidateOptions(options);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), "--grpc_port=70000: allowed is 0 to 65535");
+  options = Options();
+  options.max_inputs = 0;
+  EXPECT_THAT(std::string(ValidateOptions(options).message()), HasSubstr("--max_inputs=0"));
+  options = Options();
+  options.max_in_flight_bytes = options.max_message_bytes - 1;
+  EXPECT_THAT(std::string(ValidateOptions(options).message()), HasSubstr("--max_message_bytes"));
+}
+
+TEST(OptionsTest, PortsMustDifferUnlessPickedFreely) {
+  Options options;
+  options.metrics_port = options.grpc_port;
+  EXPECT_FALSE(ValidateOptions(options).ok());
+  options.metrics_port = options.grpc_port = 0;
+  EXPECT_TRUE(ValidateOptions(options).ok());
+}
+
+TEST(FlagsTest, HelpDescribesEveryFlagWithItsDefault) {
+  const std::string help = HelpText();
+  for (const char* text :
+       {"--model_repository (default: none)", "--grpc_port (default: 8001)",
+        "--metrics_port (default: 8002)", "--max_message_bytes (default: 67108864)",
+        "--max_inputs (default: 4096)", "--drain_timeout (default: 30s)", "--log_format",
+        "--require_all_models", "--ready_file", "--healthcheck", "--max_connection_age"}) {
+    EXPECT_THAT(help, HasSubstr(text));
+  }
+}
+
+absl::StatusOr<CommandLine> Parse(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "contextpool-server");
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  return ParseCommandLine(static_cast<int>(argv.size()), argv.data());
+}
+
+TEST(FlagsTest, ParsesIntoOptions) {
+  const auto line = Parse({"--model_repository=/a,/b", "--drain_timeout=1500ms",
+                           "--log_format=json", "--log_level=debug", "--grpc_port=0"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_EQ(line->mode, Mode::kServe);
+  EXPECT_THAT(line->options.model_repositories, testing::ElementsAre("/a", "/b"));
+  EXPECT_EQ(line->options.drain_timeout, std::chrono::milliseconds(1500));
+  EXPECT_EQ(line->options.log_format, LogFormat::kJson);
+  EXPECT_EQ(line->options.log_level, LogLevel::kDebug);
+  EXPECT_EQ(line->options.grpc_port, 0);
+}
+
+TEST(FlagsTest, WrongChoicesAndStrayArgumentsAreRefused) {
+  EXPECT_EQ(Parse({"--log_format=xml"}).status().message(),
+            "--log_format=xml: allowed is text, json");
+  EXPECT_THAT(std::string(Parse({"--log_format=text", "models"}).status().message()),
+              HasSubstr("unexpected argument \"models\""));
+}
+
+TEST(FlagsTest, HelpAndVersionWinOverEverything) {
+  EXPECT_EQ(Parse({"--no_such_flag", "--help"})->mode, Mode::kHelp);
+  EXPECT_EQ(Parse({"--version"})->mode, Mode::kVersion);
+}
+
+}  // namespace
+}  // namespace contextpool::server

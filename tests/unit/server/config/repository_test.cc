@@ -1,0 +1,128 @@
+#include "server/config/repository.h"
+
+#include <filesystem>
+#include <fstream>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/config/cpu_quota.h"
+
+namespace contextpool::server {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+namespace fs = std::filesystem;
+
+class RepositoryTest : public testing::Test {
+ protected:
+  RepositoryTest()
+      : root_(fs::path(testing::TempDir()) /
+              testing::UnitTest::GetInstance()->current_test_info()->name()) {
+    fs::remove_all(root_);
+    fs::create_directories(root_);
+  }
+  ~RepositoryTest() override { fs::remove_all(root_); }
+
+  void Write(const std::string& path, const std::string& text = "{}") {
+    fs::create_directories((root_ / path).parent_path());
+    std::ofstream(root_ / path) << text;
+  }
+
+  std::vector<std::string> Found(const std::vector<std::string>& paths) {
+    const auto repository = FindModels(paths);
+    std::vector<std::string> result;
+    if (!repository.ok()) return {std::string(repository.status().message())};
+    for (const auto& model : repository->models) {
+      result.push_back(model.name + ":" + std::to_string(model.version));
+    }
+    return result;
+  }
+
+  std::string root() const { return root_.string(); }
+
+  const fs::path root_;
+};
+
+TEST_F(RepositoryTest, FoldersLinksAndVersionsAreModels) {
+  Write("plain/config.json");
+  Write("versioned/1/config.json");
+  Write("versioned/10/config.json");
+  Write("versioned/9/config.json");
+  Write("elsewhere/.hidden/config.json");
+  Write("docs/readme.txt");
+  fs::create_directory_symlink(root_ / "plain", root_ / "link");
+  EXPECT_THAT(Found({root()}), ElementsAre("link:1", "plain:1", "versioned:10"));
+  EXPECT_EQ(FindModels({root()})->notes.size(), 2);
+}
+
+TEST_F(RepositoryTest, AModelDirectoryStandsForItself) {
+  Write("plain/config.json");
+  EXPECT_THAT(Found({root() + "/plain/"}), ElementsAre("plain:1"));
+  EXPECT_THAT(Found({root() + "/plain"}), ElementsAre("plain:1"));
+}
+
+TEST_F(RepositoryTest, SettingsAndVersionPolicyApply) {
+  Write("m/1/config.json");
+  Write("m/2/config.json");
+  Write("m/3/config.json");
+  Write("m/serving.textproto", "max_tokens: 64 version_policy { specific { versions: [1, 2] } }");
+  Write("m/2/serving.textproto", "max_tokens: 32");
+  const auto repository = FindModels({root()});
+  ASSERT_TRUE(repository.ok()) << repository.status();
+  ASSERT_EQ(repository->models.size(), 2);
+  EXPECT_EQ(repository->models[0].max_tokens, std::optional(64));
+  EXPECT_EQ(repository->models[1].max_tokens, std::optional(32));
+  EXPECT_EQ(repository->models[1].directory, root() + "/m/2");
+  Write("m/serving.textproto", "version_policy { specific { versions: [7] } }");
+  EXPECT_THAT(Found({root()}), ElementsAre(HasSubstr("lists version 7, which has no folder")));
+  Write("m/serving.textproto", "version_policy { latest: 2 }");
+  EXPECT_THAT(Found({root()}), ElementsAre("m:2", "m:3"));
+}
+
+TEST_F(RepositoryTest, AWrongSettingsFileIsAnErrorOfTheStart) {
+  Write("m/config.json");
+  Write("m/serving.textproto", "\nbatching { token_budget: 0 }");
+  EXPECT_THAT(Found({root()}), ElementsAre(HasSubstr("m/serving.textproto:2: batching")));
+}
+
+TEST_F(RepositoryTest, NoModelsSaysWhatToDo) {
+  EXPECT_THAT(Found({}), ElementsAre(HasSubstr("give --model_repository=FOLDER")));
+  Write("empty/readme.txt");
+  EXPECT_THAT(Found({root()}), ElementsAre(HasSubstr("A model is a folder with config.json")));
+  EXPECT_THAT(Found({root() + "/missing"}), ElementsAre(HasSubstr("cannot read the folder")));
+}
+
+TEST_F(RepositoryTest, TwoModelsOfOneNameAreRefused) {
+  Write("a/m/config.json");
+  Write("b/m/config.json");
+  EXPECT_THAT(Found({root() + "/a", root() + "/b"}),
+              ElementsAre(HasSubstr("two models are called m")));
+}
+
+TEST_F(RepositoryTest, NamesThatCannotBeLabelsAreRefused) {
+  Write("bad name\n/config.json");
+  EXPECT_THAT(Found({root()}), ElementsAre(HasSubstr("rename the folder or link to it")));
+}
+
+TEST_F(RepositoryTest, CpuQuotaOfBothCgroupVersions) {
+  const CpuQuotaPaths paths{root(), root() + "/self"};
+  Write("self", "0::/a/b\n");
+  Write("cpu.max", "max 100000\n");
+  EXPECT_EQ(CgroupCpuQuota(paths), 0);
+  Write("a/cpu.max", "150000 100000\n");
+  Write("a/b/cpu.max", "400000 100000\n");
+  EXPECT_EQ(CgroupCpuQuota(paths), 1.5);
+  EXPECT_LE(UsableCpus(paths), 2);
+
+  Write("self", "4:cpu,cpuacct:/docker/x\n3:memory:/docker/x\n");
+  Write("cpu,cpuacct/cpu.cfs_quota_us", "50000\n");
+  Write("cpu,cpuacct/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(CgroupCpuQuota(paths), 0.5);
+  EXPECT_EQ(UsableCpus(paths), 1);
+  Write("cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
+  EXPECT_EQ(CgroupCpuQuota(paths), 0);
+}
+
+}  // namespace
+}  // namespace contextpool::server

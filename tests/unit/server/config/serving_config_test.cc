@@ -1,0 +1,88 @@
+#include "server/config/serving_config.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace contextpool::server {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+std::string Error(absl::string_view text) {
+  const auto settings = ParseServingConfig(text, "m/serving.textproto");
+  if (settings.ok()) return "accepted";
+  EXPECT_EQ(settings.status().code(), absl::StatusCode::kInvalidArgument);
+  return std::string(settings.status().message());
+}
+
+TEST(ServingConfigTest, EmptyKeepsTheDefaults) {
+  const auto settings = ParseServingConfig("", "f");
+  ASSERT_TRUE(settings.ok());
+  EXPECT_EQ(settings->spec.queue.batch_token_budget, engine::QueueOptions().batch_token_budget);
+  EXPECT_EQ(settings->spec.pooling, std::nullopt);
+  EXPECT_EQ(settings->latest_versions, 1);
+}
+
+TEST(ServingConfigTest, ReadsWhatItKnows) {
+  const auto settings = ParseServingConfig(R"(
+      dtype: "float32" device: "cpu" pooling: POOLING_CLS normalize: false max_tokens: 128
+      batching { token_budget: 2048 max_inputs: 32 }
+      queue { max_tokens: 4096 max_inputs: 99 max_bytes: 5000 default_deadline_ms: 250 }
+      version_policy { specific { versions: [3, 1] } })",
+                                           "f");
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  const engine::ModelSpec& spec = settings->spec;
+  EXPECT_EQ(spec.pooling, std::optional(engine::Pooling::kCls));
+  EXPECT_EQ(spec.normalize, std::optional(false));
+  EXPECT_EQ(spec.max_tokens, std::optional(128));
+  EXPECT_EQ(spec.queue.batch_token_budget, 2048);
+  EXPECT_EQ(spec.queue.batch_max_inputs, 32);
+  EXPECT_EQ(spec.queue.max_tokens, 4096);
+  EXPECT_EQ(spec.queue.max_inputs, 99);
+  EXPECT_EQ(spec.queue.max_bytes, 5000);
+  EXPECT_EQ(spec.queue.default_deadline, std::chrono::milliseconds(250));
+  EXPECT_THAT(settings->specific_versions, testing::ElementsAre(1, 3));
+}
+
+TEST(ServingConfigTest, UnknownFieldsNameFileAndLine) {
+  EXPECT_THAT(Error("dtype: \"float32\"\n  tokens: 3"), StartsWith("m/serving.textproto:2:"));
+  EXPECT_THAT(Error("dtype: \"float32\"\n  tokens: 3"), HasSubstr("tokens"));
+  EXPECT_THAT(Error("batching { token_budget: \"many\" }"), StartsWith("m/serving.textproto:1:"));
+  EXPECT_THAT(Error("pooling: POOLING_MEDIAN"), StartsWith("m/serving.textproto:1:"));
+}
+
+TEST(ServingConfigTest, ValuesOutOfRangeNameLineFieldAndRange) {
+  EXPECT_EQ(Error("batching {\n  token_budget: 0\n}"),
+            "m/serving.textproto:2: batching.token_budget: 0 is out of range: allowed is 1 to"
+            " 1048576");
+  EXPECT_THAT(Error("\n\nmax_tokens: 1"),
+              StartsWith("m/serving.textproto:3: max_tokens: 1 is out"));
+  EXPECT_THAT(Error("queue { default_deadline_ms: 0 }"), HasSubstr("queue.default_deadline_ms: 0"));
+  EXPECT_THAT(Error("dtype: \"int4\""), HasSubstr("dtype: \"int4\" is not supported: allowed"));
+  EXPECT_THAT(Error("device: \"cuda:0\""), HasSubstr("allowed is \"cpu\""));
+  EXPECT_THAT(Error("pooling: 17"), HasSubstr("17"));
+}
+
+TEST(ServingConfigTest, ImpossibleCombinationsAreRefused) {
+  EXPECT_THAT(Error("queue {\n max_tokens: 100 }"),
+              StartsWith("m/serving.textproto:2: queue.max_tokens: 100 is below"));
+  EXPECT_THAT(Error("max_tokens: 512 batching { token_budget: 256 }"),
+              HasSubstr("the longest input would fit no batch"));
+  EXPECT_THAT(Error("version_policy { specific { versions: [2, 2] } }"), HasSubstr("listed once"));
+  EXPECT_THAT(Error("version_policy { specific { } }"), HasSubstr("lists no version"));
+}
+
+TEST(ServingConfigTest, FieldsOfLaterVersionsAreRefusedByName) {
+  for (const char* text :
+       {"matryoshka_dimensions: 64", "prompts { key: \"q\" value: \"query: \" }",
+        "default_prompt_name: \"q\"", "golden_tolerance: 0.1", "batching { max_wait_us: 100 }",
+        "queue { interactive_weight: 8 }", "queue { bulk_weight: 1 }"}) {
+    EXPECT_THAT(Error(text), HasSubstr("does not support the field yet")) << text;
+  }
+  EXPECT_THAT(Error("\nprompts { key: \"q\" value: \"x\" }"),
+              StartsWith("m/serving.textproto:2: prompts:"));
+}
+
+}  // namespace
+}  // namespace contextpool::server

@@ -1,0 +1,115 @@
+#include "server/observe/metrics_page.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest-spi.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_engine.h"
+#include "tests/unit/server/observe/prometheus_text.h"
+
+namespace contextpool::server {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class MetricsPageTest : public testing::Test {
+ protected:
+  std::string Page() { return RenderMetrics({&page_, &process_}); }
+  Samples Scrape() { return ParsePrometheusText(Page()); }
+
+  engine::FakeEngine engine_;
+  ServerMetrics metrics_{{{"classifier", 1}, {"encoder", 1}}};
+  ContextPoolCollectable page_{metrics_, engine_};
+  ProcessCollectable process_;
+};
+
+TEST_F(MetricsPageTest, EverySeriesExistsAtZeroBeforeTheFirstRequest) {
+  const Samples samples = Scrape();
+  for (
+      const char* series :
+      {R"(contextpool_requests_total{model="encoder",version="1",endpoint="Embed",protocol="grpc",code="OK"})",
+       R"(contextpool_requests_total{model="",version="",endpoint="Embed",protocol="grpc",code="NOT_FOUND"})",
+       R"(contextpool_request_duration_seconds_count{model="encoder",endpoint="Embed",protocol="grpc"})",
+       R"(contextpool_input_errors_total{model="encoder",code="INVALID_ARGUMENT"})",
+       R"(contextpool_batch_inputs_count{model="encoder"})",
+       R"(contextpool_batch_tokens_sum{model="encoder"})",
+       R"(contextpool_input_tokens_count{model="encoder"})",
+       R"(contextpool_queue_depth{model="encoder",class="bulk"})",
+       R"(contextpool_rejected_total{model="encoder",reason="queue_full"})",
+       R"(contextpool_dropped_total{model="encoder",reason="deadline"})",
+       "contextpool_in_flight_requests"}) {
+    ASSERT_EQ(samples.count(series), 1) << series;
+    EXPECT_EQ(samples.at(series), 0) << series;
+  }
+  for (const char* stage : {"decode", "tokenize", "admission", "queue", "batch_wait",
+                            "host_to_device", "compute", "device_to_host", "encode"}) {
+    EXPECT_EQ(
+        samples.count(absl::StrCat(
+            R"(contextpool_stage_duration_seconds_count{model="encoder",stage=")", stage, "\"}")),
+        1)
+        << stage;
+  }
+}
+
+TEST_F(MetricsPageTest, ShowsTheEnginesFiguresAndTheModels) {
+  const Samples samples = Scrape();
+  EXPECT_EQ(samples.at(R"(contextpool_truncated_inputs_total{model="encoder"})"), 7);
+  EXPECT_EQ(samples.at(R"(contextpool_queue_tokens{model="encoder",class="interactive"})"), 11);
+  EXPECT_EQ(samples.at(R"(contextpool_queue_tokens{model="encoder",class="bulk"})"), 12);
+  EXPECT_EQ(samples.at(R"(contextpool_model_load_duration_seconds{model="encoder"})"), 0.5);
+  EXPECT_EQ(
+      samples.at(
+          R"(contextpool_model_info{model="encoder",version="1",architecture="Fake",dtype="float32",device="cpu",context_pool=""})"),
+      1);
+}
+
+TEST_F(MetricsPageTest, CountsCallsStagesAndInputErrors) {
+  metrics_.CountCall({Endpoint::kEmbed, metrics_.Key("encoder", 0), absl::StatusCode::kOk,
+                      std::chrono::milliseconds(3)});
+  metrics_.CountInputError("encoder", absl::StatusCode::kInvalidArgument);
+  metrics_.ObserveStage("encoder", ServerStage::kDecode, std::chrono::microseconds(50));
+  const Samples samples = Scrape();
+  EXPECT_EQ(
+      samples.at(
+          R"(contextpool_requests_total{model="encoder",version="1",endpoint="Embed",protocol="grpc",code="OK"})"),
+      1);
+  EXPECT_EQ(
+      samples.at(R"(contextpool_input_errors_total{model="encoder",code="INVALID_ARGUMENT"})"), 1);
+  const std::string labels = R"({model="encoder",endpoint="Embed",protocol="grpc")";
+  EXPECT_NEAR(samples.at("contextpool_request_duration_seconds_sum" + labels + "}"), 0.003, 1e-9);
+  EXPECT_EQ(samples.at("contextpool_request_duration_seconds_bucket" + labels + ",le=\"+Inf\"}"),
+            1);
+  EXPECT_EQ(
+      samples.at(
+          R"(contextpool_stage_duration_seconds_bucket{model="encoder",stage="decode",le="0.0001"})"),
+      1);
+}
+
+TEST_F(MetricsPageTest, UnknownNamesAndVersionsAreCountedWithoutAName) {
+  EXPECT_EQ(metrics_.Key("nobody", 0), ModelKey("", 0));
+  EXPECT_EQ(metrics_.Key("encoder", 2), ModelKey("", 0));
+  EXPECT_EQ(metrics_.Key("encode", 0), ModelKey("", 0));
+  EXPECT_EQ(metrics_.Key("encoder", 0), ModelKey("encoder", 1));
+  metrics_.CountCall({Endpoint::kEmbed, metrics_.Key("nobody\"evil", 0),
+                      absl::StatusCode::kNotFound, std::chrono::milliseconds(1)});
+  EXPECT_THAT(Page(), Not(HasSubstr("nobody")));
+}
+
+TEST_F(MetricsPageTest, ProcessFiguresAreReal) {
+  const Samples samples = Scrape();
+  EXPECT_GT(samples.at("process_resident_memory_bytes"), 1 << 20);
+  EXPECT_GT(samples.at("process_open_fds"), 2);
+  EXPECT_GE(samples.at("process_cpu_seconds_total"), 0);
+  const double now = static_cast<double>(time(nullptr));
+  EXPECT_NEAR(samples.at("process_start_time_seconds"), now, 3600);
+  EXPECT_EQ(
+      samples.count(absl::StrCat("contextpool_build_info{version=\"", CONTEXTPOOL_VERSION, "\"}")),
+      1);
+}
+
+TEST(FindTornFamiliesTest, TheReaderOfTheseTestsFindsFaults) {
+  EXPECT_NONFATAL_FAILURE(ParsePrometheusText("a 1\n"), "no type");
+}
+
+}  // namespace
+}  // namespace contextpool::server
