@@ -1,0 +1,221 @@
+// Over a thousand damaged model directories: each is refused with a reason or loads and computes.
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "engine/device/cpu_device.h"
+#include "engine/model/model.h"
+#include "gtest/gtest.h"
+#include "tests/unit/engine/model/model_files.h"
+
+namespace contextpool::engine {
+namespace {
+
+using nlohmann::json;
+using Random = std::mt19937;
+
+constexpr char kCheckpoint[] = "regression_odd_sizes_f32";
+
+// Values that programs trip over.
+std::vector<json> NastyValues() {
+  json deep = 1;
+  for (int i = 0; i < 60; ++i) deep = json::array({deep});
+  return {json(nullptr),
+          json(true),
+          json(0),
+          json(-1),
+          json(1),
+          json(INT64_MIN),
+          json(INT64_MAX),
+          json(UINT64_MAX),
+          json(int64_t{1} << 32),
+          json(1e30),
+          json(-1e300),
+          json(0.5),
+          json(""),
+          json(std::string(1, '\0')),
+          json("../../../etc/passwd"),
+          json(std::string(100000, 'x')),
+          json(json::array()),
+          json(json::object()),
+          json({1, 2, 3}),
+          json({{"0", "a"}, {"2", "b"}}),
+          json(std::vector<int>(50000, 7)),
+          deep};
+}
+
+// Every place in a document, as a pointer to it.
+void Collect(const json& value, const json::json_pointer& place,
+             std::vector<json::json_pointer>& places) {
+  places.push_back(place);
+  if (value.is_object()) {
+    for (const auto& [key, child] : value.items()) Collect(child, place / key, places);
+  } else if (value.is_array()) {
+    for (size_t i = 0; i < value.size(); ++i) Collect(value[i], place / i, places);
+  }
+}
+
+// One value replaced, removed, or put under another key.
+std::string MutateJson(const std::string& text, Random& random) {
+  static const std::vector<json> nasty = NastyValues();
+  json document = json::parse(text);
+  std::vector<json::json_pointer> places;
+  Collect(document, json::json_pointer(), places);
+  const json::json_pointer& place = places[random() % places.size()];
+  const json::json_pointer& other = places[random() % places.size()];
+  switch (random() % 4) {
+    case 0:
+      if (!place.empty() && document.at(place.parent_pointer()).is_object()) {
+        document.at(place.parent_pointer()).erase(place.back());
+        break;
+      }
+      [[fallthrough]];
+    case 1:
+      document.at(place) = json(document.at(other));
+      break;
+    default:
+      document.at(place) = nasty[random() % nasty.size()];
+  }
+  return document.dump();
+}
+
+// Damage that knows nothing of the format.
+std::string MutateBytes(std::string bytes, Random& random) {
+  // Headers and short files deserve most of it.
+  const size_t reach = random() % 4 == 0 ? bytes.size() : std::min<size_t>(bytes.size(), 4096);
+  switch (random() % 6) {
+    case 0:
+      return bytes.substr(0, random() % (reach + 1));
+    case 1:
+      return bytes.insert(random() % (reach + 1), std::string(1 + random() % 9, '\xff'));
+    case 2:
+      return bytes.erase(random() % (reach + 1), 1 + random() % 9);
+    case 3:
+      return bytes + bytes.substr(0, reach);
+    default:
+      for (uint32_t flips = 1 + random() % 4; flips > 0 && reach > 0; --flips) {
+        bytes[random() % reach] ^= static_cast<char>(1 << random() % 8);
+      }
+      return bytes;
+  }
+}
+
+// A safetensors file whose header was mutated as JSON, data untouched.
+std::string MutateSafetensorsHeader(const std::string& file, Random& random) {
+  uint64_t size = 0;
+  std::memcpy(&size, file.data(), sizeof(size));
+  const std::string header = MutateJson(file.substr(sizeof(size), size), random);
+  size_t data = sizeof(size) + size;
+  size = header.size();
+  std::string result(sizeof(size), '\0');
+  std::memcpy(result.data(), &size, sizeof(size));
+  return result + header + file.substr(data);
+}
+
+class MutationTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  MutationTest() : device_(*CreateCpuDevice({.threads = 1, .isa = {}, .gemm = {}})) {
+    directory_.CopyFrom(GoldenCheckpoint(kCheckpoint));
+    directory_.Write("tokenizer_config.json", json{{"model_max_length", 512}, {"do_lower", true}});
+    // tokenizer_config.json is read only where this file says nothing.
+    directory_.Write("sentence_bert_config.json",
+                     GetParam() == std::string("tokenizer_config.json")
+                         ? json{{"do_lower_case", false}}
+                         : json{{"max_seq_length", 32}, {"do_lower_case", false}});
+    directory_.Write("modules.json",
+                     json{{{"idx", 0}, {"path", ""}, {"type", "st.models.Transformer"}},
+                          {{"idx", 1}, {"path", "1_Pooling"}, {"type", "st.models.Pooling"}},
+                          {{"idx", 2}, {"path", "2_Normalize"}, {"type", "st.models.Normalize"}}});
+    directory_.Write("1_Pooling/config.json",
+                     json{{"word_embedding_dimension", 36}, {"pooling_mode_mean_tokens", true}});
+    spec_.directory = directory_.path();
+  }
+
+  // Whether the directory loads; a model that does must compute.
+  bool LoadAndRun() {
+    auto model = LoadModel(spec_, *device_);
+    if (!model.ok()) {
+      EXPECT_FALSE(model.status().message().empty());
+      EXPECT_LT(model.status().message().size(), 2000u);
+      return false;
+    }
+    const ModelInfo& info = (*model)->info();
+    const int32_t length = std::min(info.max_tokens, 9);
+    std::vector<int32_t> ids(static_cast<size_t>(length), info.vocabulary_size - 1);
+    const std::vector<int32_t> cu_lengths = {0, length};
+    std::vector<OutputSpec> outputs(1);
+    outputs[0].task = info.classifies() ? TaskKind::kClassify : TaskKind::kEmbed;
+    const PackedBatch batch = {ids, cu_lengths, outputs, length};
+    auto workspace = Arena::Create(*device_, (*model)->WorkspaceBytes({length, 1}));
+    EXPECT_TRUE(workspace.ok());
+    EXPECT_TRUE((*model)->Forward(batch, *workspace).ok());
+    EXPECT_TRUE(device_->Synchronize().ok());
+    return true;
+  }
+
+  TempDirectory directory_;
+  ModelSpec spec_;
+  std::unique_ptr<Device> device_;
+};
+
+TEST_P(MutationTest, NeverCrashes) {
+  const std::string name = GetParam();
+  ASSERT_TRUE(LoadAndRun());
+  const std::string good = ReadFileForTest(directory_.path() + "/" + name);
+  Random random(7);
+  int loaded = 0;
+  int refused = 0;
+  constexpr int kRounds = 250;
+  for (int round = 0; round < kRounds; ++round) {
+    std::string bad;
+    if (round % 2 == 0) {
+      bad = MutateBytes(good, random);
+    } else if (name == "model.safetensors") {
+      bad = MutateSafetensorsHeader(good, random);
+    } else {
+      bad = MutateJson(good, random);
+    }
+    directory_.Write(name, absl::string_view(bad));
+    SCOPED_TRACE(name + " round " + std::to_string(round));
+    ++(LoadAndRun() ? loaded : refused);
+  }
+  // Both happen, or the mutations are no test.
+  EXPECT_GT(refused, kRounds / 10);
+  EXPECT_GT(loaded, 0);
+}
+
+TEST_P(MutationTest, WhatIsNoDocumentIsRefused) {
+  const std::string name = GetParam();
+  const std::string deep(100000, '[');
+  std::string deep_objects;
+  for (int i = 0; i < 100000; ++i) deep_objects += "{\"a\":";
+  std::string long_header(8, '\0');
+  long_header[2] = 2;  // 131,072 bytes
+  long_header += deep + std::string(31072, ' ');
+  for (const std::string& content :
+       {std::string(), std::string(1, '\0'), std::string("null"), std::string("\xef\xbb\xbf"),
+        std::string(5, '\xff'), std::string(65536, '\0'), std::string(65536, '\xff'), deep,
+        deep + std::string(100000, ']'), deep_objects, long_header}) {
+    directory_.Write(name, absl::string_view(content));
+    EXPECT_FALSE(LoadAndRun()) << content.substr(0, 20);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, MutationTest,
+                         ::testing::Values("model.safetensors", "config.json", "modules.json",
+                                           "1_Pooling/config.json", "sentence_bert_config.json",
+                                           "tokenizer_config.json"),
+                         [](const ::testing::TestParamInfo<const char*>& info) {
+                           std::string name;
+                           for (char c : std::string(info.param)) {
+                             name += c == '.' || c == '/' ? '_' : c;
+                           }
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace contextpool::engine
