@@ -37,11 +37,11 @@ def test_similar_texts_are_near(client):
 
 
 def test_concurrent_clients_get_what_they_get_alone(server):
-    texts = [sentences(8, seed=i, longest=12 * (1 + i % 8)) for i in range(32)]
+    texts = [sentences(4, seed=i, longest=12 * (1 + i % 8)) for i in range(32)]
     clients = [server.client() for _ in texts]
     alone = [vectors(client.embed(text)) for client, text in zip(clients, texts)]
     with ThreadPoolExecutor(len(texts)) as pool:
-        for _ in range(3):
+        for _ in range(2):
             together = pool.map(lambda pair: vectors(pair[0].embed(pair[1])), zip(clients, texts))
             for expected, got in zip(alone, together, strict=True):
                 np.testing.assert_allclose(got, expected, atol=TOLERANCE, rtol=0)

@@ -76,41 +76,43 @@ def test_a_passed_deadline_is_told_and_costs_no_work(server):
     def load():
         own = server.client()
         while not stop.is_set():
-            own.embed([LONG] * 8)
+            own.embed([LONG] * 12)
         own.close()
 
     loaders = [threading.Thread(target=load) for _ in range(4)]
     for loader in loaders:
         loader.start()
-    before = server.metrics()
+
+    def dropped():
+        return server.metrics().value("contextpool_dropped_total", model="minilm",
+                                      reason="deadline")
+
+    before = dropped()
     try:
-        for timeout in (0.001, 0.001, 0.05, 0.05, 0.05):
-            error = outcome(client, [LONG] * 16, timeout=timeout)
-            assert error is not None and error.code() == Code.DEADLINE_EXCEEDED
+        error = outcome(client, [LONG] * 16, timeout=0.001)
+        assert error is not None and error.code() == Code.DEADLINE_EXCEEDED
+        # Long enough to reach the queue on a busy machine, too short for what waits there already.
+        for timeout in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5):
+            error = outcome(client, [LONG] * 32, timeout=timeout)
+            if error is not None:
+                assert error.code() == Code.DEADLINE_EXCEEDED
+            if dropped() > before:
+                break
     finally:
         stop.set()
         for loader in loaders:
             loader.join()
-    after = server.metrics()
-
-    def grown(name, **labels):
-        return after.value(name, model="minilm", **labels) - before.value(name, model="minilm",
-                                                                          **labels)
-
-    # Calls that reached the server were dropped from the queue, by deadline or by the caller's
-    # hanging up for the same reason, whichever came first.
-    assert grown("contextpool_dropped_total") > 0
-    assert grown("contextpool_requests_total", code="DEADLINE_EXCEEDED") + grown(
-        "contextpool_requests_total", code="CANCELLED") > 0
+    assert dropped() > before
+    client.embed(["the server goes on"])
     client.close()
 
 
 def test_a_cancelled_call_leaves_the_queue(server):
     client = server.client()
-    calls = [client.embedding.Embed.future(embed_request([LONG] * 32)) for _ in range(6)]
+    calls = [client.embedding.Embed.future(embed_request([LONG] * 16)) for _ in range(4)]
     for call in calls[1:]:
         call.cancel()
-    assert len(calls[0].result().results) == 32
+    assert len(calls[0].result().results) == 16
     for call in calls[1:]:
         assert call.cancelled()
     client.embed(["the server goes on"])
