@@ -7,13 +7,14 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "engine/device/cpu_device.h"
 #include "engine/model/model.h"
@@ -30,11 +31,26 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Median and best of the times of `body`, called for `seconds` and at least five times.
+double CpuNow() {
+  timespec now;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+struct Times {
+  double median;
+  double best;
+  // Processor time of one call, all threads together: what remains comparable when other programs
+  // share the machine.
+  double cpu;
+};
+
+// Calls `body` for `seconds` and at least five times.
 template <typename Body>
-std::pair<double, double> Time(double seconds, const Body& body) {
+Times Time(double seconds, const Body& body) {
   body();
   std::vector<double> times;
+  const double cpu_begin = CpuNow();
   const double end = Now() + seconds;
   while (times.size() < 5 || Now() < end) {
     const double begin = Now();
@@ -42,22 +58,30 @@ std::pair<double, double> Time(double seconds, const Body& body) {
     times.push_back(Now() - begin);
   }
   std::sort(times.begin(), times.end());
-  return {times[times.size() / 2], times[0]};
+  return {times[times.size() / 2], times[0],
+          (CpuNow() - cpu_begin) / static_cast<double>(times.size())};
 }
 
-// GFLOP/s of [1024, 384] x [384, 1536].
-double GemmRate(Device& device, double seconds) {
+void Report(const std::string& what, double flops, const Times& times) {
+  std::printf(
+      "%-18s median %9.2f ms %6.1f GFLOP/s  best %9.2f ms %6.1f GFLOP/s  %6.1f GFLOP per CPU s\n",
+      what.c_str(), times.median * 1e3, flops / times.median / 1e9, times.best * 1e3,
+      flops / times.best / 1e9, flops / times.cpu / 1e9);
+}
+
+// [1024, 384] x [384, 1536].
+void RunGemm(Device& device, double seconds) {
   constexpr int64_t kRows = 1024, kIn = 384, kOut = 1536;
   const std::vector<float> weight(kIn * kOut, 0.01f);
   auto linear = device.PrepareLinear(weight, {}, kOut);
   auto memory = device.Allocate(kRows * (kIn + kOut) * sizeof(float));
   float* x = static_cast<float*>(memory->data());
   std::fill(x, x + kRows * (kIn + kOut), 0.01f);
-  const auto [median, best] = Time(seconds, [&] {
+  const Times times = Time(seconds, [&] {
     device.Linear(TensorView(x, DType::kF32, {kRows, kIn}), **linear, kernels::Activation::kNone,
                   TensorView(x + kRows * kIn, DType::kF32, {kRows, kOut}));
   });
-  return 2.0 * kRows * kIn * kOut / best / 1e9;
+  Report("matrix product", 2.0 * kRows * kIn * kOut, times);
 }
 
 // Multiply-adds counted as two.
@@ -83,7 +107,7 @@ void RunShape(const Model& model, const EncoderConfig& config, Device& device, i
     std::fprintf(stderr, "%s\n", arena.status().ToString().c_str());
     std::exit(1);
   }
-  const auto [median, best] = Time(absl::GetFlag(FLAGS_seconds), [&] {
+  const Times times = Time(absl::GetFlag(FLAGS_seconds), [&] {
     arena->Reset();
     const auto output = model.Forward(batch, *arena);
     const absl::Status status = output.ok() ? device.Synchronize() : output.status();
@@ -92,10 +116,7 @@ void RunShape(const Model& model, const EncoderConfig& config, Device& device, i
       std::exit(1);
     }
   });
-  const double flops = Flops(config, sequences, length);
-  std::printf("%4d x %-4d  median %8.2f ms  %6.1f GFLOP/s   best %8.2f ms  %6.1f GFLOP/s\n",
-              sequences, length, median * 1e3, flops / median / 1e9, best * 1e3,
-              flops / best / 1e9);
+  Report(absl::StrCat(sequences, " x ", length), Flops(config, sequences, length), times);
 }
 
 int Main(const std::vector<char*>& arguments) {
@@ -123,7 +144,7 @@ int Main(const std::vector<char*>& arguments) {
     return 1;
   }
   std::printf("loaded in %.0f ms\n", (Now() - begin) * 1e3);
-  std::printf("matrix products: %.1f GFLOP/s\n", GemmRate(**device, absl::GetFlag(FLAGS_seconds)));
+  RunGemm(**device, absl::GetFlag(FLAGS_seconds));
   for (size_t i = 2; i < arguments.size(); ++i) {
     const std::vector<std::string> shape = absl::StrSplit(arguments[i], 'x');
     int32_t sequences = 0;
@@ -136,7 +157,7 @@ int Main(const std::vector<char*>& arguments) {
     }
     RunShape(**model, directory->encoder, **device, sequences, length);
   }
-  std::printf("matrix products: %.1f GFLOP/s\n", GemmRate(**device, absl::GetFlag(FLAGS_seconds)));
+  RunGemm(**device, absl::GetFlag(FLAGS_seconds));
   return 0;
 }
 

@@ -27,7 +27,7 @@ class CpuDevice final : public Device {
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {
     const size_t padded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
     void* data = padded < bytes ? nullptr : std::aligned_alloc(kAlignment, padded);
-    if (data == nullptr && padded != 0) {
+    if (data == nullptr && bytes != 0) {
       return absl::ResourceExhaustedError(
           absl::StrCat("device cpu: cannot allocate ", bytes, " bytes of memory"));
     }

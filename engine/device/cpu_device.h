@@ -25,8 +25,8 @@ struct CpuDeviceOptions {
   int32_t threads = 0;
 
   // For tests and comparisons; unset: the fastest that this CPU executes.
-  std::optional<kernels::Isa> isa;
-  std::optional<CpuGemm> gemm;
+  std::optional<kernels::Isa> isa = std::nullopt;
+  std::optional<CpuGemm> gemm = std::nullopt;
 };
 
 // INVALID_ARGUMENT for a negative number of threads or instructions that this CPU lacks.

@@ -1,0 +1,417 @@
+#include "engine/model/bert.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <new>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "engine/device/cpu_device.h"
+#include "tests/unit/engine/model/model_files.h"
+
+namespace {
+std::atomic<int64_t> allocations{0};
+}  // namespace
+
+// Not inlined: GCC would see new meet free and warn.
+__attribute__((noinline)) void* operator new(size_t size) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* memory = std::malloc(size)) return memory;
+  throw std::bad_alloc();
+}
+__attribute__((noinline)) void operator delete(void* memory) noexcept { std::free(memory); }
+__attribute__((noinline)) void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+
+namespace contextpool::engine {
+namespace {
+
+using testing::HasSubstr;
+
+// No size is a multiple of a vector.
+constexpr int kHidden = 20, kHeads = 4, kInner = 27, kLayers = 2, kVocabulary = 30, kPositions = 40;
+constexpr int kLabels = 3;
+constexpr double kTolerance = 5e-6;
+
+using Row = std::vector<double>;
+
+// Random weights by name; as a file for the model and as numbers for the formula.
+class Weights {
+ public:
+  Weights() {
+    Add("embeddings.word_embeddings.weight", kVocabulary, kHidden);
+    Add("embeddings.position_embeddings.weight", kPositions, kHidden);
+    Add("embeddings.token_type_embeddings.weight", 2, kHidden);
+    AddNorm("embeddings.LayerNorm");
+    for (int i = 0; i < kLayers; ++i) {
+      const std::string layer = absl::StrCat("encoder.layer.", i, ".");
+      for (const char* part : {"query", "key", "value"}) {
+        AddLinear(absl::StrCat(layer, "attention.self.", part), kHidden, kHidden);
+      }
+      AddLinear(layer + "attention.output.dense", kHidden, kHidden);
+      AddNorm(layer + "attention.output.LayerNorm");
+      AddLinear(layer + "intermediate.dense", kInner, kHidden);
+      AddLinear(layer + "output.dense", kHidden, kInner);
+      AddNorm(layer + "output.LayerNorm");
+    }
+    AddLinear("pooler.dense", kHidden, kHidden);
+    AddLinear("classifier", kLabels, kHidden);
+  }
+
+  std::vector<float>& at(const std::string& name) { return values_.at(name); }
+
+  std::map<std::string, TestTensor> Tensors() const {
+    std::map<std::string, TestTensor> tensors;
+    for (const auto& [name, values] : values_) {
+      const std::string prefix = name.starts_with("classifier") ? "" : "bert.";
+      tensors[prefix + name] = F32Tensor(shapes_.at(name), values);
+    }
+    return tensors;
+  }
+
+  // The model's logits for one sequence, in double precision.
+  Row Logits(const std::vector<int32_t>& ids) {
+    Row pooled = Linear("pooler.dense", Encode(ids)[0]);
+    for (double& v : pooled) v = std::tanh(v);
+    return Linear("classifier", pooled);
+  }
+
+  // The last layer's output.
+  std::vector<Row> Encode(const std::vector<int32_t>& ids) {
+    std::vector<Row> rows(ids.size(), Row(kHidden));
+    for (size_t t = 0; t < ids.size(); ++t) {
+      for (int c = 0; c < kHidden; ++c) {
+        rows[t][c] =
+            static_cast<double>(at("embeddings.word_embeddings.weight")[ids[t] * kHidden + c]) +
+            at("embeddings.position_embeddings.weight")[t * kHidden + c] +
+            at("embeddings.token_type_embeddings.weight")[c];
+      }
+      rows[t] = Norm("embeddings.LayerNorm", rows[t]);
+    }
+    for (int i = 0; i < kLayers; ++i) rows = Layer(absl::StrCat("encoder.layer.", i, "."), rows);
+    return rows;
+  }
+
+ private:
+  void Add(const std::string& name, int rows, int columns) {
+    std::uniform_real_distribution<float> uniform(-0.5f, 0.5f);
+    std::vector<float> values(rows * columns);
+    for (float& value : values) value = uniform(random_);
+    shapes_[name] = columns == 1 ? TensorShape{rows} : TensorShape{rows, columns};
+    values_[name] = std::move(values);
+  }
+  void AddLinear(const std::string& name, int out, int in) {
+    Add(name + ".weight", out, in);
+    Add(name + ".bias", out, 1);
+  }
+  void AddNorm(const std::string& name) {
+    Add(name + ".weight", kHidden, 1);
+    Add(name + ".bias", kHidden, 1);
+  }
+
+  Row Linear(const std::string& name, const Row& x) {
+    const std::vector<float>& weight = at(name + ".weight");
+    const std::vector<float>& bias = at(name + ".bias");
+    Row out(bias.begin(), bias.end());
+    for (size_t i = 0; i < out.size(); ++i) {
+      for (size_t k = 0; k < x.size(); ++k) out[i] += weight[i * x.size() + k] * x[k];
+    }
+    return out;
+  }
+
+  Row Norm(const std::string& name, Row x) {
+    double mean = 0, variance = 0;
+    for (double v : x) mean += v / kHidden;
+    for (double v : x) variance += (v - mean) * (v - mean) / kHidden;
+    for (int c = 0; c < kHidden; ++c) {
+      x[c] = (x[c] - mean) / std::sqrt(variance + 1e-12) * at(name + ".weight")[c] +
+             at(name + ".bias")[c];
+    }
+    return x;
+  }
+
+  static Row Sum(Row a, const Row& b) {
+    for (size_t i = 0; i < a.size(); ++i) a[i] += b[i];
+    return a;
+  }
+
+  std::vector<Row> Layer(const std::string& layer, const std::vector<Row>& x) {
+    std::vector<Row> q, k, v, out;
+    for (const Row& row : x) {
+      q.push_back(Linear(layer + "attention.self.query", row));
+      k.push_back(Linear(layer + "attention.self.key", row));
+      v.push_back(Linear(layer + "attention.self.value", row));
+    }
+    for (size_t i = 0; i < x.size(); ++i) {
+      const Row context = Attend(q[i], k, v);
+      const Row attended = Norm(layer + "attention.output.LayerNorm",
+                                Sum(Linear(layer + "attention.output.dense", context), x[i]));
+      Row inner = Linear(layer + "intermediate.dense", attended);
+      for (double& value : inner) value *= 0.5 * std::erfc(-value / std::sqrt(2.0));
+      out.push_back(
+          Norm(layer + "output.LayerNorm", Sum(Linear(layer + "output.dense", inner), attended)));
+    }
+    return out;
+  }
+
+  static Row Attend(const Row& q, const std::vector<Row>& k, const std::vector<Row>& v) {
+    constexpr int kSize = kHidden / kHeads;
+    Row out(kHidden);
+    for (int begin = 0; begin < kHidden; begin += kSize) {
+      double sum = 0;
+      for (size_t j = 0; j < k.size(); ++j) {
+        double score = 0;
+        for (int d = begin; d < begin + kSize; ++d) score += q[d] * k[j][d];
+        const double weight = std::exp(score / std::sqrt(static_cast<double>(kSize)));
+        sum += weight;
+        for (int d = begin; d < begin + kSize; ++d) out[d] += weight * v[j][d];
+      }
+      for (int d = begin; d < begin + kSize; ++d) out[d] /= sum;
+    }
+    return out;
+  }
+
+  std::mt19937 random_{3};
+  std::map<std::string, std::vector<float>> values_;
+  std::map<std::string, TensorShape> shapes_;
+};
+
+struct DeviceChoice {
+  const char* name;
+  kernels::Isa isa;
+  CpuGemm gemm;
+};
+const DeviceChoice kDevices[] = {{"packed", kernels::Isa::kAvx2, CpuGemm::kPacked},
+                                 {"reference", kernels::Isa::kReference, CpuGemm::kPacked},
+                                 {"libtorch", kernels::BestIsa(), CpuGemm::kLibTorch}};
+
+class BertTest : public testing::TestWithParam<DeviceChoice> {
+ protected:
+  void SetUp() override {
+    if (GetParam().isa > kernels::BestIsa()) GTEST_SKIP() << "this CPU lacks AVX2";
+    device_ = *CreateCpuDevice({.threads = 2, .isa = GetParam().isa, .gemm = GetParam().gemm});
+  }
+
+  absl::StatusOr<std::unique_ptr<Model>> Load(const std::map<std::string, TestTensor>& tensors) {
+    directory_.Write("config.json", {{"model_type", "bert"},
+                                     {"architectures", {"BertForSequenceClassification"}},
+                                     {"hidden_size", kHidden},
+                                     {"num_hidden_layers", kLayers},
+                                     {"num_attention_heads", kHeads},
+                                     {"intermediate_size", kInner},
+                                     {"vocab_size", kVocabulary},
+                                     {"max_position_embeddings", kPositions},
+                                     {"hidden_act", "gelu"},
+                                     {"id2label", {{"0", "a"}, {"1", "b"}, {"2", "c"}}}});
+    directory_.Write("model.safetensors", absl::string_view(SafetensorsBytes(tensors)));
+    ModelSpec spec;
+    spec.name = "tiny";
+    spec.directory = directory_.path();
+    return LoadModel(spec, *device_);
+  }
+
+  // One output row per sequence: all embeddings or all logits.
+  std::vector<std::vector<float>> Run(const Model& model,
+                                      const std::vector<std::vector<int32_t>>& sequences,
+                                      const OutputSpec& output) {
+    std::vector<int32_t> ids, cu_lengths = {0};
+    int32_t longest = 0;
+    for (const std::vector<int32_t>& sequence : sequences) {
+      ids.insert(ids.end(), sequence.begin(), sequence.end());
+      cu_lengths.push_back(static_cast<int32_t>(ids.size()));
+      longest = std::max(longest, static_cast<int32_t>(sequence.size()));
+    }
+    const std::vector<OutputSpec> outputs(sequences.size(), output);
+    const PackedBatch batch = {ids, cu_lengths, outputs, longest};
+    Arena arena =
+        *Arena::Create(*device_, model.WorkspaceBytes({batch.total_tokens(), batch.sequences()}));
+    const absl::StatusOr<ModelOutput> result = model.Forward(batch, arena);
+    EXPECT_TRUE(result.ok()) << result.status();
+    EXPECT_TRUE(device_->Synchronize().ok());
+    const TensorView& view = output.task == TaskKind::kEmbed ? result->embeddings : result->logits;
+    std::vector<std::vector<float>> rows;
+    for (int64_t i = 0; i < view.shape[0]; ++i) {
+      const float* row = view.as<float>() + i * view.shape[1];
+      rows.emplace_back(row, row + view.shape[1]);
+    }
+    return rows;
+  }
+
+  static std::vector<int32_t> Sequence(int length, int seed) {
+    std::vector<int32_t> ids(length);
+    // Id 29 is left out: a test gives it a NaN.
+    for (int i = 0; i < length; ++i) ids[i] = (i * 7 + seed * 11) % (kVocabulary - 1);
+    return ids;
+  }
+
+  Weights weights_;
+  TempDirectory directory_;
+  std::unique_ptr<Device> device_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Devices, BertTest, testing::ValuesIn(kDevices),
+                         [](const testing::TestParamInfo<DeviceChoice>& info) {
+                           return info.param.name;
+                         });
+
+const std::vector<int> kLengths = {1, 2, 5, 6, 7, 8, 16, 17, 31, 40};
+constexpr OutputSpec kLogits = {.task = TaskKind::kClassify};
+
+TEST_P(BertTest, LogitsMatchTheFormulaForEveryLength) {
+  const auto model = Load(weights_.Tensors());
+  ASSERT_TRUE(model.ok()) << model.status();
+  std::vector<std::vector<int32_t>> sequences;
+  for (int length : kLengths) sequences.push_back(Sequence(length, length));
+  const auto found = Run(**model, sequences, kLogits);
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const Row expected = weights_.Logits(sequences[i]);
+    ASSERT_EQ(found[i].size(), expected.size());
+    for (int c = 0; c < kLabels; ++c) EXPECT_NEAR(found[i][c], expected[c], kTolerance);
+  }
+}
+
+TEST_P(BertTest, EmbeddingsPoolAndNormalizeAsAsked) {
+  const auto model = Load(weights_.Tensors());
+  ASSERT_TRUE(model.ok()) << model.status();
+  const std::vector<int32_t> ids = Sequence(9, 1);
+  const std::vector<Row> hidden = weights_.Encode(ids);
+  Row mean(kHidden), peak = hidden[0];
+  double squares = 0;
+  for (int c = 0; c < kHidden; ++c) {
+    for (const Row& row : hidden) {
+      mean[c] += row[c] / 9;
+      peak[c] = std::max(peak[c], row[c]);
+    }
+    squares += mean[c] * mean[c];
+  }
+  const auto embed = [&](Pooling pooling, bool normalize) {
+    return Run(**model, {ids}, {.pooling = pooling, .normalize = normalize})[0];
+  };
+  for (int c = 0; c < kHidden; ++c) {
+    EXPECT_NEAR(embed(Pooling::kMean, false)[c], mean[c], kTolerance);
+    EXPECT_NEAR(embed(Pooling::kMean, true)[c], mean[c] / std::sqrt(squares), kTolerance);
+    EXPECT_NEAR(embed(Pooling::kMax, false)[c], peak[c], kTolerance);
+    EXPECT_NEAR(embed(Pooling::kCls, false)[c], hidden[0][c], kTolerance);
+    EXPECT_NEAR(embed(Pooling::kLastToken, false)[c], hidden[8][c], kTolerance);
+  }
+}
+
+TEST_P(BertTest, ASequenceAloneEqualsItselfInABatch) {
+  const auto model = Load(weights_.Tensors());
+  ASSERT_TRUE(model.ok()) << model.status();
+  std::vector<std::vector<int32_t>> sequences;
+  for (int length : kLengths) sequences.push_back(Sequence(length, length));
+  const OutputSpec normalized = {.normalize = true};
+  const auto embeddings = Run(**model, sequences, normalized);
+  const auto logits = Run(**model, sequences, kLogits);
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const auto embedding = Run(**model, {sequences[i]}, normalized)[0];
+    const auto logit = Run(**model, {sequences[i]}, kLogits)[0];
+    if (GetParam().gemm == CpuGemm::kPacked) {
+      EXPECT_EQ(embedding, embeddings[i]) << "bit for bit";
+      EXPECT_EQ(logit, logits[i]) << "bit for bit";
+    }
+    for (int c = 0; c < kHidden; ++c) EXPECT_NEAR(embedding[c], embeddings[i][c], 2e-6);
+    for (int c = 0; c < kLabels; ++c) EXPECT_NEAR(logit[c], logits[i][c], 1e-5);
+  }
+}
+
+TEST_P(BertTest, ANanInOneSequenceChangesNobodyElse) {
+  const auto clean = Load(weights_.Tensors());
+  ASSERT_TRUE(clean.ok()) << clean.status();
+  const std::vector<std::vector<int32_t>> good = {Sequence(5, 1), Sequence(13, 2), Sequence(3, 4)};
+  const auto expected = Run(**clean, good, kLogits);
+  weights_.at("embeddings.word_embeddings.weight")[29 * kHidden + 3] = std::nanf("");
+  const auto poisoned = Load(weights_.Tensors());
+  ASSERT_TRUE(poisoned.ok()) << poisoned.status();
+  std::vector<int32_t> bad = Sequence(11, 3);
+  bad[4] = 29;
+  const auto found = Run(**poisoned, {good[0], bad, good[1], bad, good[2]}, kLogits);
+  for (int c = 0; c < kLabels; ++c) {
+    EXPECT_TRUE(std::isnan(found[1][c]) && std::isnan(found[3][c]));
+    EXPECT_NEAR(found[0][c], expected[0][c], 1e-5);
+    EXPECT_NEAR(found[2][c], expected[1][c], 1e-5);
+    EXPECT_NEAR(found[4][c], expected[2][c], 1e-5);
+  }
+}
+
+TEST_P(BertTest, EmbeddingsAndLogitsOfOneBatchKeepTheirOrder) {
+  const auto model = Load(weights_.Tensors());
+  ASSERT_TRUE(model.ok()) << model.status();
+  const std::vector<int32_t> a = Sequence(4, 1), b = Sequence(6, 2), c = Sequence(2, 3);
+  std::vector<int32_t> ids = a;
+  ids.insert(ids.end(), b.begin(), b.end());
+  ids.insert(ids.end(), c.begin(), c.end());
+  const std::vector<int32_t> cu_lengths = {0, 4, 10, 12};
+  const std::vector<OutputSpec> outputs = {kLogits, {.pooling = Pooling::kCls}, kLogits};
+  Arena arena = *Arena::Create(*device_, (*model)->WorkspaceBytes({12, 3}));
+  const auto result = (*model)->Forward({ids, cu_lengths, outputs, 6}, arena);
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_EQ(result->embeddings.shape[0], 1);
+  ASSERT_EQ(result->logits.shape[0], 2);
+  EXPECT_NEAR(result->embeddings.as<float>()[0], weights_.Encode(b)[0][0], kTolerance);
+  EXPECT_NEAR(result->logits.as<float>()[0], weights_.Logits(a)[0], kTolerance);
+  EXPECT_NEAR(result->logits.as<float>()[kLabels], weights_.Logits(c)[0], kTolerance);
+}
+
+TEST_P(BertTest, AWarmForwardPassDoesNotAllocate) {
+  if (GetParam().gemm == CpuGemm::kLibTorch) GTEST_SKIP() << "LibTorch allocates tensor headers";
+  const auto model = Load(weights_.Tensors());
+  ASSERT_TRUE(model.ok()) << model.status();
+  std::vector<int32_t> ids = Sequence(12, 1);
+  const std::vector<int32_t> cu_lengths = {0, 5, 12};
+  const std::vector<OutputSpec> outputs = {kLogits, {}};
+  const PackedBatch batch = {ids, cu_lengths, outputs, 7};
+  Arena arena = *Arena::Create(*device_, (*model)->WorkspaceBytes({12, 2}));
+  ASSERT_TRUE((*model)->Forward(batch, arena).ok());
+  const int64_t before = allocations.load();
+  for (int i = 0; i < 3; ++i) {
+    arena.Reset();
+    ASSERT_TRUE((*model)->Forward(batch, arena).ok());
+    ASSERT_TRUE(device_->Synchronize().ok());
+  }
+  EXPECT_EQ(allocations.load(), before);
+}
+
+TEST_P(BertTest, RefusesAWorkspaceThatIsTooSmall) {
+  const auto model = Load(weights_.Tensors());
+  ASSERT_TRUE(model.ok()) << model.status();
+  const std::vector<int32_t> ids = Sequence(12, 1), cu_lengths = {0, 12};
+  const std::vector<OutputSpec> outputs(1);
+  Arena arena = *Arena::Create(*device_, (*model)->WorkspaceBytes({11, 1}));
+  EXPECT_EQ((*model)->Forward({ids, cu_lengths, outputs, 12}, arena).status().code(),
+            absl::StatusCode::kInternal);
+}
+
+TEST_P(BertTest, NamesTheTensorThatIsMissingOrMisshapen) {
+  auto tensors = weights_.Tensors();
+  for (const char* name : {"bert.encoder.layer.1.output.dense.bias",
+                           "bert.embeddings.LayerNorm.weight", "classifier.weight"}) {
+    auto broken = tensors;
+    broken.erase(name);
+    EXPECT_THAT(std::string(Load(broken).status().message()),
+                HasSubstr(std::string(name).substr(name[0] == 'b' ? 5 : 0)));
+    broken[name] = F32Tensor({1, 2}, {1, 2});
+    const absl::Status status = Load(broken).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("[1, 2]"));
+  }
+}
+
+TEST_P(BertTest, TellsWhatItLoaded) {
+  const auto model = Load(weights_.Tensors());
+  ASSERT_TRUE(model.ok()) << model.status();
+  const ModelInfo& info = (*model)->info();
+  EXPECT_EQ(info.name, "tiny");
+  EXPECT_EQ(info.embedding_dimensions, kHidden);
+  EXPECT_EQ(info.layers, kLayers);
+  EXPECT_EQ(info.labels, (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_EQ(info.device, "cpu");
+  EXPECT_GT(info.weight_bytes, (kVocabulary + kPositions) * kHidden * 4);
+}
+
+}  // namespace
+}  // namespace contextpool::engine
