@@ -1,0 +1,84 @@
+// Encode on any text: the first three bytes choose the tokeniser and the options.
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "engine/preprocess/tokenizer.h"
+#include "engine/preprocess/unicode.h"
+#include "tests/fuzz/tokenizer_fixture.h"
+
+namespace contextpool::engine {
+namespace {
+
+void Check(bool condition) {
+  if (!condition) std::abort();
+}
+
+const Tokenizer& TokenizerFor(uint8_t flags) {
+  static auto& cache = *new std::map<uint8_t, std::unique_ptr<Tokenizer>>;
+  std::unique_ptr<Tokenizer>& tokenizer = cache[flags];
+  if (tokenizer == nullptr) tokenizer = Tokenizer::FromJson(WordPieceJson(flags).dump()).value();
+  return *tokenizer;
+}
+
+// The same text without a limit is what the limited result must be cut from.
+void CheckAgainstWhole(const Tokenizer& tokenizer, absl::string_view text, EncodeOptions options,
+                       const EncodeSummary& summary, const std::vector<int32_t>& ids) {
+  options.truncation = Truncation::kRight;
+  options.add_special_tokens = false;
+  options.max_tokens = 1 << 30;
+  std::vector<int32_t> whole;
+  const auto all = tokenizer.Encode(text, options, whole);
+  Check(all.ok() && !all->truncated);
+  Check(all->tokens_used == static_cast<int32_t>(whole.size()));
+  const size_t added = summary.tokens_seen - whole.size();
+  Check(added == 0 || added == 2);
+  const size_t kept = ids.size() - added;
+  Check(kept <= whole.size());
+  const size_t skipped = summary.truncated ? whole.size() - kept : 0;
+  const std::vector<int32_t> content(ids.begin() + (added > 0), ids.end() - (added > 0));
+  const bool is_head = std::equal(content.begin(), content.end(), whole.begin());
+  const bool is_tail = std::equal(content.begin(), content.end(), whole.begin() + skipped);
+  Check(is_head || is_tail);
+}
+
+void FuzzOne(const uint8_t* data, size_t size) {
+  if (size < 3) return;
+  const Tokenizer& tokenizer = TokenizerFor(data[0]);
+  EncodeOptions options;
+  options.max_tokens = data[1] % 64;
+  options.truncation = static_cast<Truncation>(data[2] % 3);
+  options.add_special_tokens = (data[2] & 4) != 0;
+  const absl::string_view text(reinterpret_cast<const char*>(data) + 3, size - 3);
+
+  std::vector<int32_t> ids = {-7};
+  const auto summary = tokenizer.Encode(text, options, ids);
+  Check(ids[0] == -7);
+  ids.erase(ids.begin());
+  if (!summary.ok()) {
+    const bool has_room = options.max_tokens >= (options.add_special_tokens ? 2 : 0);
+    Check(ids.empty());
+    Check(!has_room || options.truncation == Truncation::kReject ||
+          FirstInvalidUtf8(text) < text.size());
+    return;
+  }
+  Check(summary->tokens_used == static_cast<int32_t>(ids.size()));
+  Check(summary->tokens_used <= options.max_tokens);
+  Check(summary->truncated == (summary->tokens_seen > summary->tokens_used));
+  for (const int32_t id : ids) Check(id >= 0 && id < tokenizer.vocabulary_size());
+  if (options.add_special_tokens) Check(ids.front() == 2 && ids.back() == 3);
+  CheckAgainstWhole(tokenizer, text, options, *summary, ids);
+  std::vector<int32_t> again;
+  Check(tokenizer.Encode(text, options, again).ok() && again == ids);
+}
+
+}  // namespace
+}  // namespace contextpool::engine
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  contextpool::engine::FuzzOne(data, size);
+  return 0;
+}
