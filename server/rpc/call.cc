@@ -68,6 +68,15 @@ void Call::WriteInputError(const absl::Status& status, google::rpc::Status* targ
   backend_.metrics.CountInputError(model_.first, status.code());
 }
 
+absl::Status Call::CheckWanted() const {
+  if (!context_.IsCancelled()) return absl::OkStatus();
+  // gRPC cancels calls whose deadline passed.
+  if (context_.deadline() <= std::chrono::system_clock::now()) {
+    return absl::DeadlineExceededError("the deadline passed before the answer was ready");
+  }
+  return absl::CancelledError("the caller gave up");
+}
+
 engine::Duration Call::elapsed() const { return Now() - arrived_; }
 
 void Call::FinishWith(const google::protobuf::Message& message, engine::TimePoint encoding_began) {

@@ -53,7 +53,9 @@ class Call {
   void Finish(const absl::Status& status);
   void FinishWith(const google::protobuf::Message& message, engine::TimePoint encoding_began);
 
-  bool cancelled() const { return context_.IsCancelled(); }
+  // CANCELLED or DEADLINE_EXCEEDED: nobody waits for the answer any more.
+  absl::Status CheckWanted() const;
+
   engine::Duration decode_time() const { return decoded_ - arrived_; }
   engine::Duration elapsed() const;
   Backend& backend() { return backend_; }

@@ -55,8 +55,8 @@ class InferenceCall {
   }
 
   void Answer(absl::StatusOr<engine::Response> response) {
-    if (call_.cancelled()) return call_.Finish(absl::CancelledError("the caller gave up"));
     if (!response.ok()) return call_.Finish(response.status());
+    if (absl::Status status = call_.CheckWanted(); !status.ok()) return call_.Finish(status);
     const engine::TimePoint began = engine::Clock::Real().Now();
     if (response->model) call_.SetModel(response->model->name, response->model->version);
     Reply& reply = *google::protobuf::Arena::CreateMessage<Reply>(&arena_);

@@ -198,6 +198,21 @@ TEST_F(ServicesTest, ACallThatIsCancelledWhileTheEngineWorksEndsCleanly) {
   EXPECT_EQ(admission_.bytes(), 0);
 }
 
+TEST_F(ServicesTest, ACallWhoseDeadlinePassesWhileTheEngineWorksIsCountedAsSuch) {
+  engine_.Hold();
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(50));
+  v1::EmbedResponse reply;
+  EXPECT_EQ(embedding_->Embed(&context, EmbedTexts({"a"}), &reply).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  // The server hears of it from its own timer.
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  engine_.Release();
+  EXPECT_EQ(Calls(Endpoint::kEmbed, absl::StatusCode::kDeadlineExceeded, "encoder") +
+                Calls(Endpoint::kEmbed, absl::StatusCode::kDeadlineExceeded, ""),
+            1);
+}
+
 TEST_F(ServicesTest, StreamsAndAdminSayWhatToDoInstead) {
   grpc::ClientContext context;
   auto stream = embedding_->EmbedStream(&context);
