@@ -120,9 +120,11 @@ float SoftmaxRow(float* row, int64_t length, float scale) {
     peak = _mm256_max_ps(peak, _mm256_blendv_ps(peak, last, _mm256_castsi256_ps(tail)));
   }
   const __m256 maximum = _mm256_set1_ps(Max(peak));
-  const __m256 factor = _mm256_set1_ps(scale);
+  // exp(x) = 2^(x log2 e).
+  const __m256 factor = _mm256_set1_ps(scale * 1.44269504f);
   const auto weigh = [&](int64_t i) {
-    return Exp(_mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(row + i), maximum), factor));
+    const __m256 below = _mm256_sub_ps(_mm256_loadu_ps(row + i), maximum);
+    return Exp2OfNegative(_mm256_mul_ps(below, factor));
   };
   __m256 sum = _mm256_setzero_ps();
   for (int64_t i = 0; i < whole; i += 8) {

@@ -123,7 +123,8 @@ void Linear(const LinearParams& p, CpuStream& stream) {
     return;
   }
   // Few rows: each task takes all rows and some columns; whole rows exist only after all of them.
-  const int64_t tasks = std::min(panels, threads);
+  // More tasks than threads, so that a thread that lost its CPU is not waited for.
+  const int64_t tasks = std::min(panels, threads > 1 ? 4 * threads : 1);
   stream.ParallelFor(tasks, [&](int64_t task, int) {
     Multiply(p, {0, p.rows, panels * task / tasks, panels * (task + 1) / tasks});
   });
