@@ -38,15 +38,13 @@ void TempDirectory::CopyFrom(const fs::path& directory) const {
 void TempDirectory::Remove(const std::string& name) const { fs::remove_all(path_ / name); }
 
 TestTensor F32Tensor(std::vector<int64_t> shape, const std::vector<float>& values) {
-  std::string bytes(values.size() * sizeof(float), '\0');
-  std::memcpy(bytes.data(), values.data(), bytes.size());
+  std::string bytes(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
   return {"F32", std::move(shape), std::move(bytes)};
 }
 
 TestTensor HalfTensor(std::string dtype, std::vector<int64_t> shape,
                       const std::vector<uint16_t>& bits) {
-  std::string bytes(bits.size() * sizeof(uint16_t), '\0');
-  std::memcpy(bytes.data(), bits.data(), bytes.size());
+  std::string bytes(reinterpret_cast<const char*>(bits.data()), bits.size() * sizeof(uint16_t));
   return {std::move(dtype), std::move(shape), std::move(bytes)};
 }
 
