@@ -140,7 +140,7 @@ class RunTest : public ::testing::Test {
  protected:
   RunTest() {
     grpc::ServerBuilder builder;
-    builder.AddListeningPort("localhost:0", grpc::InsecureServerCredentials(), &port_);
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(&embedding_);
     builder.RegisterService(&classification_);
     builder.RegisterService(&models_);
@@ -153,7 +153,7 @@ class RunTest : public ::testing::Test {
     std::istringstream in(input);
     std::ostringstream out, err;
     const int exit_code =
-        cli::Run(args, {in, out, err, terminal, "localhost:" + std::to_string(port_)});
+        cli::Run(args, {in, out, err, terminal, "127.0.0.1:" + std::to_string(port_)});
     out_ = out.str();
     err_ = err.str();
     return exit_code;
@@ -354,7 +354,7 @@ TEST_F(RunTest, ErrorsSayWhatToDo) {
   EXPECT_THAT(err_, HasSubstr("DEADLINE_EXCEEDED: no answer within 0.05 s: raise --timeout"));
   server_->Shutdown();
   EXPECT_EQ(RunWith({"models"}), kExitFailed);
-  EXPECT_THAT(err_, HasSubstr("cannot reach localhost:" + std::to_string(port_) +
+  EXPECT_THAT(err_, HasSubstr("cannot reach 127.0.0.1:" + std::to_string(port_) +
                               ": is the server running? start it with script/server or pass"));
 }
 
@@ -371,7 +371,7 @@ TEST_F(RunTest, OutputThatCannotBeWrittenFails) {
   std::istringstream in;
   std::ostringstream out, err;
   out.setstate(std::ios::badbit);
-  EXPECT_EQ(cli::Run({"embed", "x"}, {in, out, err, {}, "localhost:" + std::to_string(port_)}),
+  EXPECT_EQ(cli::Run({"embed", "x"}, {in, out, err, {}, "127.0.0.1:" + std::to_string(port_)}),
             kExitFailed);
   EXPECT_THAT(err.str(), HasSubstr("cannot write"));
 }
