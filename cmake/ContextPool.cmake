@@ -38,6 +38,6 @@ function(contextpool_test NAME)
       "CONTEXTPOOL_SOURCE_DIR=${PROJECT_SOURCE_DIR}"
       "UBSAN_OPTIONS=print_stacktrace=1"
       "LSAN_OPTIONS=suppressions=${suppressions}/lsan.supp:print_suppressions=0"
-      "TSAN_OPTIONS=suppressions=${suppressions}/tsan.supp:print_suppressions=0")
+      "TSAN_OPTIONS=suppressions=${suppressions}/tsan.supp:print_suppressions=0:ignore_noninstrumented_modules=1")
   set_tests_properties(${NAME} PROPERTIES LABELS "${ARG_LABELS}" ENVIRONMENT "${environment}")
 endfunction()
