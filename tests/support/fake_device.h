@@ -27,8 +27,9 @@ class FakeDevice : public engine::Device {
   }
   absl::Status Synchronize() override { return std::exchange(next_failure, absl::OkStatus()); }
 
-  absl::StatusOr<std::unique_ptr<engine::LinearWeight>> PrepareLinear(
-      std::span<const float>, std::span<const float>, int64_t) override {
+  absl::StatusOr<std::unique_ptr<engine::LinearWeight>> PrepareLinear(std::span<const float>,
+                                                                      std::span<const float>,
+                                                                      int64_t) override {
     return absl::UnimplementedError("a fake device computes nothing");
   }
   void Linear(const engine::TensorView&, const engine::LinearWeight&, kernels::Activation,
