@@ -6,39 +6,24 @@ texts: consecutive sentences of one corpus joined until they exceed what the mod
 """
 
 import argparse
-import io
 import pathlib
 import random
-import subprocess
 import sys
-import tarfile
-import tempfile
 
-REQUIREMENT = "vaderSentiment==3.3.2"
-CORPORA = ("movieReviewSnippets", "amazonReviewSnippets", "nytEditorialSnippets", "tweets")
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "training"))
+from corpora import read_sentences  # noqa: E402
+
 TEXTS = 2000
 LONG_TEXTS = 100
 LONG_WORDS = 260
 
 
 def corpora() -> list[list[str]]:
-    """The sentences of each corpus, in its own order."""
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:",
-             "--dest", folder, REQUIREMENT],
-            check=True,
-        )  # fmt: skip
-        sdist = next(pathlib.Path(folder).glob("*.tar.gz"))
-        with tarfile.open(sdist) as outer:
-            name = next(n for n in outer.getnames() if n.endswith("hutto_ICWSM_2014.tar.gz"))
-            inner = tarfile.open(fileobj=io.BytesIO(outer.extractfile(name).read()))
-        texts = []
-        for corpus in CORPORA:
-            lines = inner.extractfile(f"hutto_ICWSM_2014/{corpus}_GroundTruth.txt").read()
-            rows = lines.decode("utf-8", "replace").splitlines()
-            texts.append([row.split("\t", 2)[2].strip() for row in rows if row.count("\t") >= 2])
-        return texts
+    """The texts of each corpus, in its own order."""
+    by_corpus: dict[str, list[str]] = {}
+    for sentence in read_sentences():
+        by_corpus.setdefault(sentence.corpus, []).append(sentence.text)
+    return list(by_corpus.values())
 
 
 def mixed_list() -> list[str]:
