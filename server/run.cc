@@ -20,7 +20,6 @@
 #include "absl/strings/str_cat.h"
 #include "engine/engine.h"
 #include "server/admission/admission.h"
-#include "server/config/cpu_quota.h"
 #include "server/config/repository.h"
 #include "server/observe/health.h"
 #include "server/observe/http_server.h"
@@ -197,8 +196,6 @@ class Server {
     }).detach();
   }
 
-  static inline std::atomic<bool> done_{false};
-
   const Options& options_;
   Logger& logger_;
   const std::chrono::steady_clock::time_point started_;
@@ -233,12 +230,11 @@ absl::Status Run(const Options& options) {
   }
 
   engine::EngineOptions engine_options;
-  engine_options.cpu_threads = options.threads > 0 ? options.threads : UsableCpus();
+  engine_options.cpu_threads = options.threads;
   engine_options.models = repository->models;
   logger.Log(LogLevel::kInfo, "starting",
              {{"version", absl::string_view(kVersion)},
-              {"models", static_cast<int64_t>(repository->models.size())},
-              {"threads", int64_t{engine_options.cpu_threads}}});
+              {"models", static_cast<int64_t>(repository->models.size())}});
   absl::StatusOr<std::unique_ptr<engine::Engine>> engine =
       engine::Engine::Create(std::move(engine_options));
   if (!engine.ok()) return engine.status();

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "engine/device/torch_gemm.h"
+#include "engine/device/cpu_torch_gemm.h"
 #include "kernels/activation.h"
 #include "kernels/layer_norm.h"
 

@@ -5,8 +5,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/activation.h"
-#include "kernels/pool.h"
 
 namespace contextpool::engine {
 namespace {

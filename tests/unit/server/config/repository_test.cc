@@ -5,7 +5,6 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/config/cpu_quota.h"
 
 namespace contextpool::server {
 namespace {
@@ -103,25 +102,6 @@ TEST_F(RepositoryTest, TwoModelsOfOneNameAreRefused) {
 TEST_F(RepositoryTest, NamesThatCannotBeLabelsAreRefused) {
   Write("bad name\n/config.json");
   EXPECT_THAT(Found({root()}), ElementsAre(HasSubstr("rename the folder or link to it")));
-}
-
-TEST_F(RepositoryTest, CpuQuotaOfBothCgroupVersions) {
-  const CpuQuotaPaths paths{root(), root() + "/self"};
-  Write("self", "0::/a/b\n");
-  Write("cpu.max", "max 100000\n");
-  EXPECT_EQ(CgroupCpuQuota(paths), 0);
-  Write("a/cpu.max", "150000 100000\n");
-  Write("a/b/cpu.max", "400000 100000\n");
-  EXPECT_EQ(CgroupCpuQuota(paths), 1.5);
-  EXPECT_LE(UsableCpus(paths), 2);
-
-  Write("self", "4:cpu,cpuacct:/docker/x\n3:memory:/docker/x\n");
-  Write("cpu,cpuacct/cpu.cfs_quota_us", "50000\n");
-  Write("cpu,cpuacct/cpu.cfs_period_us", "100000\n");
-  EXPECT_EQ(CgroupCpuQuota(paths), 0.5);
-  EXPECT_EQ(UsableCpus(paths), 1);
-  Write("cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
-  EXPECT_EQ(CgroupCpuQuota(paths), 0);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "engine/device/torch_gemm.h"
+#include "engine/device/cpu_torch_gemm.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
