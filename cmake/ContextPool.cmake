@@ -36,6 +36,8 @@ function(contextpool_test NAME)
   set(suppressions ${PROJECT_SOURCE_DIR}/tests/sanitizers)
   set(environment
       "CONTEXTPOOL_SOURCE_DIR=${PROJECT_SOURCE_DIR}"
+      # A test asks for more memory than there is.
+      "ASAN_OPTIONS=allocator_may_return_null=1"
       "UBSAN_OPTIONS=print_stacktrace=1"
       "LSAN_OPTIONS=suppressions=${suppressions}/lsan.supp:print_suppressions=0"
       "TSAN_OPTIONS=suppressions=${suppressions}/tsan.supp:print_suppressions=0:ignore_noninstrumented_modules=1")
