@@ -1,7 +1,14 @@
-// Times a model's forward pass over batches of equal lengths, beside the machine's own rate of
-// matrix products measured in the same run.
+// Times a model's forward pass over batches of equal lengths, beside LibTorch's sgemm on random
+// data measured in the same run, before and after.
 //
 //   encoder_bench MODEL_DIRECTORY [--threads=N] [--seconds=S] SEQUENCESxTOKENS...
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/randn.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <chrono>
@@ -16,6 +23,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "engine/device/cpu_count.h"
 #include "engine/device/cpu_device.h"
 #include "engine/model/model.h"
 #include "engine/model/model_directory.h"
@@ -69,19 +77,16 @@ void Report(const std::string& what, double flops, const Times& times) {
       flops / times.best / 1e9, flops / times.cpu / 1e9);
 }
 
-// [1024, 384] x [384, 1536].
-void RunGemm(Device& device, double seconds) {
+// The ceiling: [1024, 384] x [384, 1536] by LibTorch on random data.
+void RunSgemm(int threads, double seconds) {
   constexpr int64_t kRows = 1024, kIn = 384, kOut = 1536;
-  const std::vector<float> weight(kIn * kOut, 0.01f);
-  auto linear = device.PrepareLinear(weight, {}, kOut);
-  auto memory = device.Allocate(kRows * (kIn + kOut) * sizeof(float));
-  float* x = static_cast<float*>(memory->data());
-  std::fill(x, x + kRows * (kIn + kOut), 0.01f);
-  const Times times = Time(seconds, [&] {
-    device.Linear(TensorView(x, DType::kF32, {kRows, kIn}), **linear, kernels::Activation::kNone,
-                  TensorView(x + kRows * kIn, DType::kF32, {kRows, kOut}));
-  });
-  Report("matrix product", 2.0 * kRows * kIn * kOut, times);
+  const c10::InferenceMode no_gradients;
+  at::set_num_threads(threads);
+  const at::Tensor x = at::randn({kRows, kIn});
+  const at::Tensor weight = at::randn({kIn, kOut});
+  at::Tensor out = at::empty({kRows, kOut});
+  const Times times = Time(seconds, [&] { at::mm_out(out, x, weight); });
+  Report("LibTorch sgemm", 2.0 * kRows * kIn * kOut, times);
 }
 
 // Multiply-adds counted as two.
@@ -126,6 +131,7 @@ int Main(const std::vector<char*>& arguments) {
   }
   CpuDeviceOptions options;
   options.threads = absl::GetFlag(FLAGS_threads);
+  if (options.threads <= 0) options.threads = AvailableCpus();
   if (absl::GetFlag(FLAGS_libtorch)) options.gemm = CpuGemm::kLibTorch;
   auto device = CreateCpuDevice(options);
   const auto directory = ReadModelDirectory(arguments[1]);
@@ -144,7 +150,7 @@ int Main(const std::vector<char*>& arguments) {
     return 1;
   }
   std::printf("loaded in %.0f ms\n", (Now() - begin) * 1e3);
-  RunGemm(**device, absl::GetFlag(FLAGS_seconds));
+  RunSgemm(options.threads, absl::GetFlag(FLAGS_seconds));
   for (size_t i = 2; i < arguments.size(); ++i) {
     const std::vector<std::string> shape = absl::StrSplit(arguments[i], 'x');
     int32_t sequences = 0;
@@ -157,7 +163,7 @@ int Main(const std::vector<char*>& arguments) {
     }
     RunShape(**model, directory->encoder, **device, sequences, length);
   }
-  RunGemm(**device, absl::GetFlag(FLAGS_seconds));
+  RunSgemm(options.threads, absl::GetFlag(FLAGS_seconds));
   return 0;
 }
 

@@ -6,7 +6,6 @@
 #include <fstream>
 #include <future>
 #include <iostream>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -27,7 +26,8 @@ ABSL_FLAG(int, in_flight, 128, "Requests under way at a time, one text each.");
 ABSL_FLAG(int, threads, 0, "Threads of the CPU device; 0: as many as the process may use.");
 ABSL_FLAG(int, token_budget, 0, "Tokens that one batch holds; 0: the engine's default.");
 ABSL_FLAG(int, max_tokens, 0, "Longest input in tokens; 0: as the model says.");
-ABSL_FLAG(std::string, output, "", "Writes the texts' embeddings here as raw float32.");
+ABSL_FLAG(std::string, output, "",
+          "Writes embeddings, raw float32, into OUTPUT.WORKLOAD (OUTPUT.list).");
 
 namespace contextpool::engine {
 namespace {
@@ -72,11 +72,9 @@ class Bench {
       window.Enter();
       engine_.Infer(std::move(request), [&, i](absl::StatusOr<Response> response) {
         Check(response);
-        if (embeddings != nullptr) {
-          embeddings->resize(std::max(embeddings->size(), texts.size() * response->width));
-          std::copy(response->values.begin(), response->values.end(),
-                    embeddings->begin() + i * response->width);
-        }
+        embeddings->resize(texts.size() * response->width);
+        std::copy(response->values.begin(), response->values.end(),
+                  embeddings->begin() + i * response->width);
         window.Leave();
       });
     }
@@ -84,11 +82,11 @@ class Bench {
     return Since(start);
   }
 
-  // Seconds that one request of `inputs` inputs with `tokens` random ids each takes.
-  double RunShape(int inputs, int tokens) {
-    std::mt19937 random(1);
+  // Seconds that one request of `inputs` inputs with `tokens` ids each takes. bench/peers.py makes
+  // the same ids, so that outputs can be compared.
+  double RunShape(int inputs, int tokens, std::vector<float>* embeddings) {
     std::vector<int32_t> ids(inputs * tokens);
-    for (int32_t& id : ids) id = 1000 + static_cast<int32_t>(random() % 20000);
+    for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(1000 + i * 7919 % 20000);
     Request request;
     for (int i = 0; i < inputs; ++i) {
       request.inputs.emplace_back(
@@ -98,6 +96,7 @@ class Bench {
     const auto start = std::chrono::steady_clock::now();
     engine_.Infer(std::move(request), [&](absl::StatusOr<Response> response) {
       Check(response);
+      *embeddings = std::move(response->values);
       done.set_value();
     });
     done.get_future().wait();
@@ -132,6 +131,14 @@ std::vector<std::string> ReadLines(const std::string& path) {
 void Report(const std::string& workload, size_t inputs, const std::vector<double>& seconds) {
   std::cout << nlohmann::json{{"workload", workload}, {"inputs", inputs}, {"seconds", seconds}}
             << std::endl;
+}
+
+void Write(const std::string& workload, const std::vector<float>& embeddings) {
+  const std::string output = absl::GetFlag(FLAGS_output);
+  if (output.empty()) return;
+  std::ofstream file(output + "." + workload, std::ios::binary);
+  file.write(reinterpret_cast<const char*>(embeddings.data()),
+             static_cast<std::streamsize>(embeddings.size() * sizeof(float)));
 }
 
 template <typename Run>
@@ -172,17 +179,15 @@ int Main() {
       std::cerr << "engine_bench: --shapes: \"" << shape << "\" is not INPUTSxTOKENS\n";
       return 2;
     }
-    Report(shape, inputs, Time([&] { return bench.RunShape(inputs, tokens); }));
+    std::vector<float> embeddings;
+    Report(shape, inputs, Time([&] { return bench.RunShape(inputs, tokens, &embeddings); }));
+    Write(shape, embeddings);
   }
   if (const std::string path = absl::GetFlag(FLAGS_texts); !path.empty()) {
     const std::vector<std::string> texts = ReadLines(path);
     std::vector<float> embeddings;
     Report("list", texts.size(), Time([&] { return bench.RunTexts(texts, &embeddings); }));
-    if (const std::string output = absl::GetFlag(FLAGS_output); !output.empty()) {
-      std::ofstream(output, std::ios::binary)
-          .write(reinterpret_cast<const char*>(embeddings.data()),
-                 static_cast<std::streamsize>(embeddings.size() * sizeof(float)));
-    }
+    Write("list", embeddings);
   }
   return 0;
 }

@@ -1,12 +1,14 @@
 """Runs one peer engine on one workload and prints a JSON line, as engine_bench does.
 
-    peers.py ENGINE MODEL_DIR WORKLOAD [--texts FILE] [--order arrival|sorted] [--output FILE]
+    peers.py ENGINE MODEL_DIR WORKLOAD [--texts FILE] [--order arrival|sorted] [--output PREFIX]
 
 ENGINE is torch (eager), onnxruntime or openvino. WORKLOAD is `list` or INPUTSxTOKENS. Tokenising is
 not timed. Texts go in padded batches of 32; pooling (mean, normalised) is timed where it runs.
+As in engine_bench, every workload runs once in full before it is timed.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import pathlib
@@ -35,11 +37,16 @@ class Torch:
 
 
 def exported(model_dir: str) -> pathlib.Path:
-    """The model as ONNX, exported once into the cache folder."""
+    """The model as ONNX, exported once into the cache folder under its name and its weights' hash."""
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
-    path = cache / "contextpool-server" / "bench" / "all-MiniLM-L6-v2.onnx"
+    with open(os.path.join(model_dir, "model.safetensors"), "rb") as weights:
+        digest = hashlib.file_digest(weights, "sha256").hexdigest()[:12]
+    name = f"{pathlib.Path(model_dir).resolve().name}-{digest}.onnx"
+    path = cache / "contextpool-server" / "bench" / name
     if path.exists():
         return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
     import torch
     from transformers import AutoModel
 
@@ -58,13 +65,14 @@ def exported(model_dir: str) -> pathlib.Path:
     torch.onnx.export(
         Hidden(),
         (example, example),
-        str(path),
+        str(partial),
         input_names=["input_ids", "attention_mask"],
         output_names=["hidden"],
         dynamic_axes={"input_ids": axes, "attention_mask": axes, "hidden": axes},
         opset_version=17,
         dynamo=False,
     )
+    partial.rename(path)
     return path
 
 
@@ -118,35 +126,51 @@ def padded(encoded: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     return ids, mask
 
 
-def run_list(engine, encoded: list[list[int]], order: str, output: str | None) -> float:
+def tokenized(model_dir: str, texts: str) -> list[list[int]]:
+    """The ids of each line of the file `texts`, special tokens included."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(os.path.join(model_dir, "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    lines = pathlib.Path(texts).read_text(encoding="utf-8").split("\n")[:-1]
+    return [encoding.ids for encoding in tokenizer.encode_batch(lines)]
+
+
+def timed(run, rounds: int) -> tuple[list[float], np.ndarray]:
+    """The seconds of each of `rounds` runs after an untimed one, and the last run's output."""
+    output = run()
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        output = run()
+        seconds.append(time.perf_counter() - start)
+    return seconds, output
+
+
+def list_run(engine, encoded: list[list[int]], order: str):
+    """A function that embeds all texts; padding them is not part of it."""
     indices = list(range(len(encoded)))
     if order == "sorted":
         indices.sort(key=lambda i: len(encoded[i]))
     batches = [indices[i : i + BATCH] for i in range(0, len(indices), BATCH)]
     inputs = [padded([encoded[i] for i in batch]) for batch in batches]
-    engine.run(*inputs[0])
-    engine.run(*inputs[-1])
-    vectors = [None] * len(encoded)
-    start = time.perf_counter()
-    for batch, (ids, mask) in zip(batches, inputs):
-        for i, vector in zip(batch, pooled(engine.run(ids, mask), mask)):
-            vectors[i] = vector
-    seconds = time.perf_counter() - start
-    if output:
-        np.stack(vectors).astype(np.float32).tofile(output)
-    return seconds
+
+    def run() -> np.ndarray:
+        vectors = [None] * len(encoded)
+        for batch, (ids, mask) in zip(batches, inputs):
+            for i, vector in zip(batch, pooled(engine.run(ids, mask), mask)):
+                vectors[i] = vector
+        return np.stack(vectors)
+
+    return run
 
 
-def run_shape(engine, inputs: int, tokens: int, rounds: int) -> list[float]:
-    ids = np.random.default_rng(1).integers(1000, 21000, (inputs, tokens))
+def shape_run(engine, inputs: int, tokens: int):
+    """A function that embeds one batch of the ids that engine_bench makes."""
+    ids = (1000 + np.arange(inputs * tokens) * 7919 % 20000).reshape(inputs, tokens)
     mask = np.ones_like(ids)
-    engine.run(ids, mask)
-    seconds = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        pooled(engine.run(ids, mask), mask)
-        seconds.append(time.perf_counter() - start)
-    return seconds
+    return lambda: pooled(engine.run(ids, mask), mask)
 
 
 def main() -> None:
@@ -156,23 +180,20 @@ def main() -> None:
     parser.add_argument("workload")
     parser.add_argument("--texts")
     parser.add_argument("--order", choices=["arrival", "sorted"], default="arrival")
-    parser.add_argument("--output")
+    parser.add_argument("--output", help="writes raw float32 into OUTPUT.WORKLOAD")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()
     engine = ENGINES[args.engine](args.model_dir, args.threads)
     if args.workload == "list":
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(os.path.join(args.model_dir, "tokenizer.json"))
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(MAX_TOKENS)
-        texts = pathlib.Path(args.texts).read_text(encoding="utf-8").split("\n")[:-1]
-        encoded = [e.ids for e in tokenizer.encode_batch(texts)]
-        inputs, seconds = len(texts), [run_list(engine, encoded, args.order, args.output)]
+        encoded = tokenized(args.model_dir, args.texts)
+        inputs, run = len(encoded), list_run(engine, encoded, args.order)
     else:
         inputs, tokens = map(int, args.workload.split("x"))
-        seconds = run_shape(engine, inputs, tokens, args.rounds)
+        run = shape_run(engine, inputs, tokens)
+    seconds, output = timed(run, args.rounds)
+    if args.output:
+        output.astype(np.float32).tofile(f"{args.output}.{args.workload}")
     json.dump({"workload": args.workload, "inputs": inputs, "seconds": seconds}, sys.stdout)
     print()
 

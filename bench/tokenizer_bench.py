@@ -4,7 +4,8 @@
     tokenizer_bench.py TOKENIZE_LINES_BINARY MODEL_DIRECTORY [ROUNDS]
 
 Prints, per set of texts, the median time of both for the whole set and the ratio (above 1: ours is
-faster). Hugging Face is timed inside `encode_batch_fast`, without reading the ids out in Python.
+faster). A round takes the fastest of REPETITIONS passes of each. Hugging Face is timed inside
+`encode_batch_fast`, without reading the ids out in Python. The ids are compared first.
 """
 
 import os
@@ -34,17 +35,40 @@ def sets():
     }
 
 
+REPETITIONS = 3
+
+
+def run_ours(binary, path, stdin, *repetitions):
+    command = [binary, path, "512", "right", "1", *map(str, repetitions)]
+    return subprocess.run(command, input=stdin, stdout=subprocess.PIPE, check=True).stdout
+
+
+def seconds_of(run):
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def check_ids(name, strings, ours, reference):
+    """Ends the program where a text's ids differ: `ours` is the output of tokenize_lines."""
+    at = 0
+    for text, encoding in zip(strings, reference.encode_batch_fast(strings)):
+        expected = struct.pack(f"<I{len(encoding.ids)}i", len(encoding.ids), *encoding.ids)
+        if ours[at:at + len(expected)] != expected:
+            sys.exit(f"{name}: the ids differ for {text!r}")
+        at += len(expected)
+
+
 def measure(name, strings, binary, path, reference, rounds):
     ours, theirs = [], []
     encoded = [text.encode() for text in strings]
     stdin = b"".join(struct.pack("<I", len(text)) + text for text in encoded)
+    check_ids(name, strings, run_ours(binary, path, stdin), reference)
     for _ in range(rounds):
-        command = [binary, path, "512", "right", "1", "3"]
-        out = subprocess.run(command, input=stdin, stdout=subprocess.PIPE, check=True).stdout
+        out = run_ours(binary, path, stdin, REPETITIONS)
         ours.append(min(float(seconds) for seconds in out.split()))
-        start = time.perf_counter()
-        reference.encode_batch_fast(strings)
-        theirs.append(time.perf_counter() - start)
+        theirs.append(min(seconds_of(lambda: reference.encode_batch_fast(strings))
+                          for _ in range(REPETITIONS)))
     a, b = statistics.median(ours), statistics.median(theirs)
     mib = sum(map(len, encoded)) / 2**20
     print(f"{name:34s} {mib:6.2f} MiB  ours {a * 1e3:8.1f} ms ({mib / a:6.1f} MiB/s)  "
