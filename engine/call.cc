@@ -25,6 +25,7 @@ Task& Call::AddTask(int32_t index) {
   task.index = index;
   task.completion = this;
   task.priority = request_.priority;
+  task.cancelled = &request_.cancelled;
   task.values = std::span<float>(response_.values)
                     .subspan(static_cast<size_t>(index) * response_.width, response_.width);
   open_tasks_.store(tasks_.size(), std::memory_order_relaxed);
@@ -38,6 +39,8 @@ void Call::Finish(Task& task, absl::Status status) {
 }
 
 void Call::Abort(Task&, absl::Status status) {
+  if (absl::IsDeadlineExceeded(status)) counters_.Count(DropReason::kDeadline);
+  if (absl::IsCancelled(status)) counters_.Count(DropReason::kCancelled);
   {
     MutexLock lock(mutex_);
     failure_.Update(std::move(status));
@@ -73,7 +76,6 @@ void Call::AnswerNow(absl::Status status) {
     FillTiming();
     done_(std::move(response_));
   } else {
-    if (absl::IsDeadlineExceeded(status)) counters_.Count(DropReason::kDeadline);
     done_(std::move(status));
   }
   at_end_();

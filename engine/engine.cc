@@ -1,6 +1,8 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <exception>
+#include <new>
 #include <utility>
 #include <variant>
 
@@ -53,6 +55,20 @@ Modality ModalityOf(const Request& request) {
                                                                     : Modality::kText;
 }
 
+int64_t BytesOf(const Request& request) {
+  size_t bytes = 0;
+  for (const Input& input : request.inputs) {
+    if (const auto* text = std::get_if<TextInput>(&input)) bytes += text->utf8.size();
+    if (const auto* ready = std::get_if<TokenIdsInput>(&input)) bytes += ready->ids.size_bytes();
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+RejectReason ReasonOf(const absl::Status& status) {
+  if (absl::IsInvalidArgument(status)) return RejectReason::kTooLarge;
+  return absl::IsUnavailable(status) ? RejectReason::kDraining : RejectReason::kQueueFull;
+}
+
 absl::Status CheckFit(const ModelInfo& info, const Tokenizer& tokenizer,
                       const QueueOptions& queue) {
   if (tokenizer.vocabulary_size() > info.vocabulary_size) {
@@ -76,12 +92,15 @@ absl::Status CheckFit(const ModelInfo& info, const Tokenizer& tokenizer,
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options, Clock& clock) {
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options, Clock& clock) try {
   absl::StatusOr<std::unique_ptr<Device>> device =
       CreateCpuDevice({.threads = options.cpu_threads, .isa = {}, .gemm = {}});
   if (!device.ok()) return device.status();
   EngineParts parts{*std::move(device), LoadModel, LoadTokenizer};
   return std::make_unique<EngineImpl>(std::move(options), std::move(parts), clock);
+} catch (const std::exception& error) {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the engine could not start: ", error.what(), "; fewer --threads may help"));
 }
 
 EngineImpl::EngineImpl(EngineOptions options, EngineParts parts, Clock& clock)
@@ -95,9 +114,8 @@ EngineImpl::EngineImpl(EngineOptions options, EngineParts parts, Clock& clock)
 }
 
 EngineImpl::~EngineImpl() {
-  stopping_ = true;
-  loader_.join();
   Drain();
+  loader_.join();
   batcher_.Close();
 }
 
@@ -105,7 +123,7 @@ void EngineImpl::LoadAll() {
   for (const auto& served : models_.all()) {
     if (stopping_) break;
     const TimePoint start = clock_.Now();
-    const absl::Status status = Load(*served);
+    const absl::Status status = LoadOrExplain(*served);
     const double seconds = Seconds(clock_.Now() - start);
     if (!status.ok()) {
       served->model.reset();
@@ -121,12 +139,24 @@ void EngineImpl::LoadAll() {
   changed_.NotifyAll();
 }
 
+absl::Status EngineImpl::LoadOrExplain(ServedModel& served) try {
+  return Load(served);
+} catch (const std::bad_alloc&) {
+  return absl::ResourceExhaustedError("there is not enough memory for this model");
+} catch (const std::exception& error) {
+  return absl::InternalError(absl::StrCat("loading ended unexpectedly: ", error.what()));
+}
+
 absl::Status EngineImpl::Load(ServedModel& served) {
   absl::StatusOr<std::unique_ptr<Model>> model = parts_.load_model(served.spec, *parts_.device);
   if (!model.ok()) return model.status();
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = parts_.load_tokenizer(served.spec);
   if (!tokenizer.ok()) return tokenizer.status();
-  const QueueOptions& queue = served.spec.queue;
+  QueueOptions& queue = served.spec.queue;
+  if (queue.batch_token_budget == 0) {
+    queue.batch_token_budget =
+        std::max<int64_t>(kDefaultBatchTokenBudget, (*model)->info().max_tokens);
+  }
   if (absl::Status status = CheckFit((*model)->info(), **tokenizer, queue); !status.ok()) {
     return status;
   }
@@ -160,6 +190,12 @@ void EngineImpl::Infer(Request request, Callback done) {
       models_.Resolve(request.model, request.version, request.task, ModalityOf(request));
   if (!resolved.ok()) return done(resolved.status());
   ServedModel& served = **resolved;
+  if (absl::Status status = batcher_.CheckRoom(
+          served.queue, static_cast<int64_t>(request.inputs.size()), BytesOf(request));
+      !status.ok()) {
+    served.counters.Count(ReasonOf(status));
+    return done(std::move(status));
+  }
   if (!Accept()) {
     served.counters.Count(RejectReason::kDraining);
     return done(absl::UnavailableError("the server is draining; ask another replica"));
@@ -174,9 +210,7 @@ void EngineImpl::Infer(Request request, Callback done) {
   // From here on the executor may answer, and delete, the call at any time.
   const absl::Status status = batcher_.Enqueue(served.queue, call->tasks());
   if (status.ok()) return;
-  served.counters.Count(absl::IsInvalidArgument(status) ? RejectReason::kTooLarge
-                        : absl::IsUnavailable(status)   ? RejectReason::kDraining
-                                                        : RejectReason::kQueueFull);
+  served.counters.Count(ReasonOf(status));
   call->AnswerNow(status);
 }
 
@@ -300,6 +334,7 @@ Stats EngineImpl::Snapshot() const {
 }
 
 void EngineImpl::Drain() {
+  stopping_ = true;  // models that are not loaded yet will not be needed
   MutexLock lock(mutex_);
   draining_ = true;
   while (in_flight_ > 0) changed_.Wait(mutex_);

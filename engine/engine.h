@@ -61,9 +61,9 @@ class Engine {
   // Blocks until every model is ready or failed.
   virtual void WaitUntilLoaded() = 0;
 
-  // Answers the request through `done`, exactly once: from this thread if it is refused, else from
-  // the executor's thread. Tokenises in the calling thread. What the request's views point to
-  // must live until then. `done` must not block.
+  // Answers the request through `done`, exactly once: from this thread if nothing of it is to be
+  // computed, else from the executor's thread. Tokenises in the calling thread. What the request's
+  // views point to must live until then. `done` must not block.
   //
   // INVALID_ARGUMENT: the model does not offer the task or modality, or the request is larger than
   // the whole queue. NOT_FOUND: no such model. UNAVAILABLE: loading, failed, draining.

@@ -41,6 +41,8 @@ class EngineImpl final : public Engine {
  private:
   void LoadAll();
   absl::Status Load(ServedModel& served);
+  // The same, with exceptions of libraries turned into errors.
+  absl::Status LoadOrExplain(ServedModel& served);
 
   // Turns every input into a task, or into the error of that input.
   void Preprocess(ServedModel& served, Call& call);

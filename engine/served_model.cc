@@ -44,6 +44,11 @@ absl::Status CheckReady(const ModelStatus& status) {
 
 std::string Quoted(absl::string_view name) { return absl::StrCat("\"", name, "\""); }
 
+absl::Status CheckReference(absl::string_view name, int64_t version) {
+  if (!name.empty() || version == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError("model.version: a version needs the name of its model");
+}
+
 }  // namespace
 
 ModelSet::ModelSet(std::vector<ModelSpec> specs) {
@@ -79,58 +84,66 @@ ModelStatus ModelSet::StatusOf(const ServedModel& model) const {
   return model.status;
 }
 
-absl::StatusOr<ServedModel*> ModelSet::FindLocked(absl::string_view name, int64_t version) const {
-  std::vector<std::string> names;
-  ServedModel* found = nullptr;
+absl::Status ModelSet::Unknown(absl::string_view name, int64_t version) const {
+  std::vector<std::string> known;
   for (const auto& model : models_) {
-    const ModelInfo& info = *model->status.info;
-    if (info.name == name && (version == 0 || version == info.version)) {
-      // By default the highest version that is ready; failing that, the highest.
-      const bool better = found == nullptr || model->status.state == ModelState::kReady ||
-                          found->status.state != ModelState::kReady;
-      if (better) found = model.get();
-    }
-    if (info.name == name) {
-      names.push_back(absl::StrCat("version ", info.version));
-    } else if (names.empty() || names.back() != Quoted(info.name)) {
-      names.push_back(Quoted(info.name));
+    if (model->spec.name == name) {
+      known.push_back(absl::StrCat("version ", model->spec.version));
+    } else if (known.empty() || known.back() != Quoted(model->spec.name)) {
+      known.push_back(Quoted(model->spec.name));
     }
   }
-  if (found != nullptr) return found;
   return absl::NotFoundError(absl::StrCat(
       "model: no model ", Quoted(name), version == 0 ? "" : absl::StrCat(" version ", version),
-      "; there is ", names.empty() ? "none" : absl::StrJoin(names, ", ")));
+      "; there is ", known.empty() ? "none" : absl::StrJoin(known, ", ")));
+}
+
+absl::StatusOr<ServedModel*> ModelSet::FindLocked(absl::string_view name, int64_t version) const {
+  ServedModel* found = nullptr;
+  for (const auto& model : models_) {
+    if (model->spec.name != name || (version != 0 && version != model->spec.version)) continue;
+    // By default the highest version that is ready; failing that, the highest.
+    const bool better = found == nullptr || model->status.state == ModelState::kReady ||
+                        found->status.state != ModelState::kReady;
+    if (better) found = model.get();
+  }
+  if (found == nullptr) return Unknown(name, version);
+  return found;
 }
 
 absl::StatusOr<ServedModel*> ModelSet::OnlyCandidate(std::optional<TaskKind> task,
-                                                     Modality modality) {
-  std::vector<ServedModel*> candidates;
+                                                     Modality modality) const {
+  // By name, in order; several versions of a model are one candidate.
+  std::vector<std::string> names;
   bool loading = false;
   for (const auto& model : models_) {
     loading = loading || model->status.state == ModelState::kLoading;
     if (model->status.state == ModelState::kReady &&
-        CheckOffers(*model->status.info, task, modality).ok()) {
-      candidates.push_back(model.get());
+        CheckOffers(*model->status.info, task, modality).ok() &&
+        (names.empty() || names.back() != model->spec.name)) {
+      names.push_back(model->spec.name);
     }
   }
-  if (candidates.size() == 1 && !loading) return candidates[0];
   if (loading) {
     return absl::UnavailableError("models are still loading; try again, or name the model");
   }
+  if (names.size() == 1) return FindLocked(names[0], 0);
   const std::string wanted = absl::StrCat(task ? Name(*task) : "tokens", " of ", Name(modality));
-  if (candidates.empty()) {
+  if (names.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("model.name: no model that is ready offers ", wanted));
   }
-  const std::string names = absl::StrJoin(candidates, ", ", [](std::string* out, ServedModel* m) {
-    absl::StrAppend(out, Quoted(m->spec.name));
-  });
+  const std::string list = absl::StrJoin(
+      names, ", ",
+      [](std::string* out, const std::string& name) { absl::StrAppend(out, Quoted(name)); });
   return absl::InvalidArgumentError(
-      absl::StrCat("model.name: several models offer ", wanted, ": ", names, "; name one of them"));
+      absl::StrCat("model.name: several models offer ", wanted, ": ", list, "; name one of them"));
 }
 
 absl::StatusOr<ServedModel*> ModelSet::Resolve(absl::string_view name, int64_t version,
-                                               std::optional<TaskKind> task, Modality modality) {
+                                               std::optional<TaskKind> task,
+                                               Modality modality) const {
+  if (absl::Status status = CheckReference(name, version); !status.ok()) return status;
   MutexLock lock(mutex_);
   if (name.empty()) return OnlyCandidate(task, modality);
   absl::StatusOr<ServedModel*> found = FindLocked(name, version);
@@ -142,9 +155,13 @@ absl::StatusOr<ServedModel*> ModelSet::Resolve(absl::string_view name, int64_t v
 }
 
 absl::StatusOr<ServedModel*> ModelSet::Find(absl::string_view name, int64_t version) const {
+  if (absl::Status status = CheckReference(name, version); !status.ok()) return status;
   MutexLock lock(mutex_);
   if (!name.empty()) return FindLocked(name, version);
-  if (models_.size() == 1) return models_[0].get();
+  if (models_.empty()) return Unknown(name, version);
+  if (models_.front()->spec.name == models_.back()->spec.name) {
+    return FindLocked(models_.front()->spec.name, 0);
+  }
   return absl::InvalidArgumentError("model.name: several models are served; name one of them");
 }
 

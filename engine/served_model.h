@@ -43,7 +43,7 @@ class ModelSet {
   // The model that answers. `task` unset: any text model, for its tokeniser. Errors as
   // Engine::Infer.
   absl::StatusOr<ServedModel*> Resolve(absl::string_view name, int64_t version,
-                                       std::optional<TaskKind> task, Modality modality);
+                                       std::optional<TaskKind> task, Modality modality) const;
 
   // The model by name alone, whatever its state. An empty name means the only model there is.
   absl::StatusOr<ServedModel*> Find(absl::string_view name, int64_t version) const;
@@ -51,8 +51,10 @@ class ModelSet {
  private:
   absl::StatusOr<ServedModel*> FindLocked(absl::string_view name, int64_t version) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<ServedModel*> OnlyCandidate(std::optional<TaskKind> task, Modality modality)
+  absl::StatusOr<ServedModel*> OnlyCandidate(std::optional<TaskKind> task, Modality modality) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // NOT_FOUND with the names that exist.
+  absl::Status Unknown(absl::string_view name, int64_t version) const;
 
   std::vector<std::unique_ptr<ServedModel>> models_;
   mutable Mutex mutex_;

@@ -20,21 +20,22 @@ int Report(const absl::Status& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  using namespace contextpool::server;
+  namespace server = contextpool::server;
+  using server::Mode;
   // Callers' broken messages are answered, not written to our log.
   google::protobuf::SetLogHandler(nullptr);
-  const absl::StatusOr<CommandLine> line = ParseCommandLine(argc, argv);
+  const absl::StatusOr<server::CommandLine> line = server::ParseCommandLine(argc, argv);
   if (!line.ok()) return Report(line.status());
   switch (line->mode) {
     case Mode::kHelp:
-      std::fputs(HelpText().c_str(), stdout);
+      std::fputs(server::HelpText().c_str(), stdout);
       return 0;
     case Mode::kVersion:
-      std::printf("contextpool-server %s\n", kVersion);
+      std::printf("contextpool-server %s\n", server::kVersion);
       return 0;
     case Mode::kHealthCheck:
-      return Report(CheckReady(line->options.bind_address, line->options.metrics_port));
+      return Report(server::CheckReady(line->options.bind_address, line->options.metrics_port));
     case Mode::kServe:
-      return Report(Run(line->options));
+      return Report(server::Run(line->options));
   }
 }

@@ -139,12 +139,12 @@ class Server {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         deadline - std::chrono::steady_clock::now());
     grpc_->Shutdown(std::max(left, kFlushTime));
-    drained = true;
   }
 
   // REQUIRES: a signal arrived, after which nobody writes it.
   absl::Status start_status() {
     loader_.join();
+    drained = true;
     return start_status_;
   }
 

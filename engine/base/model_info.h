@@ -33,6 +33,7 @@ struct ModelInfo {
   DType dtype = DType::kF32;
   std::string device;
   int64_t weight_bytes = 0;
+  // Tokens that one batch holds at most; set by the engine.
   int32_t batch_token_budget = 0;
 
   bool classifies() const { return !labels.empty(); }

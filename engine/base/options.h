@@ -12,11 +12,15 @@
 
 namespace contextpool::engine {
 
+// On two cores 1,024 to 2,048 tokens are fastest: larger batches leave the cache, smaller ones
+// starve the matrix products.
+inline constexpr int64_t kDefaultBatchTokenBudget = 1536;
+
 // How one model's work is queued and cut into batches.
 struct QueueOptions {
-  // Tokens that one batch holds at most. On two cores 1,024 to 2,048 is fastest: larger batches
-  // leave the cache, smaller ones starve the matrix products.
-  int64_t batch_token_budget = 1536;
+  // Tokens that one batch holds at most; 0: kDefaultBatchTokenBudget, or the model's longest input
+  // if that is more.
+  int64_t batch_token_budget = 0;
   int64_t batch_max_inputs = 256;
   // Bounds on what may wait.
   int64_t max_tokens = 1 << 20;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -49,6 +50,9 @@ struct Request {
   Priority priority = Priority::kInteractive;
   // Unset: the model's default deadline.
   std::optional<TimePoint> deadline;
+  // Whether the caller has given up; work that still waits is then dropped. Called from other
+  // threads, until the request is answered; must not block. Empty: never.
+  std::function<bool()> cancelled;
 };
 
 }  // namespace contextpool::engine

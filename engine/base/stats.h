@@ -60,19 +60,17 @@ inline constexpr std::array<std::pair<Stage, const char*>, 6> kStages = {{
     {Stage::kDeviceToHost, "device_to_host"},
 }};
 
-enum class RejectReason : uint8_t { kQueueFull, kTooLarge, kDraining, kNotReady };
-inline constexpr std::array<std::pair<RejectReason, const char*>, 4> kRejectReasons = {{
+enum class RejectReason : uint8_t { kQueueFull, kTooLarge, kDraining };
+inline constexpr std::array<std::pair<RejectReason, const char*>, 3> kRejectReasons = {{
     {RejectReason::kQueueFull, "queue_full"},
     {RejectReason::kTooLarge, "too_large"},
     {RejectReason::kDraining, "draining"},
-    {RejectReason::kNotReady, "not_ready"},
 }};
 
-enum class DropReason : uint8_t { kDeadline, kCancelled, kShutdown };
-inline constexpr std::array<std::pair<DropReason, const char*>, 3> kDropReasons = {{
+enum class DropReason : uint8_t { kDeadline, kCancelled };
+inline constexpr std::array<std::pair<DropReason, const char*>, 2> kDropReasons = {{
     {DropReason::kDeadline, "deadline"},
     {DropReason::kCancelled, "cancelled"},
-    {DropReason::kShutdown, "shutdown"},
 }};
 
 // One model's figures as they are counted. Every stage may write at any time.

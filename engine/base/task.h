@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "absl/status/status.h"
@@ -39,6 +40,8 @@ struct Task {
   int64_t bytes = 0;
   Priority priority = Priority::kInteractive;
   TimePoint deadline = TimePoint::max();
+  // The request's own; null or empty: never.
+  const std::function<bool()>* cancelled = nullptr;
 
   // Written by the stages it passes. Tasks of one batch have the same `taken`.
   TimePoint enqueued{};

@@ -17,22 +17,6 @@ constexpr Duration kLongestRetry = std::chrono::seconds(30);
 
 size_t Index(Priority priority) { return static_cast<size_t>(priority); }
 
-struct Load {
-  int64_t inputs = 0;
-  int64_t tokens = 0;
-  int64_t bytes = 0;
-};
-
-Load LoadOf(std::span<const Task> tasks) {
-  Load load;
-  load.inputs = static_cast<int64_t>(tasks.size());
-  for (const Task& task : tasks) {
-    load.tokens += task.cost;
-    load.bytes += task.bytes;
-  }
-  return load;
-}
-
 absl::Status CheckBound(int64_t waiting, int64_t arriving, int64_t bound, const char* unit) {
   if (arriving > bound) {
     return absl::InvalidArgumentError(absl::StrCat("inputs: the request holds ", arriving, " ",
@@ -65,15 +49,36 @@ Task& Batcher::TaskList::Pop() {
 Batcher::Batcher(Clock& clock) : clock_(clock) {}
 
 QueueId Batcher::AddQueue(const QueueOptions& options) {
+  assert(options.batch_token_budget > 0 && options.batch_max_inputs > 0);
   MutexLock lock(mutex_);
   queues_.push_back(std::make_unique<Queue>());
   queues_.back()->options = options;
   return static_cast<QueueId>(queues_.size()) - 1;
 }
 
-absl::Status Batcher::CheckRoom(const Queue& queue, std::span<const Task> tasks) const {
-  const Load load = LoadOf(tasks);
+Batcher::Load Batcher::LoadOf(std::span<const Task> tasks) {
+  Load load;
+  load.inputs = static_cast<int64_t>(tasks.size());
+  for (const Task& task : tasks) {
+    load.tokens += task.cost;
+    load.bytes += task.bytes;
+    load.largest = std::max(load.largest, task.cost);
+  }
+  return load;
+}
+
+absl::Status Batcher::CheckRoom(QueueId queue, int64_t inputs, int64_t bytes) const {
+  MutexLock lock(mutex_);
+  return CheckRoom(*queues_[queue], {inputs, 0, bytes, 0});
+}
+
+absl::Status Batcher::CheckRoom(const Queue& queue, const Load& load) const {
   const QueueOptions& bound = queue.options;
+  if (load.largest > bound.batch_token_budget) {
+    return absl::InvalidArgumentError(absl::StrCat("inputs: one has ", load.largest,
+                                                   " tokens, more than a batch holds (",
+                                                   bound.batch_token_budget, ")"));
+  }
   absl::Status status = CheckBound(queue.inputs, load.inputs, bound.max_inputs, "inputs");
   if (status.ok()) status = CheckBound(queue.tokens, load.tokens, bound.max_tokens, "tokens");
   if (status.ok()) status = CheckBound(queue.bytes, load.bytes, bound.max_bytes, "bytes");
@@ -86,24 +91,22 @@ absl::Status Batcher::CheckRoom(const Queue& queue, std::span<const Task> tasks)
 }
 
 absl::Status Batcher::Enqueue(QueueId id, std::span<Task> tasks) {
-  {
-    MutexLock lock(mutex_);
-    if (closed_) return absl::UnavailableError("the server is draining; ask another replica");
-    Queue& queue = *queues_[id];
-    if (absl::Status status = CheckRoom(queue, tasks); !status.ok()) return status;
-    const TimePoint now = clock_.Now();
-    for (Task& task : tasks) {
-      assert(task.cost <= queue.options.batch_token_budget);
-      const size_t priority = Index(task.priority);
-      task.enqueued = now;
-      queue.waiting[priority].Push(task);
-      ++queue.depth.inputs[priority];
-      queue.depth.tokens[priority] += task.cost;
-      ++queue.inputs;
-      queue.tokens += task.cost;
-      queue.bytes += task.bytes;
-    }
+  MutexLock lock(mutex_);
+  if (closed_) return absl::UnavailableError("the server is draining; ask another replica");
+  Queue& queue = *queues_[id];
+  if (absl::Status status = CheckRoom(queue, LoadOf(tasks)); !status.ok()) return status;
+  const TimePoint now = clock_.Now();
+  for (Task& task : tasks) {
+    const size_t priority = Index(task.priority);
+    task.enqueued = now;
+    queue.waiting[priority].Push(task);
+    ++queue.depth.inputs[priority];
+    queue.depth.tokens[priority] += task.cost;
+    ++queue.inputs;
+    queue.tokens += task.cost;
+    queue.bytes += task.bytes;
   }
+  // Under the lock: once it is free the work may be answered and this batcher gone.
   work_.NotifyOne();
   return absl::OkStatus();
 }
@@ -144,12 +147,16 @@ Task& Batcher::Remove(Queue& queue, TaskList& list) {
   return task;
 }
 
-void Batcher::Cut(Queue& queue, Batch& batch, TaskList& expired) {
+void Batcher::Cut(Queue& queue, Batch& batch, Dropped& dropped) {
   const TimePoint now = clock_.Now();
   while (TaskList* head = Head(queue)) {
     const Task& next = *head->first;
+    if (next.cancelled != nullptr && *next.cancelled && (*next.cancelled)()) {
+      dropped.cancelled.Push(Remove(queue, *head));
+      continue;
+    }
     if (next.deadline <= now) {
-      expired.Push(Remove(queue, *head));
+      dropped.expired.Push(Remove(queue, *head));
       continue;
     }
     if (batch.cost + next.cost > queue.options.batch_token_budget ||
@@ -174,12 +181,19 @@ void Batcher::NoteDrained(const Batch& batch) {
   last_cost_ = batch.cost;
 }
 
+void Batcher::Abort(TaskList& tasks, const absl::Status& status) {
+  while (tasks.first != nullptr) {
+    Task& task = tasks.Pop();
+    task.completion->Abort(task, status);
+  }
+}
+
 bool Batcher::NextBatch(Batch& batch) {
   batch.queue = -1;
   batch.tasks.clear();
   batch.cost = 0;
   while (true) {
-    TaskList expired;
+    Dropped dropped;
     bool more = true;
     {
       MutexLock lock(mutex_);
@@ -191,16 +205,14 @@ bool Batcher::NextBatch(Batch& batch) {
       }
       if (id >= 0) {
         batch.queue = id;
-        Cut(*queues_[id], batch, expired);
+        Cut(*queues_[id], batch, dropped);
         if (!batch.tasks.empty()) NoteDrained(batch);
       }
       more = id >= 0;
     }
-    while (expired.first != nullptr) {
-      Task& task = expired.Pop();
-      task.completion->Abort(
-          task, absl::DeadlineExceededError("the deadline passed while the request was queued"));
-    }
+    Abort(dropped.expired,
+          absl::DeadlineExceededError("the deadline passed while the request was queued"));
+    Abort(dropped.cancelled, absl::CancelledError("the caller cancelled the request"));
     if (!batch.tasks.empty()) return true;
     if (!more) return false;
   }

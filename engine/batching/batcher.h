@@ -44,17 +44,23 @@ class Batcher {
   Batcher(const Batcher&) = delete;
   Batcher& operator=(const Batcher&) = delete;
 
+  // REQUIRES: batch_token_budget and batch_max_inputs are positive.
   QueueId AddQueue(const QueueOptions& options);
 
+  // Whether a request of so many inputs and bytes would find room now, tokens aside: asked before
+  // the work of tokenising. Errors as Enqueue.
+  absl::Status CheckRoom(QueueId queue, int64_t inputs, int64_t bytes) const;
+
   // Queues all of a request's tasks or, on error, none; the batcher points to them until each is
-  // handed out by NextBatch or aborted. REQUIRES: no task costs more than the queue's budget.
+  // handed out by NextBatch or aborted.
   //
-  // INVALID_ARGUMENT: larger than the whole queue. RESOURCE_EXHAUSTED: no room now; carries a
-  // RetryDelay. UNAVAILABLE: closed.
+  // INVALID_ARGUMENT: larger than the whole queue, or a task larger than a batch.
+  // RESOURCE_EXHAUSTED: no room now; carries a RetryDelay. UNAVAILABLE: closed.
   absl::Status Enqueue(QueueId queue, std::span<Task> tasks);
 
   // Waits for work and fills `batch` with at least one task. Tasks whose deadline has passed are
-  // aborted with DEADLINE_EXCEEDED instead of handed out. False: closed and empty.
+  // aborted with DEADLINE_EXCEEDED instead of handed out, cancelled ones with CANCELLED. False:
+  // closed and empty.
   bool NextBatch(Batch& batch);
 
   // Refuses new work from now on; NextBatch hands out what is queued.
@@ -63,6 +69,16 @@ class Batcher {
   QueueDepth Depth(QueueId queue) const;
 
  private:
+  // What a request puts into a queue.
+  struct Load {
+    int64_t inputs = 0;
+    int64_t tokens = 0;
+    int64_t bytes = 0;
+    // Tokens of the largest task.
+    int64_t largest = 0;
+  };
+  static Load LoadOf(std::span<const Task> tasks);
+
   // First in, first out, linked through Task::next.
   struct TaskList {
     Task* first = nullptr;
@@ -84,11 +100,18 @@ class Batcher {
   static TaskList* Head(Queue& queue);
   static TimePoint Standing(const Task& task);
 
-  absl::Status CheckRoom(const Queue& queue, std::span<const Task> tasks) const
+  absl::Status CheckRoom(const Queue& queue, const Load& load) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   QueueId MostUrgent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Moves the next tasks of a queue into the batch and expired ones to `expired`.
-  void Cut(Queue& queue, Batch& batch, TaskList& expired) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Tasks that nobody waits for any more.
+  struct Dropped {
+    TaskList expired;
+    TaskList cancelled;
+  };
+
+  // Moves the next tasks of a queue into the batch or out of the way.
+  void Cut(Queue& queue, Batch& batch, Dropped& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void Abort(TaskList& tasks, const absl::Status& status);
   static Task& Remove(Queue& queue, TaskList& list);
   void NoteDrained(const Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -1,7 +1,6 @@
 #include "engine/execution/executor.h"
 
 #include <algorithm>
-#include <cassert>
 #include <cmath>
 #include <utility>
 
@@ -28,7 +27,7 @@ Executor::~Executor() {
 absl::Status Executor::Reserve(const Model& model, const BatchLimits& limits) {
   const size_t bytes = model.WorkspaceBytes(limits);
   if (!workspace_ || workspace_->capacity() < bytes) {
-    workspace_.reset();
+    // The old one goes only when the new one is there: other models compute in it.
     absl::StatusOr<Arena> arena = Arena::Create(device_, bytes);
     if (!arena.ok()) return arena.status();
     workspace_ = *std::move(arena);

@@ -12,7 +12,6 @@
 namespace contextpool::server {
 namespace {
 
-using ::google::protobuf::Descriptor;
 using ::google::protobuf::FieldDescriptor;
 using ::google::protobuf::Message;
 using ::google::protobuf::TextFormat;
@@ -163,7 +162,8 @@ absl::Status ReadQueue(const Section& root, const v1::ServingConfig& config,
                           absl::StrCat(queue.batch_token_budget, " is above queue.max_tokens (",
                                        queue.max_tokens, "): ", problem));
   }
-  if (config.has_max_tokens() && config.max_tokens() > queue.batch_token_budget) {
+  if (config.has_max_tokens() && queue.batch_token_budget > 0 &&
+      config.max_tokens() > queue.batch_token_budget) {
     return root.Error(
         "max_tokens",
         absl::StrCat(config.max_tokens(), " is above batching.token_budget (",

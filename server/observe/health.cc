@@ -94,7 +94,7 @@ HealthMonitor::Phase HealthMonitor::phase() const {
 
 int64_t HealthMonitor::AddListener(Listener listener) {
   engine::MutexLock lock(mutex_);
-  listener(told_);
+  listener(Current(phase_));  // what the others know may be a poll old
   listeners_.emplace(next_listener_, std::move(listener));
   return next_listener_++;
 }

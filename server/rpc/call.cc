@@ -69,7 +69,7 @@ void Call::WriteInputError(const absl::Status& status, google::rpc::Status* targ
 }
 
 absl::Status Call::CheckWanted() const {
-  if (!context_.IsCancelled()) return absl::OkStatus();
+  if (!cancelled()) return absl::OkStatus();
   // gRPC cancels calls whose deadline passed.
   if (context_.deadline() <= std::chrono::system_clock::now()) {
     return absl::DeadlineExceededError("the deadline passed before the answer was ready");

@@ -53,6 +53,9 @@ class Call {
   void Finish(const absl::Status& status);
   void FinishWith(const google::protobuf::Message& message, engine::TimePoint encoding_began);
 
+  // Whether the caller gave up or its deadline passed.
+  bool cancelled() const { return context_.IsCancelled(); }
+
   // CANCELLED or DEADLINE_EXCEEDED: nobody waits for the answer any more.
   absl::Status CheckWanted() const;
 

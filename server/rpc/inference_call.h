@@ -31,6 +31,7 @@ class InferenceCall {
     // A copy: the engine owns its request, the call looks at the inputs again when encoding. Both
     // hold views into the message only.
     engine::Request request = self->decoded_.request;
+    request.cancelled = [call = &self->call_] { return call->cancelled(); };
     backend.engine.Infer(std::move(request), [self = std::move(self)](auto response) {
       self->Answer(std::move(response));
     });

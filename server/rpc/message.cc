@@ -39,7 +39,7 @@ std::string FindIn(absl::string_view bytes, const Descriptor& descriptor, int de
     const size_t start = static_cast<size_t>(input.CurrentPosition());
     if (!input.Skip(static_cast<int>(size))) return "";
     const absl::string_view value = bytes.substr(start, size);
-    const std::string name =
+    std::string name =
         field->is_repeated() ? absl::StrCat(field->name(), "[", index, "]") : field->name();
     if (field->type() == FieldDescriptor::TYPE_STRING && !IsValidUtf8(value)) return name;
     if (field->type() == FieldDescriptor::TYPE_MESSAGE && depth < kDeepest) {

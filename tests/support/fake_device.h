@@ -11,11 +11,15 @@ namespace contextpool::testing {
 
 class FakeDevice : public engine::Device {
  public:
+  // Bytes that one allocation may have.
+  static constexpr size_t kMemory = 1 << 28;
+
   // What the next Synchronize returns; then it is OK again.
   absl::Status next_failure;
 
   absl::string_view name() const override { return "fake"; }
   absl::StatusOr<engine::DeviceBuffer> Allocate(size_t bytes) override {
+    if (bytes > kMemory) return absl::ResourceExhaustedError("the device is full");
     const size_t rounded = (bytes + 63) / 64 * 64;
     return engine::DeviceBuffer(this, std::aligned_alloc(64, rounded), bytes);
   }

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/model/model.h"
+#include "tests/support/fake_device.h"
 
 namespace contextpool::testing {
 
@@ -17,6 +18,7 @@ class FakeModel : public engine::Model {
   // This id makes every number of its sequence a NaN.
   static constexpr int32_t kNanId = 13;
 
+  // A model of the name "long" reads 5,000 tokens, one of the name "z large" fits no device.
   struct Hooks {
     // Called at the start of every pass; its error fails the pass.
     std::function<absl::Status(const engine::PackedBatch&)> forward;
@@ -29,11 +31,13 @@ class FakeModel : public engine::Model {
     info_.vocabulary_size = 1000;
     info_.max_tokens = 16;
     info_.labels = {"first", "minus first"};
+    if (spec.name == "long") info_.max_tokens = 5000;
     info_.problem_type = engine::ProblemType::kSingleLabel;
   }
 
   const engine::ModelInfo& info() const override { return info_; }
   size_t WorkspaceBytes(const engine::BatchLimits& limits) const override {
+    if (info_.name == "z large") return FakeDevice::kMemory + 1;
     return 2 * engine::Arena::Padded(limits.sequences * 2 * sizeof(float));
   }
 

@@ -1,7 +1,9 @@
 #include "engine/engine.h"
 
+#include <atomic>
 #include <future>
 #include <memory>
+#include <new>
 #include <string>
 #include <thread>
 #include <utility>
@@ -71,6 +73,7 @@ class EngineTest : public ::testing::Test {
     parts.load_model = [this](const ModelSpec& spec,
                               Device&) -> absl::StatusOr<std::unique_ptr<Model>> {
       if (spec.name == "broken") return absl::InvalidArgumentError("config.json: is broken");
+      if (spec.name == "throws") throw std::bad_alloc();
       return std::make_unique<testing::FakeModel>(spec, hooks_);
     };
     parts.load_tokenizer = [](const ModelSpec&) -> absl::StatusOr<std::unique_ptr<Tokenizer>> {
@@ -241,6 +244,30 @@ TEST_F(EngineTest, DeadlineThatPassesInTheQueueFailsTheRequestUncomputed) {
   EXPECT_EQ(engine_->Snapshot().models[0].dropped[static_cast<size_t>(DropReason::kDeadline)], 1u);
 }
 
+TEST_F(EngineTest, WorkOfACancelledCallIsDroppedBeforeItIsComputed) {
+  Start({Spec("m")});
+  Gate gate;
+  int passes = 0;
+  hooks_.forward = [&](const PackedBatch&) {
+    ++passes;
+    gate.Pass();
+    return absl::OkStatus();
+  };
+  gate.Close();
+  auto running = Send(Texts({"a"}));
+  gate.WaitForArrivals(1);
+  std::atomic<bool> gave_up{false};
+  Request request = Texts({"b"});
+  request.cancelled = [&] { return gave_up.load(); };
+  auto cancelled = Send(std::move(request));
+  gave_up = true;
+  gate.Open();
+  EXPECT_EQ(cancelled.get().status().code(), absl::StatusCode::kCancelled);
+  EXPECT_TRUE(running.get().ok());
+  EXPECT_EQ(passes, 1);
+  EXPECT_EQ(engine_->Snapshot().models[0].dropped[static_cast<size_t>(DropReason::kCancelled)], 1u);
+}
+
 TEST_F(EngineTest, FailedPassFailsItsRequestsAndTheNextOnesWork) {
   Start({Spec("m")});
   hooks_.forward = [](const PackedBatch&) { return absl::InternalError("the device is hot"); };
@@ -293,7 +320,39 @@ TEST_F(EngineTest, ModelsAreFoundByNameAndVersion) {
   EXPECT_THAT(std::string(unknown.status().message()), HasSubstr("\"a\", \"b\""));
   const auto ambiguous = Send(Texts({"x"})).get();
   EXPECT_EQ(ambiguous.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(ambiguous.status().message()), HasSubstr("several models offer"));
+  EXPECT_THAT(std::string(ambiguous.status().message()),
+              HasSubstr("several models offer embeddings of text: \"a\", \"b\""));
+  request = Texts({"x"});
+  request.version = 1;
+  EXPECT_THAT(std::string(Send(std::move(request)).get().status().message()),
+              HasSubstr("model.version"));
+}
+
+TEST_F(EngineTest, VersionsOfTheOnlyModelNeedNoName) {
+  ModelSpec second = Spec("a");
+  second.version = 2;
+  Start({Spec("a"), second});
+  EXPECT_EQ(Send(Texts({"x"})).get()->model->version, 2);
+  EXPECT_EQ(engine_->GetModel("", 0)->info->version, 2);
+}
+
+TEST_F(EngineTest, ExceptionWhileLoadingIsThatModelsErrorAlone) {
+  Start({Spec("throws"), Spec("m")});
+  EXPECT_EQ(engine_->ListModels()[1].state, ModelState::kFailed);
+  EXPECT_THAT(engine_->ListModels()[1].reason, HasSubstr("not enough memory"));
+  EXPECT_TRUE(Send(Texts({"x"})).get().ok());
+}
+
+TEST_F(EngineTest, ModelThatDoesNotFitLeavesTheOthersServing) {
+  Start({Spec("m"), Spec("z large")});
+  EXPECT_EQ(engine_->ListModels()[1].state, ModelState::kFailed);
+  EXPECT_TRUE(Send(Texts({"x"})).get().ok());
+}
+
+TEST_F(EngineTest, DefaultBudgetHoldsTheLongestInput) {
+  Start({Spec("long")});
+  EXPECT_EQ(engine_->ListModels()[0].state, ModelState::kReady);
+  EXPECT_EQ(engine_->ListModels()[0].info->batch_token_budget, 5000);
 }
 
 TEST_F(EngineTest, DrainFinishesAcceptedWorkAndRefusesNewWork) {
