@@ -5,8 +5,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/json.h"
 #include "engine/model/file.h"
-#include "engine/model/json.h"
 #include "engine/model/safetensors.h"
 
 namespace contextpool::engine {

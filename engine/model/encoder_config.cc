@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "engine/model/json.h"
+#include "engine/base/json.h"
 
 namespace contextpool::engine {
 namespace {

@@ -6,8 +6,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/json.h"
 #include "engine/model/file.h"
-#include "engine/model/json.h"
 #include "engine/model/sentence_transformers.h"
 
 namespace contextpool::engine {

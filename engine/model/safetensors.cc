@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/json.h"
 #include "engine/model/float_conversion.h"
-#include "engine/model/json.h"
 
 namespace contextpool::engine {
 namespace {

@@ -8,7 +8,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "engine/model/json.h"
+#include "engine/base/json.h"
 
 namespace contextpool::engine {
 namespace {

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "engine/preprocess/unicode.h"
+#include "engine/base/json.h"
 #include "nlohmann/json.hpp"
 
 namespace contextpool::engine {
@@ -28,14 +28,9 @@ class JsonField {
   absl::Status Error(absl::string_view problem) const {
     return absl::InvalidArgumentError(absl::StrCat(path_, ": ", problem));
   }
-  // The beginning of a text from the file, fit for a message.
-  static absl::string_view Excerpt(absl::string_view text) {
-    text = text.substr(0, 60);
-    return text.substr(0, FirstInvalidUtf8(text));
-  }
   // For a part that this program does not implement. `name` comes from the file.
   absl::Status Unsupported(absl::string_view name) const {
-    return Error(absl::StrCat("\"", Excerpt(name), "\" is not supported"));
+    return Error(absl::StrCat(Quoted(name), " is not supported"));
   }
 
   // A missing key reads as null. An error if this value is not an object.

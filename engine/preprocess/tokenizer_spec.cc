@@ -68,8 +68,7 @@ absl::Status AppendSpecialToken(const JsonField& piece, const JsonField& special
   CONTEXTPOOL_ASSIGN_OR_RETURN(const std::string name, piece.String("id"));
   CONTEXTPOOL_ASSIGN_OR_RETURN(const JsonField token, special_tokens.Find(name.c_str()));
   if (token.is_null()) {
-    return special_tokens.Error(
-        absl::StrCat("lacks \"", JsonField::Excerpt(name), "\", which the template uses"));
+    return special_tokens.Error(absl::StrCat("lacks ", Quoted(name), ", which the template uses"));
   }
   CONTEXTPOOL_ASSIGN_OR_RETURN(const JsonField token_ids, token.Find("ids"));
   return AppendIds(token_ids, spec, ids);
@@ -177,13 +176,8 @@ absl::Status ParsePostProcessor(const JsonField& field, TokenizerSpec& spec) {
 }
 
 absl::StatusOr<TokenizerSpec> ParseTokenizerJson(absl::string_view json) {
-  const nlohmann::json document = nlohmann::json::parse(json.begin(), json.end(), nullptr, false);
-  if (document.is_discarded()) {
-    return absl::InvalidArgumentError("tokenizer.json: not well-formed JSON in UTF-8");
-  }
-  if (!document.is_object()) {
-    return absl::InvalidArgumentError("tokenizer.json: must be an object");
-  }
+  CONTEXTPOOL_ASSIGN_OR_RETURN(const nlohmann::json document, ParseJson(json));
+  if (!document.is_object()) return absl::InvalidArgumentError("is not a JSON object");
   const JsonField root(document, "");
   CONTEXTPOOL_ASSIGN_OR_RETURN(const JsonField normalizer, root.Find("normalizer"));
   CONTEXTPOOL_ASSIGN_OR_RETURN(const JsonField model, root.Find("model"));

@@ -22,7 +22,7 @@ absl::Status ParseVocabulary(const JsonField& model, TokenizerSpec& spec, IdBySp
   std::vector<bool> seen(size, false);
   spec.vocabulary.resize(size);
   for (const auto& [token, id] : vocab.value().items()) {
-    const JsonField entry(id, absl::StrCat(vocab.path(), "[\"", JsonField::Excerpt(token), "\"]"));
+    const JsonField entry(id, absl::StrCat(vocab.path(), "[", Quoted(token), "]"));
     CONTEXTPOOL_ASSIGN_OR_RETURN(const int64_t value, entry.Integer(kIdLimit));
     if (value >= static_cast<int64_t>(size)) {
       return entry.Error(absl::StrCat("id ", value, " leaves a hole: the vocabulary has ", size,

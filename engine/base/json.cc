@@ -1,4 +1,4 @@
-#include "engine/model/json.h"
+#include "engine/base/json.h"
 
 #include <set>
 #include <utility>
@@ -24,34 +24,31 @@ absl::Status MissingField(const char* key) {
   return absl::InvalidArgumentError(absl::StrCat("\"", key, "\" is missing"));
 }
 
-// Watches the parser for what is valid JSON but no honest file, and remembers the first fault.
+// Thrown through the parser, which stops it before it spends memory on the rest.
+struct Refusal {
+  std::string reason;
+};
+
+// Watches the parser for what is valid JSON but no honest file.
 class Guard {
  public:
-  // What it answers false to is not stored, so that deep nesting costs no memory.
-  bool operator()(int depth, json::parse_event_t event, const json& value) {
-    const bool too_deep = depth > kMaxDepth;
-    if (!error_.empty()) return !too_deep;
-    if (too_deep) {
-      error_ = absl::StrCat("is nested deeper than ", kMaxDepth);
-    } else if (event == json::parse_event_t::object_start) {
+  void operator()(int depth, json::parse_event_t event, const json& value) {
+    if (depth > kMaxDepth) throw Refusal{absl::StrCat("is nested deeper than ", kMaxDepth)};
+    if (event == json::parse_event_t::object_start) {
       keys_.emplace_back();
     } else if (event == json::parse_event_t::object_end) {
       keys_.pop_back();
     } else if (event == json::parse_event_t::key) {
       const std::string& key = value.get_ref<const std::string&>();
       if (!keys_.back().insert(key).second) {
-        error_ = absl::StrCat("holds the key ", Quoted(key), " twice");
+        throw Refusal{absl::StrCat("holds the key ", Quoted(key), " twice")};
       }
     }
-    return !too_deep;
   }
-
-  const std::string& error() const { return error_; }
 
  private:
   // Of the objects that are open.
   std::vector<std::set<std::string>> keys_;
-  std::string error_;
 };
 
 }  // namespace
@@ -62,15 +59,17 @@ absl::StatusOr<json> ParseJson(absl::string_view text) {
   try {
     value = json::parse(text.begin(), text.end(),
                         [&guard](int depth, json::parse_event_t event, json& parsed) {
-                          return guard(depth, event, parsed);
+                          guard(depth, event, parsed);
+                          return true;
                         });
+  } catch (const Refusal& refusal) {
+    return absl::InvalidArgumentError(refusal.reason);
   } catch (const json::parse_error& error) {
     return absl::InvalidArgumentError(
         absl::StrCat("is not valid JSON (the fault is at byte ", error.byte, ")"));
   } catch (const json::exception&) {
     return absl::InvalidArgumentError("holds a number that is out of range");
   }
-  if (!guard.error().empty()) return absl::InvalidArgumentError(guard.error());
   if (!value.is_structured()) {
     return absl::InvalidArgumentError("is neither a JSON object nor an array");
   }
