@@ -1,9 +1,16 @@
 #include "engine/device/arena.h"
 
+#include "absl/strings/str_cat.h"
+
 namespace contextpool::engine {
 
 absl::StatusOr<Arena> Arena::Create(Device& device, size_t bytes) {
-  absl::StatusOr<DeviceBuffer> buffer = device.Allocate(Padded(bytes));
+  const size_t padded = Padded(bytes);
+  if (padded < bytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("device ", device.name(), ": cannot allocate ", bytes, " bytes of memory"));
+  }
+  absl::StatusOr<DeviceBuffer> buffer = device.Allocate(padded);
   if (!buffer.ok()) return buffer.status();
   return Arena(*std::move(buffer));
 }

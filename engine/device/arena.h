@@ -20,6 +20,7 @@ class Arena {
     return (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
 
+  // RESOURCE_EXHAUSTED if the device has not so much.
   static absl::StatusOr<Arena> Create(Device& device, size_t bytes);
 
   // Aligned to kAlignment, not initialised. Null if fewer than `bytes` are left.

@@ -34,6 +34,10 @@ class CpuDevice final : public Device {
     return DeviceBuffer(this, data, bytes);
   }
 
+  absl::Status Upload(void* device, const void* host, size_t bytes) override {
+    if (bytes > 0) std::memcpy(device, host, bytes);
+    return absl::OkStatus();
+  }
   void CopyToDevice(void* device, const void* host, size_t bytes) override {
     if (bytes > 0) std::memcpy(device, host, bytes);
   }

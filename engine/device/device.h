@@ -92,7 +92,11 @@ struct AttentionShape {
   int64_t head_size = 0;
 };
 
-// One stream, used by one thread at a time. Matrices below are [rows, columns] views of float32
+// One stream, used by one thread at a time. Allocate, Upload, PrepareLinear, and the destructors of
+// what they return, do not touch the stream: any thread may call them, while the stream's thread
+// computes too. So a model is loaded beside others that serve.
+//
+// Matrices below are [rows, columns] views of float32
 // whose columns are contiguous.
 class Device {
  public:
@@ -103,6 +107,11 @@ class Device {
 
   // Aligned to 64 bytes, not initialised. RESOURCE_EXHAUSTED if there is not so much.
   virtual absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) = 0;
+
+  // Copies at once: when it returns, `host` is free again and operations queued later see the
+  // bytes. Neither waits for the stream nor takes its failure. For weights at load; REQUIRES that
+  // nothing queued uses `device`.
+  virtual absl::Status Upload(void* device, const void* host, size_t bytes) = 0;
 
   // Queued like operations; the host memory must stay untouched until Synchronize.
   virtual void CopyToDevice(void* device, const void* host, size_t bytes) = 0;

@@ -37,9 +37,10 @@ bool Spin(const Done& done) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads, kernels::Isa isa) : CpuStream(isa) {
+ThreadPool::ThreadPool(int threads, kernels::Isa isa, uint32_t loops_before)
+    : CpuStream(isa), state_(uint64_t{loops_before} << kNumberShift) {
   workers_.reserve(threads - 1);
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { Work(i); });
+  for (int i = 1; i < threads; ++i) workers_.emplace_back([=, this] { Work(i, loops_before); });
 }
 
 ThreadPool::~ThreadPool() {
@@ -78,12 +79,12 @@ void ThreadPool::TakeTasks(int thread) {
   }
 }
 
-uint64_t ThreadPool::Join() {
+std::optional<uint64_t> ThreadPool::Join() {
   uint64_t state = state_.load();
   while ((state & kOpen) != 0) {
     if (state_.compare_exchange_weak(state, state + 1)) return Number(state);
   }
-  return 0;
+  return std::nullopt;
 }
 
 bool ThreadPool::Ready(uint64_t seen) const {
@@ -101,12 +102,11 @@ bool ThreadPool::AwaitLoop(uint64_t seen) {
   return !stop_.load();
 }
 
-void ThreadPool::Work(int thread) {
-  uint64_t seen = 0;
+void ThreadPool::Work(int thread, uint64_t seen) {
   while (AwaitLoop(seen)) {
-    const uint64_t joined = Join();
-    if (joined == 0) continue;
-    seen = joined;
+    const std::optional<uint64_t> joined = Join();
+    if (!joined.has_value()) continue;
+    seen = *joined;
     TakeTasks(thread);
     state_.fetch_sub(1);
   }

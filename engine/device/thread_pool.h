@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -17,20 +18,24 @@ namespace contextpool::engine {
 // only for those that have begun.
 class ThreadPool final : public kernels::CpuStream {
  public:
+  // `loops_before` is where loops begin to be counted; for tests, which cannot wait for the number
+  // to wrap.
+  //
   // REQUIRES: threads >= 1, the caller of Run among them.
-  ThreadPool(int threads, kernels::Isa isa);
+  ThreadPool(int threads, kernels::Isa isa, uint32_t loops_before = 0);
   ~ThreadPool() override;
 
   int threads() const override { return static_cast<int>(workers_.size()) + 1; }
   void Run(int64_t tasks, Task task, const void* context) override;
 
  private:
-  void Work(int thread);
-  // Waits until a loop newer than `seen` is open. False: the pool stops.
+  // `seen` is the last loop's number.
+  void Work(int thread, uint64_t seen);
+  // Waits until a loop other than `seen` is open. False: the pool stops.
   bool AwaitLoop(uint64_t seen);
   bool Ready(uint64_t seen) const;
-  // Counts this thread into the open loop, and returns the loop's number; 0: none is open.
-  uint64_t Join();
+  // Counts this thread into the open loop, if any, and returns the loop's number.
+  std::optional<uint64_t> Join();
   void TakeTasks(int thread);
 
   // The loop. Written only while it is closed and nobody is in it.
@@ -39,7 +44,7 @@ class ThreadPool final : public kernels::CpuStream {
   int64_t tasks_ = 0;
   alignas(64) std::atomic<int64_t> next_{0};
 
-  // Loop number << 32 | open << 31 | helpers inside.
+  // Loop number (it wraps) << 32 | open << 31 | helpers inside.
   alignas(64) std::atomic<uint64_t> state_{0};
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stop_{false};

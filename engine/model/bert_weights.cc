@@ -110,9 +110,7 @@ class Loader {
     absl::StatusOr<DeviceBuffer> buffer = device_.Allocate(bytes);
     if (!buffer.ok()) Fail(name, buffer.status());
     if (!status_.ok()) return {};
-    device_.CopyToDevice(buffer->data(), scratch_.data(), bytes);
-    // The host memory is used again for the next tensor.
-    status_.Update(device_.Synchronize());
+    status_.Update(device_.Upload(buffer->data(), scratch_.data(), bytes));
     weights_.bytes += static_cast<int64_t>(bytes);
     weights_.memory.push_back(*std::move(buffer));
     return TensorView(weights_.memory.back().data(), DType::kF32, kept_shape);

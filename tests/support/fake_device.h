@@ -23,6 +23,10 @@ class FakeDevice : public engine::Device {
     const size_t rounded = (bytes + 63) / 64 * 64;
     return engine::DeviceBuffer(this, std::aligned_alloc(64, rounded), bytes);
   }
+  absl::Status Upload(void* device, const void* host, size_t bytes) override {
+    if (bytes > 0) std::memcpy(device, host, bytes);
+    return absl::OkStatus();
+  }
   void CopyToDevice(void* device, const void* host, size_t bytes) override {
     if (bytes > 0) std::memcpy(device, host, bytes);
   }

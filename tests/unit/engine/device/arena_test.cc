@@ -31,6 +31,12 @@ TEST_F(ArenaTest, ReturnsNullWhenFullAndKeepsWhatIsLeft) {
   EXPECT_EQ(arena.Allocate(1), nullptr);
 }
 
+TEST_F(ArenaTest, RefusesASizeThatWrapsWhenPadded) {
+  for (size_t bytes : {SIZE_MAX, SIZE_MAX - 62}) {
+    EXPECT_EQ(Arena::Create(*device_, bytes).status().code(), absl::StatusCode::kResourceExhausted);
+  }
+}
+
 TEST_F(ArenaTest, ResetAndRewindGiveTheSamePlacesAgain) {
   Arena arena = *Arena::Create(*device_, 1024);
   void* first = arena.Allocate(10);

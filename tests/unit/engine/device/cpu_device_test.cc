@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thread>
 #include <vector>
 
 namespace contextpool::engine {
@@ -77,6 +78,39 @@ TEST_P(CpuDeviceTest, TheFirstFailureSticksUntilSynchronize) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_THAT(std::string(status.message()), HasSubstr("Pool: bad dtype"));
   EXPECT_TRUE(device_->Synchronize().ok());
+}
+
+TEST_P(CpuDeviceTest, UploadCopiesAtOnceAndLeavesTheStreamsFailureAlone) {
+  std::vector<float> x(6), out(3);
+  TensorView half = Matrix(x, 2, 3);
+  half.dtype = DType::kF16;
+  device_->Pool(half, nullptr, Matrix(out, 1, 3));
+  const std::vector<float> host = {1, 2, 3};
+  const DeviceBuffer buffer = *device_->Allocate(3 * sizeof(float));
+  ASSERT_TRUE(device_->Upload(buffer.data(), host.data(), 3 * sizeof(float)).ok());
+  const float* copy = static_cast<const float*>(buffer.data());
+  EXPECT_EQ(std::vector<float>(copy, copy + 3), host);
+  EXPECT_EQ(device_->Synchronize().code(), absl::StatusCode::kInternal);
+}
+
+// A race with the stream would be a report under ThreadSanitizer.
+TEST_P(CpuDeviceTest, WeightsArriveFromAnotherThreadWhileTheStreamComputes) {
+  const std::vector<float> weight = {1, 2, 3, 4, 5, 6};
+  std::thread loader([&] {
+    for (int i = 0; i < 100; ++i) {
+      const DeviceBuffer buffer = *device_->Allocate(6 * sizeof(float));
+      EXPECT_TRUE(device_->Upload(buffer.data(), weight.data(), 6 * sizeof(float)).ok());
+      EXPECT_TRUE(device_->PrepareLinear(weight, {}, 2).ok());
+    }
+  });
+  const auto linear = device_->PrepareLinear(weight, {}, 2);
+  std::vector<float> x = {1, 0, 0}, out(2);
+  for (int i = 0; i < 100; ++i) {
+    device_->Linear(Matrix(x, 1, 3), **linear, kernels::Activation::kNone, Matrix(out, 1, 2));
+    EXPECT_TRUE(device_->Synchronize().ok());
+  }
+  loader.join();
+  EXPECT_THAT(out, testing::ElementsAre(1, 4));
 }
 
 TEST(CreateCpuDeviceTest, RefusesImpossibleOptions) {

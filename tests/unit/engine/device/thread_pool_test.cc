@@ -63,6 +63,18 @@ TEST(ThreadPoolTest, WakesThreadsThatSleep) {
   }
 }
 
+TEST(ThreadPoolTest, GoesOnWhenTheLoopNumberWraps) {
+  ThreadPool pool(2, Isa::kReference, UINT32_MAX - 2);
+  for (int round = 0; round < 6; ++round) {
+    // Ends only if the helper takes part in each loop.
+    std::atomic<int> arrived{0};
+    pool.ParallelFor(2, [&](int64_t, int) {
+      arrived.fetch_add(1);
+      while (arrived.load() < 2) std::this_thread::yield();
+    });
+  }
+}
+
 TEST(ThreadPoolTest, UsesNoProcessorTimeWhenIdle) {
   ThreadPool pool(4, Isa::kReference);
   pool.ParallelFor(8, [](int64_t, int) {});
