@@ -6,6 +6,9 @@ namespace contextpool::engine {
 
 namespace {
 constexpr size_t kByteValues = 256;
+// Free places tried for one node's children. More would pack a hostile key set tighter, but then
+// building is quadratic in the keys; a real vocabulary hardly gets here.
+constexpr int kMaxMisses = 256;
 }  // namespace
 
 // Entries [begin, end) share their first `depth` bytes, which lead to `node`.
@@ -55,11 +58,12 @@ uint32_t ByteTrie::FindBase(const std::vector<uint8_t>& bytes) {
   const auto is_free = [this](size_t index) {
     return index >= nodes_.size() || nodes_[index].parent == kFree;
   };
-  // Skipping what is nearly full keeps building linear in practice.
   size_t used = 0;
+  int misses = 0;
   const size_t begin = std::max<size_t>(first_candidate_, bytes.front() + 1);
   size_t index = begin;
-  for (;; ++index) {
+  for (; misses < kMaxMisses; ++index) {
+    ++build_probes_;
     if (!is_free(index)) {
       ++used;
       continue;
@@ -68,9 +72,14 @@ uint32_t ByteTrie::FindBase(const std::vector<uint8_t>& bytes) {
     if (std::all_of(bytes.begin(), bytes.end(), [&](uint8_t b) { return is_free(base + b); })) {
       break;
     }
+    ++misses;
   }
-  if (used * 20 >= (index - begin + 1) * 19) first_candidate_ = index;
+  // Never looking again at what is nearly full, or took all tries, keeps building linear.
+  const bool gave_up = misses == kMaxMisses;
+  if (gave_up || used * 20 >= (index - begin + 1) * 19) first_candidate_ = index;
+  if (gave_up) index = std::max(index, end_);
   const size_t base = index - bytes.front();
+  end_ = std::max(end_, base + bytes.back() + 1);
   nodes_.resize(std::max(nodes_.size(), base + 2 * kByteValues));
   return base;
 }

@@ -36,6 +36,10 @@ class ByteTrie {
     return match;
   }
 
+  // Size and cost of building, both linear in the keys' bytes: places held, and places looked at.
+  size_t node_count() const { return nodes_.size(); }
+  size_t build_probes() const { return build_probes_; }
+
  private:
   static constexpr uint32_t kRoot = 0;
   static constexpr uint32_t kFree = 0xFFFFFFFF;
@@ -51,6 +55,8 @@ class ByteTrie {
   // Always kByteValues longer than the last base, so that no lookup needs a bounds check.
   std::vector<Node> nodes_;
   uint32_t first_candidate_ = 1;
+  size_t end_ = 1;  // Behind the last node.
+  size_t build_probes_ = 0;
 };
 
 }  // namespace contextpool::engine

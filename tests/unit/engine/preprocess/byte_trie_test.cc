@@ -1,5 +1,7 @@
 #include "engine/preprocess/byte_trie.h"
 
+#include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,6 +41,32 @@ TEST(ByteTrie, IgnoresEmptyKeysAndKeepsTheFirstOfEqualOnes) {
   const ByteTrie trie({{"", 0}, {"a", 1}, {"a", 2}});
   EXPECT_EQ(trie.LongestPrefix("a").value, 1);
   EXPECT_EQ(trie.LongestPrefix("b").value, -1);
+}
+
+// Random sets of children hardly ever fit between each other, so every node finds the holes before
+// it useless.
+TEST(ByteTrie, BuildingIsLinearEvenIfNoNodeFitsBetweenOthers) {
+  for (const int children : {2, 6, 24, 100}) {
+    std::mt19937 random(1);
+    std::set<std::string> keys;
+    for (int node = 0; node < 150000 / children; ++node) {
+      for (int i = 0; i < children; ++i) {
+        std::string key;
+        for (const int c : {node >> 10, node >> 5 & 31, node & 31}) {
+          key.push_back(static_cast<char>(c));
+        }
+        keys.insert(key + static_cast<char>(random() % 256));
+      }
+    }
+    std::vector<std::pair<absl::string_view, int32_t>> entries;
+    for (const std::string& key : keys) {
+      entries.emplace_back(key, static_cast<int32_t>(entries.size()));
+    }
+    const ByteTrie trie(entries);
+    EXPECT_LT(trie.build_probes(), 100 * keys.size()) << children;
+    EXPECT_LT(trie.node_count(), 16 * keys.size()) << children;
+    for (const auto& [key, value] : entries) ASSERT_EQ(trie.LongestPrefix(key).value, value);
+  }
 }
 
 }  // namespace
