@@ -6,7 +6,9 @@
 MODEL_DIRECTORY has the tokenizer.json of an uncased BERT; its variants are made here.
 """
 
+import contextlib
 import copy
+import io
 import json
 import os
 import pathlib
@@ -121,14 +123,45 @@ class Parity:
             return 0
         bad = position = 0
         for text, expected in zip(batch, theirs):
-            count = int(ours[position])
-            found = ours[position + 1:position + 1 + max(count, 0)].tolist()
-            position += 1 + max(count, 0)
+            count = int(ours[position]) if position < len(ours) else None
+            # None: an error of ours, or no answer at all. No answer equals it.
+            found = None
+            if count is not None and count >= 0:
+                found = ours[position + 1:position + 1 + count].tolist()
+            position += 1 + max(count or 0, 0)
             if found != expected:
                 bad += 1
                 if bad <= 5:
-                    print(f"  {name}: {text[:60]!r}: {found[:20]} instead of {expected[:20]}")
-        return bad
+                    shown = "an error" if found is None else found[:20]
+                    print(f"  {name}: {text[:60]!r}: {shown} instead of {expected[:20]}")
+        if position != len(ours):
+            bad += 1
+            print(f"  {name}: {len(ours)} numbers of output, {position} expected")
+        return max(bad, 1)
+
+
+def check_the_check():
+    """Every kind of difference must count, or this test proves nothing."""
+    texts_, theirs = ["a", "b"], [[5, 6], []]
+    same = [2, 5, 6, 0]
+    wrong = {
+        "another id": [2, 5, 7, 0],
+        "an id more": [3, 5, 6, 6, 0],
+        "an id less": [1, 5, 0],
+        "an error instead of nothing": [2, 5, 6, -1],
+        "an error instead of ids": [-1, 0],
+        "an answer too many": [2, 5, 6, 0, 0],
+        "no last answer": [2, 5, 6],
+        "cut within an answer": [2, 5],
+        "no answer": [],
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        counts = {name: Parity.differences(name, texts_, np.array(ours, np.int32), theirs)
+                  for name, ours in wrong.items()}
+        none = Parity.differences("same", texts_, np.array(same, np.int32), theirs)
+    missed = [name for name, count in counts.items() if count < 1]
+    if missed or none != 0:
+        sys.exit(f"the comparison is broken: it misses {missed}, and finds {none} in equal output")
 
 
 def check_scalars(parity, bert, with_tokens):
@@ -165,6 +198,7 @@ def main():
     if __version__ != PINNED:
         sys.exit(f"needs tokenizers=={PINNED}, found {__version__}; see "
                  "engine/preprocess/generate_unicode_tables.py")
+    check_the_check()
     binary, model = sys.argv[1:]
     parity = Parity(binary)
     base = json.loads(pathlib.Path(model, "tokenizer.json").read_text())
