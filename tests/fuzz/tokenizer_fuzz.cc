@@ -30,25 +30,38 @@ const Tokenizer& TokenizerFor(uint8_t flags) {
   return *tokenizer;
 }
 
-// The same text without a limit is what the limited result must be cut from.
-void CheckAgainstWhole(const Tokenizer& tokenizer, absl::string_view text, EncodeOptions options,
-                       const EncodeSummary& summary, const std::vector<int32_t>& ids) {
-  options.truncation = Truncation::kRight;
+std::vector<int32_t> EncodeWhole(const Tokenizer& tokenizer, absl::string_view text) {
+  EncodeOptions options;
   options.add_special_tokens = false;
   options.max_tokens = 1 << 30;
   std::vector<int32_t> whole;
-  const auto all = tokenizer.Encode(text, options, whole);
-  Check(all.ok() && !all->truncated);
-  Check(all->tokens_used == static_cast<int32_t>(whole.size()));
-  const size_t added = summary.tokens_seen - whole.size();
-  Check(added == 0 || added == 2);
-  const size_t kept = ids.size() - added;
-  Check(kept <= whole.size());
-  const size_t skipped = summary.truncated ? whole.size() - kept : 0;
-  const std::vector<int32_t> content(ids.begin() + (added > 0), ids.end() - (added > 0));
-  const bool is_head = std::equal(content.begin(), content.end(), whole.begin());
-  const bool is_tail = std::equal(content.begin(), content.end(), whole.begin() + skipped);
-  Check(is_head || is_tail);
+  const auto summary = tokenizer.Encode(text, options, whole);
+  Check(summary.ok() && !summary->truncated);
+  Check(summary->tokens_used == static_cast<int32_t>(whole.size()));
+  return whole;
+}
+
+// The same text without a limit is what the limited result must be cut from, on the side asked for.
+void CheckAgainstWhole(const std::vector<int32_t>& whole, const EncodeOptions& options,
+                       const EncodeSummary& summary, const std::vector<int32_t>& ids) {
+  const size_t before = options.add_special_tokens ? 1 : 0;
+  Check(static_cast<size_t>(summary.tokens_seen) == whole.size() + 2 * before);
+  const size_t room = options.max_tokens - 2 * before;
+  const size_t kept = std::min(whole.size(), room);
+  Check(ids.size() == kept + 2 * before);
+  const size_t skipped = options.truncation == Truncation::kLeft ? whole.size() - kept : 0;
+  Check(std::equal(whole.begin() + skipped, whole.begin() + skipped + kept, ids.begin() + before));
+}
+
+// Refused is only what is malformed, or cannot fit and must not be cut.
+void CheckRefusal(const Tokenizer& tokenizer, absl::string_view text,
+                  const EncodeOptions& options) {
+  if (FirstInvalidUtf8(text) < text.size()) return;
+  const size_t special = options.add_special_tokens ? 2 : 0;
+  const auto limit = static_cast<size_t>(options.max_tokens);
+  if (limit < special) return;
+  Check(options.truncation == Truncation::kReject);
+  Check(EncodeWhole(tokenizer, text).size() + special > limit);
 }
 
 void FuzzOne(const uint8_t* data, size_t size) {
@@ -65,10 +78,8 @@ void FuzzOne(const uint8_t* data, size_t size) {
   Check(ids[0] == -7);
   ids.erase(ids.begin());
   if (!summary.ok()) {
-    const bool has_room = options.max_tokens >= (options.add_special_tokens ? 2 : 0);
     Check(ids.empty());
-    Check(!has_room || options.truncation == Truncation::kReject ||
-          FirstInvalidUtf8(text) < text.size());
+    CheckRefusal(tokenizer, text, options);
     return;
   }
   Check(summary->tokens_used == static_cast<int32_t>(ids.size()));
@@ -76,7 +87,8 @@ void FuzzOne(const uint8_t* data, size_t size) {
   Check(summary->truncated == (summary->tokens_seen > summary->tokens_used));
   for (const int32_t id : ids) Check(id >= 0 && id < tokenizer.vocabulary_size());
   if (options.add_special_tokens) Check(ids.front() == 2 && ids.back() == 3);
-  CheckAgainstWhole(tokenizer, text, options, *summary, ids);
+  Check(!summary->truncated || options.truncation != Truncation::kReject);
+  CheckAgainstWhole(EncodeWhole(tokenizer, text), options, *summary, ids);
   std::vector<int32_t> again;
   Check(tokenizer.Encode(text, options, again).ok() && again == ids);
 }
