@@ -1,10 +1,12 @@
-// How attention's workspace is divided: one part per thread, three buffers in each.
+// How attention's workspace is divided: one part per thread, three buffers in each. In an unnamed
+// namespace because files compiled for different instruction sets include it.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 namespace contextpool::kernels::cpu {
+namespace {
 
 struct AttentionScratch {
   static constexpr int64_t kWidth = 16;
@@ -31,4 +33,5 @@ struct AttentionScratch {
   static int64_t Padded(int64_t n) { return (n + kWidth - 1) / kWidth * kWidth; }
 };
 
+}  // namespace
 }  // namespace contextpool::kernels::cpu

@@ -13,6 +13,8 @@ Isa BestIsa();
 
 constexpr const char* Name(Isa isa) { return isa == Isa::kAvx2 ? "avx2" : "reference"; }
 
+// Its functions that are not inlined are in a file compiled for any CPU, not wherever it is used.
+//
 // Kernels run to their end before the launch returns: on a CPU the stream is never behind.
 class CpuStream {
  public:
@@ -20,17 +22,15 @@ class CpuStream {
   using Task = void (*)(const void* context, int64_t index, int thread);
 
   explicit CpuStream(Isa isa) : isa_(isa) {}
-  virtual ~CpuStream() = default;
+  virtual ~CpuStream();
   CpuStream(const CpuStream&) = delete;
   CpuStream& operator=(const CpuStream&) = delete;
 
   Isa isa() const { return isa_; }
-  virtual int threads() const { return 1; }
+  virtual int threads() const;
 
   // Runs tasks [0, tasks), in any order and on any thread, and waits for all of them.
-  virtual void Run(int64_t tasks, Task task, const void* context) {
-    for (int64_t i = 0; i < tasks; ++i) task(context, i, 0);
-  }
+  virtual void Run(int64_t tasks, Task task, const void* context);
 
   // The same for a callable `body(index, thread)`. Does not allocate.
   template <typename Body>

@@ -1,11 +1,14 @@
 #include "kernels/linear.h"
 
+#include <algorithm>
+
 #include "tests/unit/kernels/kernel_test.h"
 
 namespace contextpool::kernels {
 namespace {
 
 constexpr double kTolerance = 2e-5;
+constexpr float kSentinel = 77.0f;
 
 struct Shape {
   int64_t rows, in, out;
@@ -17,20 +20,25 @@ constexpr Shape kShapes[] = {{1, 1, 1},     {1, 8, 3},     {5, 17, 15},   {6, 16
 
 class LinearTest : public KernelTest {
  protected:
-  // A layer of one shape with everything that can be fused.
+  // A layer of one shape with everything that can be fused. Rows of x, residual and out may be
+  // further apart than they are long: `gap` floats more, twice and thrice that for the latter two.
   struct Layer {
     LinearParams params;
     std::vector<float> x, weight, packed, bias, residual, gamma, beta, out;
   };
 
-  void Make(const Shape& shape, Layer& layer) {
-    layer.x = Random(shape.rows * shape.in);
+  void Make(const Shape& shape, Layer& layer, int64_t gap = 0) {
+    const int64_t x_stride = shape.in + gap;
+    const int64_t residual_stride = shape.out + 2 * gap;
+    const int64_t out_stride = shape.out + 3 * gap;
+    layer.x = Random(shape.rows * x_stride);
     layer.weight = Random(shape.out * shape.in, 1.0f / std::sqrt(static_cast<float>(shape.in)));
     layer.bias = Random(shape.out);
-    layer.residual = Random(shape.rows * shape.out);
+    layer.residual = Random(shape.rows * residual_stride);
     layer.gamma = Random(shape.out);
     layer.beta = Random(shape.out);
-    layer.out.assign(shape.rows * shape.out + 1, 77.0f);
+    // One beyond the end.
+    layer.out.assign(shape.rows * out_stride + 1, kSentinel);
     layer.packed.resize(cpu::PackedLinearElements(shape.out, shape.in));
     cpu::PackLinear(layer.weight.data(), shape.out, shape.in, layer.packed.data());
     layer.params = {.x = layer.x.data(),
@@ -40,16 +48,20 @@ class LinearTest : public KernelTest {
                     .rows = shape.rows,
                     .in_columns = shape.in,
                     .out_columns = shape.out,
-                    .x_stride = shape.in,
-                    .out_stride = shape.out};
+                    .x_stride = x_stride,
+                    .residual_stride = residual_stride,
+                    .out_stride = out_stride};
   }
 
   void AddResidualNorm(Layer& layer) {
     layer.params.residual = layer.residual.data();
-    layer.params.residual_stride = layer.params.out_columns;
     layer.params.gamma = layer.gamma.data();
     layer.params.beta = layer.beta.data();
     layer.params.eps = 1e-3f;
+  }
+
+  static double GeluTanh(double x) {
+    return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
   }
 
   static std::vector<double> Expected(const Layer& layer) {
@@ -60,12 +72,14 @@ class LinearTest : public KernelTest {
       for (int64_t c = 0; c < p.out_columns; ++c) {
         row[c] = p.bias != nullptr ? layer.bias[c] : 0.0;
         for (int64_t k = 0; k < p.in_columns; ++k) {
-          row[c] += static_cast<double>(layer.x[i * p.in_columns + k]) *
-                    layer.weight[c * p.in_columns + k];
+          row[c] +=
+              static_cast<double>(layer.x[i * p.x_stride + k]) * layer.weight[c * p.in_columns + k];
         }
         if (p.activation == Activation::kGelu) row[c] *= 0.5 * std::erfc(-row[c] / std::sqrt(2.0));
+        if (p.activation == Activation::kGeluTanh) row[c] = GeluTanh(row[c]);
         if (p.activation == Activation::kTanh) row[c] = std::tanh(row[c]);
-        if (p.residual != nullptr) row[c] += layer.residual[i * p.out_columns + c];
+        if (p.activation == Activation::kRelu) row[c] = std::max(row[c], 0.0);
+        if (p.residual != nullptr) row[c] += layer.residual[i * p.residual_stride + c];
       }
       if (p.gamma != nullptr) {
         NormalizeInDouble(row, layer.gamma.data(), layer.beta.data(), p.eps);
@@ -75,12 +89,24 @@ class LinearTest : public KernelTest {
     return expected;
   }
 
-  // Runs with `threads` and compares; nothing beyond out's end may be written.
+  // Runs with `threads` and compares; nothing between out's rows or beyond its end may be written.
   void RunAndCompare(Layer& layer, int threads) {
+    const LinearParams& p = layer.params;
+    // No earlier run's answer may pass for this one's.
+    for (int64_t i = 0; i < p.rows; ++i) {
+      std::fill_n(layer.out.begin() + i * p.out_stride, p.out_columns, std::nanf(""));
+    }
     ShuffledStream stream(GetParam(), threads);
-    ASSERT_EQ(cpu::Linear(layer.params, &stream), Status::kOk);
-    EXPECT_EQ(layer.out.back(), 77.0f);
-    std::vector<float> found(layer.out.begin(), layer.out.end() - 1);
+    ASSERT_EQ(cpu::Linear(p, &stream), Status::kOk);
+    std::vector<float> found;
+    for (size_t i = 0; i < layer.out.size(); ++i) {
+      const int64_t column = static_cast<int64_t>(i) % p.out_stride;
+      if (i + 1 < layer.out.size() && column < p.out_columns) {
+        found.push_back(layer.out[i]);
+      } else {
+        EXPECT_EQ(layer.out[i], kSentinel) << i;
+      }
+    }
     EXPECT_LE(WorstError(found, Expected(layer)), kTolerance)
         << layer.params.rows << " x " << layer.params.in_columns << " -> "
         << layer.params.out_columns << ", " << threads << " threads";
@@ -91,7 +117,8 @@ CONTEXTPOOL_TEST_EVERY_ISA(LinearTest);
 
 TEST_P(LinearTest, MultipliesAddsBiasAndActivates) {
   for (const Shape& shape : kShapes) {
-    for (Activation activation : {Activation::kNone, Activation::kGelu, Activation::kTanh}) {
+    for (Activation activation : {Activation::kNone, Activation::kGelu, Activation::kGeluTanh,
+                                  Activation::kTanh, Activation::kRelu}) {
       Layer layer;
       Make(shape, layer);
       layer.params.activation = activation;
@@ -108,6 +135,18 @@ TEST_P(LinearTest, AddsTheResidualAndNormalizes) {
     Make(shape, layer);
     AddResidualNorm(layer);
     for (int threads : {1, 3}) RunAndCompare(layer, threads);
+  }
+}
+
+TEST_P(LinearTest, RowsMayBeFurtherApartThanTheyAreLong) {
+  for (const Shape& shape : kShapes) {
+    for (bool fused : {false, true}) {
+      if (fused && shape.out == 1) continue;
+      Layer layer;
+      Make(shape, layer, 5);
+      if (fused) AddResidualNorm(layer);
+      for (int threads : {1, 3}) RunAndCompare(layer, threads);
+    }
   }
 }
 
