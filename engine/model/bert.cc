@@ -52,11 +52,15 @@ struct BertModel::Inputs {
   TensorView attention_workspace;
 };
 
-BertModel::BertModel(ModelInfo info, EncoderConfig config, BertWeights weights, Device& device)
+BertModel::BertModel(ModelInfo info, EncoderConfig config, BertWeights weights,
+                     int64_t expected_sequences, Device& device)
     : info_(std::move(info)),
       config_(std::move(config)),
       weights_(std::move(weights)),
-      device_(device) {}
+      device_(device) {
+  segments_.reserve(expected_sequences);
+  first_rows_.reserve(expected_sequences);
+}
 
 size_t BertModel::WorkspaceBytes(const BatchLimits& limits) const {
   const int64_t hidden = config_.hidden_size;

@@ -45,7 +45,9 @@ absl::StatusOr<BertWeights> LoadBertWeights(const EncoderConfig& config,
 
 class BertModel final : public Model {
  public:
-  BertModel(ModelInfo info, EncoderConfig config, BertWeights weights, Device& device);
+  // Batches of up to `expected_sequences` are computed without allocating.
+  BertModel(ModelInfo info, EncoderConfig config, BertWeights weights, int64_t expected_sequences,
+            Device& device);
 
   const ModelInfo& info() const override { return info_; }
   size_t WorkspaceBytes(const BatchLimits& limits) const override;
@@ -64,8 +66,7 @@ class BertModel final : public Model {
   const BertWeights weights_;
   Device& device_;
 
-  // What Forward copies to the device must outlive the copy; kept so that a warm model does not
-  // allocate.
+  // What Forward copies to the device must outlive the copy; reserved at construction.
   mutable std::vector<kernels::PoolSegment> segments_;
   mutable std::vector<int32_t> first_rows_;
 };

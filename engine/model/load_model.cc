@@ -56,7 +56,8 @@ absl::StatusOr<std::unique_ptr<Model>> Load(const ModelSpec& spec, Device& devic
   ModelInfo info = Describe(spec, *directory);
   info.device = std::string(device.name());
   info.weight_bytes = weights->bytes;
-  return std::make_unique<BertModel>(std::move(info), config, *std::move(weights), device);
+  return std::make_unique<BertModel>(std::move(info), config, *std::move(weights),
+                                     spec.queue.batch_max_inputs, device);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <new>
 #include <random>
+#include <span>
 
 #include "absl/strings/str_cat.h"
 #include "engine/device/cpu_device.h"
@@ -361,19 +362,22 @@ TEST_P(BertTest, AWarmForwardPassDoesNotAllocate) {
   if (GetParam().gemm == CpuGemm::kLibTorch) GTEST_SKIP() << "LibTorch allocates tensor headers";
   const auto model = Load(weights_.Tensors());
   ASSERT_TRUE(model.ok()) << model.status();
-  std::vector<int32_t> ids = Sequence(12, 1);
-  const std::vector<int32_t> cu_lengths = {0, 5, 12};
-  const std::vector<OutputSpec> outputs = {kLogits, {}};
-  const PackedBatch batch = {ids, cu_lengths, outputs, 7};
-  Arena arena = *Arena::Create(*device_, (*model)->WorkspaceBytes({12, 2}));
-  ASSERT_TRUE((*model)->Forward(batch, arena).ok());
-  const int64_t before = allocations.load();
-  for (int i = 0; i < 3; ++i) {
+  const std::vector<int32_t> ids = Sequence(24, 1);
+  const std::vector<int32_t> few = {0, 5, 12}, many = {0, 3, 6, 9, 12, 15, 18, 21, 24};
+  // More sequences than the first batch had, of one task and of the other.
+  const std::vector<OutputSpec> mixed = {kLogits, {}}, embed(8), classify(8, kLogits);
+  const std::span<const int32_t> all = ids;
+  const PackedBatch warm_up = {all.first(12), few, mixed, 7};
+  const PackedBatch batches[] = {warm_up, {all, many, embed, 3}, {all, many, classify, 3}};
+  Arena arena = *Arena::Create(*device_, (*model)->WorkspaceBytes({24, 8}));
+  ASSERT_TRUE((*model)->Forward(warm_up, arena).ok());
+  for (const PackedBatch& batch : batches) {
+    const int64_t before = allocations.load();
     arena.Reset();
-    ASSERT_TRUE((*model)->Forward(batch, arena).ok());
-    ASSERT_TRUE(device_->Synchronize().ok());
+    const bool good = (*model)->Forward(batch, arena).ok() && device_->Synchronize().ok();
+    EXPECT_EQ(allocations.load(), before);
+    EXPECT_TRUE(good);
   }
-  EXPECT_EQ(allocations.load(), before);
 }
 
 TEST_P(BertTest, RefusesAWorkspaceThatIsTooSmall) {
