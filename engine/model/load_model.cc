@@ -38,7 +38,6 @@ ModelInfo Describe(const ModelSpec& spec, const ModelDirectory& directory) {
   info.normalize = spec.normalize.value_or(directory.normalize);
   info.labels = config.labels;
   info.problem_type = config.problem_type;
-  info.batch_token_budget = static_cast<int32_t>(spec.queue.batch_token_budget);
   return info;
 }
 
