@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
@@ -42,7 +43,12 @@ absl::Status CheckReady(const ModelStatus& status) {
   return absl::InternalError("unknown model state");
 }
 
-std::string Quoted(absl::string_view name) { return absl::StrCat("\"", name, "\""); }
+// Names that callers wrote: printable, and not too long to repeat.
+std::string Quoted(absl::string_view name) {
+  constexpr size_t kLongest = 64;
+  return absl::StrCat("\"", absl::CHexEscape(name.substr(0, kLongest)),
+                      name.size() > kLongest ? "..." : "", "\"");
+}
 
 absl::Status CheckReference(absl::string_view name, int64_t version) {
   if (!name.empty() || version == 0) return absl::OkStatus();

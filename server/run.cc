@@ -32,8 +32,11 @@
 namespace contextpool::server {
 namespace {
 
-// Replies that are on their way get at least this long.
+// Replies that are on their way get at least this long, and streams that nobody ends at most that.
 constexpr std::chrono::milliseconds kFlushTime{500};
+constexpr std::chrono::milliseconds kLongestFlush{2000};
+// Signals closer together count as one: a terminal and a script may both send theirs.
+constexpr std::chrono::milliseconds kSignalGap{1000};
 
 sigset_t StopSignals() {
   sigset_t signals;
@@ -64,6 +67,11 @@ absl::Status WriteReadyFile(const std::string& path, int grpc_port, int metrics_
   std::filesystem::remove(partial, error);
   return absl::UnavailableError(
       absl::StrCat("--ready_file=", path, ": the file cannot be written; is its folder writable?"));
+}
+
+void RemoveReadyFile(const std::string& path) {
+  std::error_code ignored;
+  if (!path.empty()) std::filesystem::remove(path, ignored);
 }
 
 std::vector<ModelKey> Keys(const std::vector<engine::ModelSpec>& models) {
@@ -134,22 +142,25 @@ class Server {
     const auto deadline = std::chrono::steady_clock::now() + options_.drain_timeout;
     EndProcessUnlessDone(deadline);
     health_.SetPhase(HealthMonitor::Phase::kDraining);
+    RemoveReadyFile(options_.ready_file);
     engine_->Drain();
     health_.SetPhase(HealthMonitor::Phase::kStopped);
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         deadline - std::chrono::steady_clock::now());
-    grpc_->Shutdown(std::max(left, kFlushTime));
+    grpc_->Shutdown(std::clamp(left, kFlushTime, kLongestFlush));
   }
 
   // REQUIRES: a signal arrived, after which nobody writes it.
   absl::Status start_status() {
     loader_.join();
+    RemoveReadyFile(options_.ready_file);  // loading may have ended after draining began
     drained = true;
     return start_status_;
   }
 
  private:
   absl::Status ReportLoading() {
+    if (health_.phase() != HealthMonitor::Phase::kServing) return absl::OkStatus();
     std::string failed;
     for (const engine::ModelStatus& model : engine_->ListModels()) {
       if (model.state == engine::ModelState::kReady) {
@@ -184,8 +195,10 @@ class Server {
   // One thread ends the process on a second signal, another at the deadline. They may outlive this
   // object, on the process's way out, and touch nothing of it once drained.
   void EndProcessUnlessDone(std::chrono::steady_clock::time_point deadline) {
-    std::thread([] {
-      WaitForSignal();
+    std::thread([first = std::chrono::steady_clock::now()] {
+      do {
+        WaitForSignal();
+      } while (std::chrono::steady_clock::now() < first + kSignalGap);
       _exit(1);
     }).detach();
     std::thread([deadline, &logger = logger_] {
@@ -219,15 +232,12 @@ absl::Status Run(const Options& options) {
   const sigset_t signals = StopSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  RemoveReadyFile(options.ready_file);
 
   Logger logger(options.log_format, options.log_level);
   absl::StatusOr<Repository> repository = FindModels(options.model_repositories);
   if (!repository.ok()) return repository.status();
   for (const std::string& note : repository->notes) logger.Log(LogLevel::kWarning, note);
-  if (!options.ready_file.empty()) {
-    std::error_code ignored;
-    std::filesystem::remove(options.ready_file, ignored);
-  }
 
   engine::EngineOptions engine_options;
   engine_options.cpu_threads = options.threads;

@@ -62,16 +62,21 @@ absl::Status CheckName(absl::string_view name) {
                    " letters, digits, '.', '_' or '-'; rename the folder or link to it"));
 }
 
-absl::StatusOr<std::optional<ServingSettings>> ReadSettings(const fs::path& folder) {
+absl::StatusOr<std::optional<ServingSettings>> ReadSettings(const fs::path& folder,
+                                                            VersionPolicy versions) {
   const fs::path path = folder / kSettingsFile;
   std::error_code ignored;
-  if (!fs::exists(path, ignored)) return std::nullopt;
+  if (!fs::exists(fs::symlink_status(path, ignored))) return std::nullopt;
+  if (!IsFile(path)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path.string(), ": not a file, or a link to none; repair or remove it"));
+  }
   std::ifstream file(path, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   if (!file) {
     return absl::InvalidArgumentError(absl::StrCat(path.string(), ": the file cannot be read"));
   }
-  absl::StatusOr<ServingSettings> settings = ParseServingConfig(text, path.string());
+  absl::StatusOr<ServingSettings> settings = ParseServingConfig(text, path.string(), versions);
   if (!settings.ok()) return settings.status();
   return std::optional<ServingSettings>(*std::move(settings));
 }
@@ -135,12 +140,12 @@ absl::Status AddVersions(const fs::path& folder, const std::string& name, Reposi
     return absl::OkStatus();
   }
   if (absl::Status status = CheckName(name); !status.ok()) return status;
-  auto shared = ReadSettings(folder);
+  auto shared = ReadSettings(folder, VersionPolicy::kAllowed);
   if (!shared.ok()) return shared.status();
   absl::Status status = SelectVersions(shared->value_or(ServingSettings()), name, *versions);
   if (!status.ok()) return status;
   for (const auto& [version, path] : *versions) {
-    auto own = ReadSettings(path);
+    auto own = ReadSettings(path, VersionPolicy::kRefused);
     if (!own.ok()) return own.status();
     AddModel(path, name, version, *own ? *own : *shared, repository);
   }
@@ -151,7 +156,7 @@ absl::Status AddFolder(const fs::path& folder, Repository& repository) {
   const std::string name = FolderName(folder);
   if (!HoldsConfig(folder)) return AddVersions(folder, name, repository);
   if (absl::Status status = CheckName(name); !status.ok()) return status;
-  auto settings = ReadSettings(folder);
+  auto settings = ReadSettings(folder, VersionPolicy::kRefused);
   if (!settings.ok()) return settings.status();
   AddModel(folder, name, 1, *settings, repository);
   return absl::OkStatus();

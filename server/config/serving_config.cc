@@ -193,7 +193,8 @@ absl::Status ReadVersions(const Section& root, const v1::VersionPolicy& policy,
 
 }  // namespace
 
-absl::StatusOr<ServingSettings> ParseServingConfig(absl::string_view text, absl::string_view file) {
+absl::StatusOr<ServingSettings> ParseServingConfig(absl::string_view text, absl::string_view file,
+                                                   VersionPolicy versions) {
   v1::ServingConfig config;
   FirstError errors(file);
   TextFormat::ParseInfoTree tree;
@@ -206,6 +207,10 @@ absl::StatusOr<ServingSettings> ParseServingConfig(absl::string_view text, absl:
   const Section root(file, "", config, &tree);
   absl::Status status = ReadModelSettings(root, config, settings.spec);
   if (status.ok()) status = ReadQueue(root, config, settings.spec.queue);
+  if (status.ok() && config.has_version_policy() && versions == VersionPolicy::kRefused) {
+    status = root.Error("version_policy",
+                        "has no effect here: it belongs in the file beside the version folders");
+  }
   if (status.ok()) status = ReadVersions(root, config.version_policy(), settings);
   if (!status.ok()) return status;
   return settings;

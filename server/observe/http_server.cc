@@ -11,8 +11,10 @@ namespace contextpool::server {
 namespace {
 
 constexpr char kMetricsType[] = "text/plain; version=0.0.4; charset=utf-8";
-constexpr int kThreads = 2;
-constexpr int kTimeoutSeconds = 5;
+constexpr int kThreads = 16;
+constexpr int kTimeoutSeconds = 5;  // of the client
+constexpr int kReadSeconds = 1;
+constexpr int kMostRequestsPerConnection = 100;
 constexpr size_t kLongestBody = 1024;
 
 class HttplibServer : public HttpServer {
@@ -24,10 +26,11 @@ class HttplibServer : public HttpServer {
       const int yes = 1;
       setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
     });
-    // Few threads: a connection that says nothing must not hold one for long.
+    // A connection holds a thread: one that says nothing must not hold it for long.
     server_.set_keep_alive_timeout(1);
-    server_.set_read_timeout(kTimeoutSeconds);
-    server_.set_write_timeout(kTimeoutSeconds);
+    server_.set_keep_alive_max_count(kMostRequestsPerConnection);
+    server_.set_read_timeout(kReadSeconds);
+    server_.set_write_timeout(kReadSeconds);
     server_.set_payload_max_length(kLongestBody);
     AddPages();
   }

@@ -3,6 +3,8 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "server/rpc/message.h"
 #include "server/rpc/status.h"
 
@@ -21,6 +23,25 @@ std::optional<engine::TimePoint> Deadline(const grpc::CallbackServerContext& con
   // Callers without a deadline may appear with one that is centuries away.
   if (left > std::chrono::hours(24 * 365)) return std::nullopt;
   return Now() + std::chrono::duration_cast<engine::Duration>(left);
+}
+
+// Before the message is parsed, which costs many times its bytes.
+absl::Status CheckInputCount(const grpc::ByteBuffer& bytes,
+                             const google::protobuf::Descriptor& descriptor, int32_t max_inputs) {
+  for (const char* name : {"inputs", "texts"}) {
+    const google::protobuf::FieldDescriptor* field = descriptor.FindFieldByName(name);
+    if (field == nullptr) continue;
+    const int64_t count = CountValues(bytes, field->number());
+    if (count > max_inputs) return TooManyInputs(name, count, max_inputs);
+  }
+  return absl::OkStatus();
+}
+
+// "inputs[3].text: " of a message that begins with it, else "".
+absl::string_view PathOf(absl::string_view message) {
+  if (!absl::StartsWith(message, "inputs[") && !absl::StartsWith(message, "texts[")) return "";
+  const size_t colon = message.find(": ");
+  return colon == absl::string_view::npos ? "" : message.substr(0, colon + 2);
 }
 
 }  // namespace
@@ -42,7 +63,8 @@ absl::Status Call::Receive(const grpc::ByteBuffer& bytes, google::protobuf::Mess
   admission_time_ = Now() - start;
   if (!ticket.ok()) return ticket.status();
   ticket_ = *std::move(ticket);
-  return ParseMessage(bytes, message);
+  absl::Status status = CheckInputCount(bytes, *message.GetDescriptor(), backend_.max_inputs);
+  return status.ok() ? ParseMessage(bytes, message) : status;
 }
 
 CallInfo Call::info() const {
@@ -64,7 +86,15 @@ void Call::SetModel(absl::string_view name, int64_t version) {
 void Call::MarkDecoded() { decoded_ = Now(); }
 
 void Call::WriteInputError(const absl::Status& status, google::rpc::Status* target) {
-  *target = ToRpcStatus(status, endpoint_name(), backend_.logger);
+  if (IsInternal(status.code())) {
+    if (internal_error_.code() == 0) {
+      internal_error_ = ToRpcStatus(status, endpoint_name(), backend_.logger);
+    }
+    *target = internal_error_;
+    target->set_message(absl::StrCat(PathOf(status.message()), internal_error_.message()));
+  } else {
+    *target = ToRpcStatus(status, endpoint_name(), backend_.logger);
+  }
   backend_.metrics.CountInputError(model_.first, status.code());
 }
 

@@ -46,7 +46,8 @@ class Call {
 
   void MarkDecoded();
 
-  // The status of one failed input, counted.
+  // The status of one failed input, counted. Internal errors of one call share one id and one log
+  // line.
   void WriteInputError(const absl::Status& status, google::rpc::Status* target);
 
   // Ends the call; nothing of it may be touched afterwards. `encoding` is when encoding began.
@@ -59,7 +60,7 @@ class Call {
   // CANCELLED or DEADLINE_EXCEEDED: nobody waits for the answer any more.
   absl::Status CheckWanted() const;
 
-  engine::Duration decode_time() const { return decoded_ - arrived_; }
+  engine::Duration decode_time() const { return decoded_ - arrived_ - admission_time_; }
   engine::Duration elapsed() const;
   Backend& backend() { return backend_; }
   grpc::ServerUnaryReactor* reactor() { return reactor_; }
@@ -78,6 +79,7 @@ class Call {
   engine::Duration admission_time_{};
   Admission::Ticket ticket_;
   ModelKey model_{"", 0};
+  google::rpc::Status internal_error_;  // of the first input that has one
 };
 
 }  // namespace contextpool::server

@@ -91,8 +91,7 @@ absl::Status ReadPriority(v1::Priority value, const CallInfo& call, engine::Prio
 absl::Status CheckCount(absl::string_view field, int count, const CallInfo& call) {
   if (count == 0) return FieldError(field, "empty; give at least one");
   if (count <= call.max_inputs) return absl::OkStatus();
-  return FieldError(field, absl::StrCat(count, " given, --max_inputs allows ", call.max_inputs,
-                                        "; split the request"));
+  return TooManyInputs(field, count, call.max_inputs);
 }
 
 void ReadInput(const v1::Input& input, size_t index, DecodedRequest& decoded) {
@@ -142,6 +141,11 @@ absl::Status ReadCommon(const Message& message, const CallInfo& call, DecodedReq
 }
 
 }  // namespace
+
+absl::Status TooManyInputs(absl::string_view field, int64_t count, int32_t max_inputs) {
+  return FieldError(field, absl::StrCat(count, " given, --max_inputs allows ", max_inputs,
+                                        "; split the request"));
+}
 
 absl::Status CheckModelRef(const v1::ModelRef& model) {
   if (model.version() >= 0) return absl::OkStatus();

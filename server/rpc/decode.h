@@ -39,6 +39,9 @@ absl::StatusOr<DecodedRequest> Decode(const v1::ClassifyRequest& message, const 
 absl::StatusOr<engine::TokenizeOptions> Decode(const v1::TokenizeRequest& message,
                                                const CallInfo& call);
 
+// INVALID_ARGUMENT naming the field and the flag.
+absl::Status TooManyInputs(absl::string_view field, int64_t count, int32_t max_inputs);
+
 // INVALID_ARGUMENT: the version is negative.
 absl::Status CheckModelRef(const v1::ModelRef& model);
 

@@ -57,9 +57,9 @@ class InferenceCall {
 
   void Answer(absl::StatusOr<engine::Response> response) {
     if (!response.ok()) return call_.Finish(response.status());
+    if (response->model) call_.SetModel(response->model->name, response->model->version);
     if (absl::Status status = call_.CheckWanted(); !status.ok()) return call_.Finish(status);
     const engine::TimePoint began = engine::Clock::Real().Now();
-    if (response->model) call_.SetModel(response->model->name, response->model->version);
     Reply& reply = *google::protobuf::Arena::CreateMessage<Reply>(&arena_);
     const absl::Status status = Encode(
         *message_, decoded_, *response,

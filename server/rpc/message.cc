@@ -1,6 +1,5 @@
 #include "server/rpc/message.h"
 
-#include <map>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -24,16 +23,16 @@ constexpr int kDeepest = 16;
 std::string FindIn(absl::string_view bytes, const Descriptor& descriptor, int depth) {
   CodedInputStream input(reinterpret_cast<const uint8_t*>(bytes.data()),
                          static_cast<int>(bytes.size()));
-  std::map<int, int> seen;  // field number -> values so far
+  std::vector<int> seen(descriptor.field_count());  // values so far, by field
   while (const uint32_t tag = input.ReadTag()) {
-    const int number = WireFormatLite::GetTagFieldNumber(tag);
-    const FieldDescriptor* field = descriptor.FindFieldByNumber(number);
-    const int index = seen[number]++;
+    const FieldDescriptor* field =
+        descriptor.FindFieldByNumber(WireFormatLite::GetTagFieldNumber(tag));
     if (field == nullptr ||
         WireFormatLite::GetTagWireType(tag) != WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
       if (!WireFormatLite::SkipField(&input, tag)) return "";
       continue;
     }
+    const int index = seen[field->index()]++;
     uint32_t size = 0;
     if (!input.ReadVarint32(&size)) return "";
     const size_t start = static_cast<size_t>(input.CurrentPosition());
@@ -89,6 +88,18 @@ bool IsValidUtf8(absl::string_view text) {
 
 std::string FindInvalidUtf8(absl::string_view bytes, const Descriptor& descriptor) {
   return FindIn(bytes, descriptor, 0);
+}
+
+int64_t CountValues(const grpc::ByteBuffer& bytes, int field_number) {
+  grpc::ProtoBufferReader reader(const_cast<grpc::ByteBuffer*>(&bytes));
+  if (!reader.status().ok()) return 0;
+  CodedInputStream input(&reader);
+  int64_t count = 0;
+  while (const uint32_t tag = input.ReadTag()) {
+    if (WireFormatLite::GetTagFieldNumber(tag) == field_number) ++count;
+    if (!WireFormatLite::SkipField(&input, tag)) break;
+  }
+  return count;
 }
 
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message& message) {

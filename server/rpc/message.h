@@ -1,6 +1,7 @@
 // Requests from the raw bytes of a call, and replies back into them.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -13,6 +14,10 @@ namespace contextpool::server {
 // INVALID_ARGUMENT: not a message of this type, or a text field that is not UTF-8, which is named
 // with its index, for example "inputs[3].text".
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message& message);
+
+// How many values of a field of the outermost message there are, up to where the bytes are
+// malformed. Parses nothing: a few bytes of a message can become many in memory.
+int64_t CountValues(const grpc::ByteBuffer& bytes, int field_number);
 
 // INTERNAL: larger than a message can be.
 absl::Status SerializeMessage(const google::protobuf::Message& message, grpc::ByteBuffer& bytes);

@@ -53,6 +53,11 @@ absl::StatusOr<std::vector<uint32_t>> SelectLabels(const v1::ClassifyOptions& op
     std::iota(selected.begin(), selected.end(), 0);
     return selected;
   }
+  if (static_cast<size_t>(options.labels_size()) > model.labels.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("options.labels: ", options.labels_size(),
+                                                   " given, model ", model.name, " has ",
+                                                   model.labels.size(), "; name each once"));
+  }
   for (int i = 0; i < options.labels_size(); ++i) {
     const auto found = std::find(model.labels.begin(), model.labels.end(), options.labels(i));
     if (found == model.labels.end()) {

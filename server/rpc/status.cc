@@ -15,11 +15,6 @@ namespace {
 constexpr size_t kLongestMessage = 2000;
 constexpr size_t kLongestQuote = 80;
 
-bool IsInternal(absl::StatusCode code) {
-  return code == absl::StatusCode::kInternal || code == absl::StatusCode::kUnknown ||
-         code == absl::StatusCode::kDataLoss;
-}
-
 std::string NewErrorId() {
   thread_local std::mt19937_64 generator{std::random_device{}()};
   return absl::StrFormat("%016x", generator());
@@ -33,6 +28,11 @@ absl::string_view Cut(absl::string_view text, size_t size) {
 }
 
 }  // namespace
+
+bool IsInternal(absl::StatusCode code) {
+  return code == absl::StatusCode::kInternal || code == absl::StatusCode::kUnknown ||
+         code == absl::StatusCode::kDataLoss;
+}
 
 std::string Quoted(absl::string_view text) {
   const absl::string_view cut = Cut(text, kLongestQuote);

@@ -9,6 +9,9 @@
 
 namespace contextpool::server {
 
+// Whether callers get a general text and an id in place of the message.
+bool IsInternal(absl::StatusCode code);
+
 // The same code and message, with google.rpc.RetryInfo where the status carries a retry delay.
 // INTERNAL, and codes that no caller can act on, become INTERNAL with a general text and an id;
 // the log line with this id holds `endpoint` and the original message.

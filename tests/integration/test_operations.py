@@ -1,6 +1,9 @@
 """Ports, health, metrics, flags, start and stop."""
 
+import os
 import re
+import signal
+import socket
 import subprocess
 import threading
 import time
@@ -9,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from harness import BIN, ROOT, Code, sentences
+from harness import BIN, MINILM, ROOT, Code, sentences
 
 SERVICES = ["contextpool.v1.EmbeddingService", "contextpool.v1.ClassificationService"]
 
@@ -227,6 +230,92 @@ def test_sigterm_at_rest_is_quick(start_server, repository):
     begin = time.monotonic()
     assert server.terminate() == 0
     assert time.monotonic() - begin < 5
+
+
+def test_ctrl_c_in_the_script_ends_well(tmp_path):
+    """The terminal sends SIGINT to the script and the server alike."""
+    (tmp_path / "script").mkdir()
+    for name in ("server", "lib.sh"):
+        (tmp_path / "script" / name).symlink_to(ROOT / "script" / name)
+    for name in ("bootstrap", "build"):
+        (tmp_path / "script" / name).write_text("#!/bin/sh\n")
+        (tmp_path / "script" / name).chmod(0o755)
+    (tmp_path / "build/release").mkdir(parents=True)
+    (tmp_path / "build/release/bin").symlink_to(BIN)
+    models = tmp_path / "cache/contextpool-server/models"
+    models.mkdir(parents=True)
+    (models / "minilm").symlink_to(MINILM.resolve())
+    script = subprocess.Popen(
+        [tmp_path / "script/server", "--grpc_port=0", "--metrics_port=0",
+         "--bind_address=127.0.0.1"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")})
+    try:
+        seen = []
+        for line in script.stdout:
+            seen.append(line)
+            if "Ctrl-C stops" in line:
+                break
+        os.killpg(script.pid, signal.SIGINT)
+        rest = script.stdout.read()
+        assert script.wait(30) == 0, "".join(seen) + rest
+        assert "stopped" in rest
+    finally:
+        if script.poll() is None:
+            os.killpg(script.pid, signal.SIGKILL)
+            script.wait()
+
+
+def test_signals_that_come_together_count_as_one(start_server, repository):
+    server = start_server([repository / "minilm"])
+    client = server.client()
+    with ThreadPoolExecutor(16) as pool:
+        calls = [pool.submit(client.embed, ["word " * 200] * 8, timeout=60) for _ in range(16)]
+        while server.metrics().value("contextpool_in_flight_requests") < 2:
+            time.sleep(0.005)
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+        exit_code = server.terminate()
+        for call in calls:
+            try:
+                call.result()
+            except grpc.RpcError as error:
+                assert error.code() == Code.UNAVAILABLE
+    client.close()
+    assert exit_code == 0, server.log()
+
+
+def test_an_open_stream_does_not_hold_the_end(start_server, repository):
+    server = start_server([repository / "sentiment"])
+    client = server.client()
+    done = threading.Event()
+
+    def requests():
+        yield b"\x3a\x01*"
+        done.wait(60)
+
+    call = client.channel.stream_stream(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        request_serializer=lambda x: x, response_deserializer=lambda x: x)(requests())
+    next(call)
+    begin = time.monotonic()
+    assert server.terminate() == 0, server.log()
+    assert time.monotonic() - begin < 6
+    assert not server.ready_file.exists()
+    done.set()
+    client.close()
+
+
+def test_slow_http_clients_do_not_block_the_health_page(server):
+    slow = [socket.create_connection(("127.0.0.1", server.metrics_port)) for _ in range(6)]
+    try:
+        for connection in slow:
+            connection.sendall(b"GET /heal")
+        begin = time.monotonic()
+        assert server.http("/healthz")[0] == 200
+        assert time.monotonic() - begin < 0.9
+    finally:
+        for connection in slow:
+            connection.close()
 
 
 def test_log_lines_can_be_json(start_server, repository):

@@ -1,6 +1,7 @@
 """Deadlines and full queues."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -33,6 +34,13 @@ def retry_delay(error):
                 if detail.Unpack(info):
                     return info.retry_delay.seconds + info.retry_delay.nanos / 1e9
     return None
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def outcome(client, texts, **keywords):
@@ -84,8 +92,10 @@ def test_a_passed_deadline_is_told_and_costs_no_work(server):
         loader.start()
 
     def dropped():
-        return server.metrics().value("contextpool_dropped_total", model="minilm",
-                                      reason="deadline")
+        # gRPC cancels a call whose deadline passes: the queue may notice either first.
+        metrics = server.metrics()
+        return sum(metrics.value("contextpool_dropped_total", model="minilm", reason=reason)
+                   for reason in ("deadline", "cancelled"))
 
     before = dropped()
     try:
@@ -108,12 +118,28 @@ def test_a_passed_deadline_is_told_and_costs_no_work(server):
 
 
 def test_a_cancelled_call_leaves_the_queue(server):
+    def cancelled(metrics):
+        return metrics.value("contextpool_dropped_total", model="minilm", reason="cancelled")
+
+    def computed(metrics):
+        return metrics.value("contextpool_batch_inputs_sum", model="minilm")
+
+    def in_flight():
+        return server.metrics().value("contextpool_in_flight_requests")
+
     client = server.client()
-    calls = [client.embedding.Embed.future(embed_request([LONG] * 16)) for _ in range(4)]
+    before = server.metrics()
+    calls = [client.embedding.Embed.future(embed_request([LONG] * 128)) for _ in range(4)]
+    wait_until(lambda: in_flight() == 4)
+    time.sleep(0.1)  # tokenised and in the queue
     for call in calls[1:]:
         call.cancel()
-    assert len(calls[0].result().results) == 16
+    assert len(calls[0].result().results) == 128
     for call in calls[1:]:
         assert call.cancelled()
+    wait_until(lambda: in_flight() == 0)
+    after = server.metrics()
+    assert cancelled(after) > cancelled(before)
+    assert computed(after) - computed(before) < 4 * 128
     client.embed(["the server goes on"])
     client.close()
