@@ -59,6 +59,8 @@ Failure Explain(const grpc::Status& status, const std::string& server, double ti
                                      "busy");
       break;
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      // Without a retry delay in the details it is a limit, which waiting does not lift.
+      if (status.error_details().empty()) break;
       absl::StrAppend(&failure.message, "; the server is too busy: ask again later");
       break;
     case grpc::StatusCode::NOT_FOUND:

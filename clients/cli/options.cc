@@ -161,6 +161,9 @@ absl::Status Validate(const CommandHelp& command, const Options& options) {
   if (standard_input > 1) {
     return absl::InvalidArgumentError("the standard input ('-') can be read only once");
   }
+  if (options.model_version > 0 && options.model.empty()) {
+    return absl::InvalidArgumentError("--model-version needs the name of its model: add --model");
+  }
   if (options.similarity && options.json) {
     return absl::InvalidArgumentError(
         "--similarity is a picture for people: leave out --json, or compare the vectors yourself");

@@ -144,17 +144,23 @@ bool Runner::Embed(const Texts& texts) {
       [&](auto* context, const auto& request, auto* queue) {
         return stub->AsyncEmbed(context, request, queue);
       }};
+  bool same_length = true;
   bool all_good =
       SendAll(texts, std::move(method), [&](size_t index, const v1::EmbedResult& result) {
         const auto& values = result.embedding().values();
         if (save || options_.similarity) {
-          vectors.Set(index, std::span(values.data(), static_cast<size_t>(values.size())));
+          const std::span row(values.data(), static_cast<size_t>(values.size()));
+          if (!vectors.Set(index, row)) {
+            err_ << "contextpool: input " << index << ": the vector has another length ("
+                 << row.size() << ") than those before\n";
+            same_length = false;
+          }
         }
         if (!save || options_.json) printer_.Embedded(index, texts[index], result);
       });
   if (options_.similarity && vectors.filled() > 0) printer_.Compared(texts, vectors);
   if (save && !Save(vectors)) all_good = false;
-  return all_good;
+  return all_good && same_length;
 }
 
 bool Runner::Classify(const Texts& texts) {
