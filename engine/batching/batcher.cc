@@ -151,12 +151,13 @@ void Batcher::Cut(Queue& queue, Batch& batch, Dropped& dropped) {
   const TimePoint now = clock_.Now();
   while (TaskList* head = Head(queue)) {
     const Task& next = *head->first;
-    if (next.cancelled != nullptr && *next.cancelled && (*next.cancelled)()) {
-      dropped.cancelled.Push(Remove(queue, *head));
-      continue;
-    }
+    // A transport cancels calls whose deadline passed: the deadline is the reason then.
     if (next.deadline <= now) {
       dropped.expired.Push(Remove(queue, *head));
+      continue;
+    }
+    if (next.cancelled != nullptr && *next.cancelled && (*next.cancelled)()) {
+      dropped.cancelled.Push(Remove(queue, *head));
       continue;
     }
     if (batch.cost + next.cost > queue.options.batch_token_budget ||

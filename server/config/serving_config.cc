@@ -151,16 +151,17 @@ absl::Status ReadQueue(const Section& root, const v1::ServingConfig& config,
     if (!status.ok()) return status;
   }
   if (deadline_ms > 0) queue.default_deadline = std::chrono::milliseconds(deadline_ms);
-  if (queue.max_tokens < queue.batch_token_budget) {
+  const int64_t budget =
+      queue.batch_token_budget > 0 ? queue.batch_token_budget : engine::kDefaultBatchTokenBudget;
+  if (queue.max_tokens < budget) {
     const absl::string_view problem = "a queue smaller than one batch";
     if (config.queue().has_max_tokens()) {
-      return bounds.Error("max_tokens",
-                          absl::StrCat(queue.max_tokens, " is below batching.token_budget (",
-                                       queue.batch_token_budget, "): ", problem));
+      return bounds.Error(
+          "max_tokens", absl::StrCat(queue.max_tokens, " is below batching.token_budget (", budget,
+                                     "): ", problem));
     }
-    return batching.Error("token_budget",
-                          absl::StrCat(queue.batch_token_budget, " is above queue.max_tokens (",
-                                       queue.max_tokens, "): ", problem));
+    return batching.Error("token_budget", absl::StrCat(budget, " is above queue.max_tokens (",
+                                                       queue.max_tokens, "): ", problem));
   }
   if (config.has_max_tokens() && queue.batch_token_budget > 0 &&
       config.max_tokens() > queue.batch_token_budget) {

@@ -94,7 +94,8 @@ HealthMonitor::Phase HealthMonitor::phase() const {
 
 int64_t HealthMonitor::AddListener(Listener listener) {
   engine::MutexLock lock(mutex_);
-  listener(Current(phase_));  // what the others know may be a poll old
+  Tell(Current(phase_));  // what is known may be a poll old
+  listener(told_);
   listeners_.emplace(next_listener_, std::move(listener));
   return next_listener_++;
 }
@@ -102,6 +103,12 @@ int64_t HealthMonitor::AddListener(Listener listener) {
 void HealthMonitor::RemoveListener(int64_t id) {
   engine::MutexLock lock(mutex_);
   listeners_.erase(id);
+}
+
+void HealthMonitor::Tell(State now) {
+  if (now == told_) return;
+  told_ = std::move(now);
+  for (const auto& [id, listener] : listeners_) listener(told_);
 }
 
 void HealthMonitor::Poll() {
@@ -112,10 +119,7 @@ void HealthMonitor::Poll() {
     State now = Current(phase);
     const bool loading = AnyLoading(engine_.ListModels());
     mutex_.Lock();
-    if (!(now == told_)) {
-      told_ = std::move(now);
-      for (const auto& [id, listener] : listeners_) listener(told_);
-    }
+    Tell(std::move(now));
     if (quit_ || phase_ != phase) continue;
     const auto wait = loading ? kPollLoading : kPollLoaded;
     changed_.WaitUntil(mutex_, std::chrono::steady_clock::now() + wait);

@@ -55,6 +55,8 @@ class HealthMonitor {
 
  private:
   State Current(Phase phase) const;
+  // Calls the listeners if the state is news.
+  void Tell(State now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Poll();
 
   const engine::Engine& engine_;
