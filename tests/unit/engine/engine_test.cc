@@ -99,6 +99,18 @@ class EngineTest : public ::testing::Test {
     return request;
   }
 
+  // Passes begin, are counted, and stand until the gate is opened.
+  void HoldPasses() {
+    gate_.Close();
+    hooks_.forward = [this](const PackedBatch&) {
+      ++passes_;
+      gate_.Pass();
+      return absl::OkStatus();
+    };
+  }
+
+  Gate gate_;
+  std::atomic<int> passes_{0};
   testing::FakeModel::Hooks hooks_;
   testing::FakeDevice* device_ = nullptr;
   std::unique_ptr<EngineImpl> engine_;
@@ -197,14 +209,9 @@ TEST_F(EngineTest, FullQueueRefusesWithARetryDelayAndCountsIt) {
   QueueOptions queue;
   queue.max_inputs = 2;
   Start({Spec("m", queue)});
-  Gate gate;
-  hooks_.forward = [&](const PackedBatch&) {
-    gate.Pass();
-    return absl::OkStatus();
-  };
-  gate.Close();
+  HoldPasses();
   auto running = Send(Texts({"a"}));
-  gate.WaitForArrivals(1);
+  gate_.WaitForArrivals(1);
   auto waiting = Send(Texts({"b", "c"}));
   const auto refused = Send(Texts({"d"})).get();
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
@@ -214,7 +221,7 @@ TEST_F(EngineTest, FullQueueRefusesWithARetryDelayAndCountsIt) {
   EXPECT_FALSE(RetryDelay(too_large.status()).has_value());
   EXPECT_EQ(engine_->Snapshot().requests_in_flight, 2);
   EXPECT_EQ(engine_->Snapshot().models[0].queue_inputs[0], 2);
-  gate.Open();
+  gate_.Open();
   EXPECT_TRUE(running.get().ok());
   EXPECT_TRUE(waiting.get().ok());
   const Stats stats = engine_->Snapshot();
@@ -224,47 +231,33 @@ TEST_F(EngineTest, FullQueueRefusesWithARetryDelayAndCountsIt) {
 
 TEST_F(EngineTest, DeadlineThatPassesInTheQueueFailsTheRequestUncomputed) {
   Start({Spec("m")});
-  Gate gate;
-  int passes = 0;
-  hooks_.forward = [&](const PackedBatch&) {
-    ++passes;
-    gate.Pass();
-    return absl::OkStatus();
-  };
-  gate.Close();
+  HoldPasses();
   auto running = Send(Texts({"a"}));
-  gate.WaitForArrivals(1);
+  gate_.WaitForArrivals(1);
   Request late = Texts({"b"});
   late.deadline = Clock::Real().Now();
   auto expired = Send(std::move(late));
-  gate.Open();
+  gate_.Open();
   EXPECT_EQ(expired.get().status().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_TRUE(running.get().ok());
-  EXPECT_EQ(passes, 1);
+  EXPECT_EQ(passes_, 1);
   EXPECT_EQ(engine_->Snapshot().models[0].dropped[static_cast<size_t>(DropReason::kDeadline)], 1u);
 }
 
 TEST_F(EngineTest, WorkOfACancelledCallIsDroppedBeforeItIsComputed) {
   Start({Spec("m")});
-  Gate gate;
-  int passes = 0;
-  hooks_.forward = [&](const PackedBatch&) {
-    ++passes;
-    gate.Pass();
-    return absl::OkStatus();
-  };
-  gate.Close();
+  HoldPasses();
   auto running = Send(Texts({"a"}));
-  gate.WaitForArrivals(1);
+  gate_.WaitForArrivals(1);
   std::atomic<bool> gave_up{false};
   Request request = Texts({"b"});
   request.cancelled = [&] { return gave_up.load(); };
   auto cancelled = Send(std::move(request));
   gave_up = true;
-  gate.Open();
+  gate_.Open();
   EXPECT_EQ(cancelled.get().status().code(), absl::StatusCode::kCancelled);
   EXPECT_TRUE(running.get().ok());
-  EXPECT_EQ(passes, 1);
+  EXPECT_EQ(passes_, 1);
   EXPECT_EQ(engine_->Snapshot().models[0].dropped[static_cast<size_t>(DropReason::kCancelled)], 1u);
 }
 
@@ -357,17 +350,12 @@ TEST_F(EngineTest, DefaultBudgetHoldsTheLongestInput) {
 
 TEST_F(EngineTest, DrainFinishesAcceptedWorkAndRefusesNewWork) {
   Start({Spec("m")});
-  Gate gate;
-  hooks_.forward = [&](const PackedBatch&) {
-    gate.Pass();
-    return absl::OkStatus();
-  };
-  gate.Close();
+  HoldPasses();
   std::vector<std::future<absl::StatusOr<Response>>> accepted;
   for (int i = 0; i < 8; ++i) accepted.push_back(Send(Texts({"a"})));
-  gate.WaitForArrivals(1);
+  gate_.WaitForArrivals(1);
   std::thread drain([&] { engine_->Drain(); });
-  gate.Open();
+  gate_.Open();
   drain.join();
   for (auto& call : accepted) EXPECT_TRUE(call.get().ok());
   EXPECT_EQ(Send(Texts({"b"})).get().status().code(), absl::StatusCode::kUnavailable);
