@@ -10,6 +10,7 @@
 #include "engine/device/cpu_linear.h"
 #include "engine/device/thread_pool.h"
 #include "kernels/attention.h"
+#include "kernels/context_pool.h"
 #include "kernels/embedding.h"
 #include "kernels/gather.h"
 
@@ -108,6 +109,63 @@ class CpuDevice final : public Device {
         .head_size = shape.head_size,
         .scale = 1.0f / std::sqrt(static_cast<float>(shape.head_size))};
     if (status_.ok()) Record("Attention", kernels::cpu::Attention(params, &pool_));
+  }
+
+  void ContextPoolSupport(const TensorView& taps, const Sequences& sequences,
+                          const ContextPoolOptions& options, const ContextPoolWeights& weights,
+                          const TensorView& support) override {
+    const kernels::ContextPoolSupportParams params = {
+        .taps = taps.data,
+        .conv2_weight = weights.conv2_weight.as<float>(),
+        .conv2_bias = weights.conv2_bias.as<float>(),
+        .cu_lengths = sequences.cu_lengths.as<int32_t>(),
+        .log_weight = support.as<float>(),
+        .support_size = support.as<float>() + support.strides[0],
+        .dtype = taps.dtype,
+        .activation = options.activation,
+        .weight = options.weight,
+        .size = options.size,
+        .fixed_size = options.fixed_size,
+        .r = options.r,
+        .fixed_n = options.fixed_n,
+        .sequences = sequences.count(),
+        .tokens = support.shape[1],
+        .prefix = options.prefix,
+        .kernel_size = options.kernel_size,
+        .bottleneck = options.bottleneck,
+        .taps_stride = taps.strides[0]};
+    if (status_.ok()) {
+      Record("ContextPoolSupport", kernels::cpu::ContextPoolSupport(params, &pool_));
+    }
+  }
+
+  size_t ContextPoolWorkspaceBytes(int64_t max_length, int64_t columns) const override {
+    return kernels::cpu::ContextPoolWorkspaceBytes(max_length, columns, pool_.threads());
+  }
+
+  void ContextPool(const TensorView& x, const TensorView& support, const Sequences& sequences,
+                   const ContextPoolOptions& options, const ContextPoolWeights& weights,
+                   const TensorView& workspace, kernels::ContextPoolTiles* tiles,
+                   const TensorView& out) override {
+    const kernels::ContextPoolParams params = {
+        .x = x.data,
+        .log_weight = support.as<float>(),
+        .support_size = support.as<float>() + support.strides[0],
+        .cu_lengths = sequences.cu_lengths.as<int32_t>(),
+        .out = out.data,
+        .workspace = workspace.data,
+        .tiles = tiles,
+        .dtype = x.dtype,
+        .normalization = options.normalization,
+        .residual = options.residual,
+        .gate = weights.gate,
+        .sequences = sequences.count(),
+        .max_length = sequences.max_length,
+        .prefix = options.prefix,
+        .columns = x.shape[1],
+        .x_stride = x.strides[0],
+        .out_stride = out.strides[0]};
+    if (status_.ok()) Record("ContextPool", kernels::cpu::ContextPool(params, &pool_));
   }
 
   void Pool(const TensorView& x, const kernels::PoolSegment* segments,

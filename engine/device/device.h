@@ -16,6 +16,7 @@
 #include "absl/strings/string_view.h"
 #include "engine/device/tensor.h"
 #include "kernels/activation.h"
+#include "kernels/context_pool.h"
 #include "kernels/pool.h"
 
 namespace contextpool::engine {
@@ -92,6 +93,36 @@ struct AttentionShape {
   int64_t head_size = 0;
 };
 
+// How a model's layers pool context; kernels/context_pool.h says what each option does.
+struct ContextPoolOptions {
+  kernels::Activation activation = kernels::Activation::kGelu;
+  kernels::PoolWeight weight = kernels::PoolWeight::kSigmoid;
+  kernels::SupportSize size = kernels::SupportSize::kSigmoid;
+  float fixed_size = 0;
+  float r = 0.1f;
+  float fixed_n = 0;
+  kernels::PoolNormalization normalization = kernels::PoolNormalization::kSum;
+  kernels::PoolResidual residual = kernels::PoolResidual::kNone;
+  int32_t prefix = 0;
+  int32_t kernel_size = 3;
+  int32_t bottleneck = 32;
+
+  // Whether the parameter network has anything to say.
+  bool learned() const {
+    return weight != kernels::PoolWeight::kOne || size != kernels::SupportSize::kFixed;
+  }
+};
+
+// One layer's ContextPool. The convolutions are null and empty unless something is learned.
+struct ContextPoolWeights {
+  // [kernel_size * bottleneck, columns]: one tap of the first convolution below the other; the bias
+  // is in the middle tap.
+  std::unique_ptr<LinearWeight> conv1;
+  TensorView conv2_weight;  // [kernel_size, 2, bottleneck]
+  TensorView conv2_bias;    // [2]
+  float gate = 0;
+};
+
 // One stream, used by one thread at a time. Allocate, Upload, PrepareLinear, and the destructors of
 // what they return, do not touch the stream: any thread may call them, while the stream's thread
 // computes too. So a model is loaded beside others that serve.
@@ -149,6 +180,23 @@ class Device {
   virtual void Attention(const TensorView& qkv, const Sequences& sequences,
                          const AttentionShape& shape, const TensorView& workspace,
                          const TensorView& out) = 0;
+
+  // Each token's pooling weight and support size. `taps` is x times `weights.conv1`, which this
+  // overwrites, or an empty view where nothing is learned. `support` is [2, tokens]: log2 of the
+  // weights, then the sizes in tokens.
+  virtual void ContextPoolSupport(const TensorView& taps, const Sequences& sequences,
+                                  const ContextPoolOptions& options,
+                                  const ContextPoolWeights& weights, const TensorView& support) = 0;
+
+  // Bytes of `workspace` that ContextPool needs for sequences of up to `max_length`.
+  virtual size_t ContextPoolWorkspaceBytes(int64_t max_length, int64_t columns) const = 0;
+
+  // Every token pools its neighbours. x and out are [tokens, columns] and do not overlap; `tiles`
+  // is one kernels::ContextPoolTiles on the device, added to.
+  virtual void ContextPool(const TensorView& x, const TensorView& support,
+                           const Sequences& sequences, const ContextPoolOptions& options,
+                           const ContextPoolWeights& weights, const TensorView& workspace,
+                           kernels::ContextPoolTiles* tiles, const TensorView& out) = 0;
 
   // One row of out per segment of x's rows. `segments` is device memory of kernels::PoolSegment,
   // as many as out has rows.

@@ -3,7 +3,9 @@
 #include <cstring>
 
 #include "kernels/cpu/attention_scratch.h"
+#include "kernels/cpu/context_pool_scratch.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/support.h"
 #include "kernels/gather.h"
 
 namespace contextpool::kernels::cpu {
@@ -21,6 +23,12 @@ Status Launch(const Params& params, StreamHandle handle, bool fits, Implementati
   CpuStream& stream = *static_cast<CpuStream*>(handle);
   (stream.isa() == Isa::kAvx2 ? avx2 : reference)(params, stream);
   return Status::kOk;
+}
+
+// What the first convolution's sum may go through.
+bool IsPoolActivation(Activation activation) {
+  return activation == Activation::kNone || activation == Activation::kGelu ||
+         activation == Activation::kRelu || activation == Activation::kLeakyRelu;
 }
 
 }  // namespace
@@ -64,6 +72,29 @@ Status Linear(const LinearParams& p, StreamHandle stream) {
                     (p.residual == nullptr || p.residual_stride >= p.out_columns) &&
                     (p.gamma == nullptr) == (p.beta == nullptr);
   return Launch(p, stream, fits, avx2::Linear, reference::Linear);
+}
+
+Status ContextPoolSupport(const ContextPoolSupportParams& p, StreamHandle stream) {
+  const bool learned = Learned(p);
+  const bool network_fits = p.conv2_weight != nullptr && p.conv2_bias != nullptr &&
+                            p.kernel_size > 0 && p.kernel_size % 2 == 1 && p.bottleneck > 0 &&
+                            p.taps_stride >= p.kernel_size * p.bottleneck &&
+                            IsPoolActivation(p.activation);
+  const bool fits = p.sequences >= 0 && p.tokens >= 0 && p.prefix >= 0 && p.r >= 0 &&
+                    p.fixed_n >= 0 && p.fixed_size >= 0 && (p.taps != nullptr) == learned &&
+                    (!learned || network_fits);
+  return Launch(p, stream, fits, reference::ContextPoolSupport, reference::ContextPoolSupport);
+}
+
+size_t ContextPoolWorkspaceBytes(int64_t max_length, int64_t /*columns*/, int threads) {
+  return static_cast<size_t>(ContextPoolScratch::Floats(max_length) * threads) * sizeof(float);
+}
+
+Status ContextPool(const ContextPoolParams& p, StreamHandle stream) {
+  const bool fits = p.sequences >= 0 && p.max_length >= 0 && p.prefix >= 0 && p.columns > 0 &&
+                    p.x_stride >= p.columns && p.out_stride >= p.columns && p.skip_bits >= 0 &&
+                    p.workspace != nullptr;
+  return Launch(p, stream, fits, reference::ContextPool, reference::ContextPool);
 }
 
 // Copies bytes: one implementation, every dtype.

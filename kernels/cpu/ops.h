@@ -3,6 +3,7 @@
 
 #include "kernels/activation.h"
 #include "kernels/attention.h"
+#include "kernels/context_pool.h"
 #include "kernels/cpu_stream.h"
 #include "kernels/embedding.h"
 #include "kernels/layer_norm.h"
@@ -18,6 +19,8 @@ void Embedding(const EmbeddingParams& params, CpuStream& stream);
 void Attention(const AttentionParams& params, CpuStream& stream);
 void Pool(const PoolParams& params, CpuStream& stream);
 void Linear(const LinearParams& params, CpuStream& stream);
+void ContextPoolSupport(const ContextPoolSupportParams& params, CpuStream& stream);
+void ContextPool(const ContextPoolParams& params, CpuStream& stream);
 }  // namespace reference
 
 namespace avx2 {
@@ -27,6 +30,8 @@ void Embedding(const EmbeddingParams& params, CpuStream& stream);
 void Attention(const AttentionParams& params, CpuStream& stream);
 void Pool(const PoolParams& params, CpuStream& stream);
 void Linear(const LinearParams& params, CpuStream& stream);
+void ContextPoolSupport(const ContextPoolSupportParams& params, CpuStream& stream);
+void ContextPool(const ContextPoolParams& params, CpuStream& stream);
 }  // namespace avx2
 
 }  // namespace contextpool::kernels::cpu

@@ -52,6 +52,14 @@ class FakeDevice : public engine::Device {
   }
   void Attention(const engine::TensorView&, const engine::Sequences&, const engine::AttentionShape&,
                  const engine::TensorView&, const engine::TensorView&) override {}
+  void ContextPoolSupport(const engine::TensorView&, const engine::Sequences&,
+                          const engine::ContextPoolOptions&, const engine::ContextPoolWeights&,
+                          const engine::TensorView&) override {}
+  size_t ContextPoolWorkspaceBytes(int64_t, int64_t) const override { return 0; }
+  void ContextPool(const engine::TensorView&, const engine::TensorView&, const engine::Sequences&,
+                   const engine::ContextPoolOptions&, const engine::ContextPoolWeights&,
+                   const engine::TensorView&, kernels::ContextPoolTiles*,
+                   const engine::TensorView&) override {}
   void Pool(const engine::TensorView&, const kernels::PoolSegment*,
             const engine::TensorView&) override {}
   void GatherRows(const engine::TensorView&, const engine::TensorView&,

@@ -93,6 +93,8 @@ void Multiply(const LinearParams& p, const Block& block) {
       return Multiply<Activation::kRelu>(p, block);
     case Activation::kTanh:
       return Multiply<Activation::kTanh>(p, block);
+    case Activation::kLeakyRelu:
+      return Multiply<Activation::kLeakyRelu>(p, block);
   }
 }
 

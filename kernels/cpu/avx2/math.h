@@ -97,6 +97,9 @@ inline __m256 Activate(__m256 x) {
     return _mm256_max_ps(_mm256_setzero_ps(), x);
   } else if constexpr (kActivation == Activation::kTanh) {
     return Tanh(x);
+  } else if constexpr (kActivation == Activation::kLeakyRelu) {
+    // The larger of the two; a NaN is both.
+    return _mm256_max_ps(_mm256_mul_ps(x, _mm256_set1_ps(0.01f)), x);
   } else {
     return x;
   }

@@ -33,6 +33,8 @@ void ActivateRow(Activation activation, const float* bias, int64_t columns, floa
       return ActivateRow<Activation::kRelu>(bias, columns, row);
     case Activation::kTanh:
       return ActivateRow<Activation::kTanh>(bias, columns, row);
+    case Activation::kLeakyRelu:
+      return ActivateRow<Activation::kLeakyRelu>(bias, columns, row);
   }
 }
 

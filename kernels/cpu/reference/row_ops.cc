@@ -21,6 +21,8 @@ float Activate(Activation activation, float x) {
       return x < 0.0f ? 0.0f : x;
     case Activation::kTanh:
       return std::tanh(x);
+    case Activation::kLeakyRelu:
+      return x < 0.0f ? 0.01f * x : x;
   }
   return x;
 }

@@ -16,6 +16,8 @@ enum class Activation : uint8_t {
   kGeluTanh,
   kRelu,
   kTanh,
+  // Negative values times 0.01.
+  kLeakyRelu,
 };
 
 struct BiasActivationParams {

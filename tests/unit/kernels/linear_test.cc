@@ -79,6 +79,7 @@ class LinearTest : public KernelTest {
         if (p.activation == Activation::kGeluTanh) row[c] = GeluTanh(row[c]);
         if (p.activation == Activation::kTanh) row[c] = std::tanh(row[c]);
         if (p.activation == Activation::kRelu) row[c] = std::max(row[c], 0.0);
+        if (p.activation == Activation::kLeakyRelu) row[c] = std::max(row[c], 0.01 * row[c]);
         if (p.residual != nullptr) row[c] += layer.residual[i * p.residual_stride + c];
       }
       if (p.gamma != nullptr) {
@@ -118,7 +119,7 @@ CONTEXTPOOL_TEST_EVERY_ISA(LinearTest);
 TEST_P(LinearTest, MultipliesAddsBiasAndActivates) {
   for (const Shape& shape : kShapes) {
     for (Activation activation : {Activation::kNone, Activation::kGelu, Activation::kGeluTanh,
-                                  Activation::kTanh, Activation::kRelu}) {
+                                  Activation::kTanh, Activation::kRelu, Activation::kLeakyRelu}) {
       Layer layer;
       Make(shape, layer);
       layer.params.activation = activation;

@@ -30,6 +30,8 @@ double Activate(Activation activation, double x) {
       return std::max(x, 0.0);
     case Activation::kTanh:
       return std::tanh(x);
+    case Activation::kLeakyRelu:
+      return x < 0 ? 0.01 * x : x;
   }
   return x;
 }
@@ -39,7 +41,7 @@ TEST_P(RowOpsTest, ActivationsMatchTheirFormulas) {
   constexpr double kTolerance = 1e-6;
   CpuStream stream(GetParam());
   for (Activation activation : {Activation::kNone, Activation::kGelu, Activation::kGeluTanh,
-                                Activation::kRelu, Activation::kTanh}) {
+                                Activation::kRelu, Activation::kTanh, Activation::kLeakyRelu}) {
     std::vector<float> x;
     for (float v = -20; v <= 20; v += 0.003f) x.push_back(v);
     const std::vector<float> before = x;
@@ -61,8 +63,8 @@ TEST_P(RowOpsTest, ActivationsMatchTheirFormulas) {
 TEST_P(RowOpsTest, ActivationsKeepNanAndSurviveInfinity) {
   const float infinity = std::numeric_limits<float>::infinity();
   CpuStream stream(GetParam());
-  for (Activation activation :
-       {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu, Activation::kTanh}) {
+  for (Activation activation : {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu,
+                                Activation::kTanh, Activation::kLeakyRelu}) {
     std::vector<float> x = {std::nanf(""), infinity, 1e30f, std::nanf("")};
     const BiasActivationParams params = {
         .x = x.data(), .activation = activation, .rows = 1, .columns = 4, .stride = 4};

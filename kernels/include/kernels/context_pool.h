@@ -1,0 +1,120 @@
+// ContextPool: every token pools its neighbours, weighted by w_j exp(-(i - j)^2 / (2 sigma_i^2)).
+//
+// Huang et al., "Efficient Representation Learning via Adaptive Context Pooling", ICML 2022, in this
+// project's reading of it: docs/contextpool.md. Two operations: ContextPoolSupport turns the output
+// of the parameter network's first convolution into each token's pooling weight w and support size
+// sigma, ContextPool does the pooling. Weights, sizes and sums are float32 in every dtype.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/activation.h"
+#include "kernels/dtype.h"
+#include "kernels/launch.h"
+
+namespace contextpool::kernels {
+
+// From the parameter network's first number a to the pooling weight w. kSoftmax runs over the pooled
+// tokens of the sequence; kOne ignores a.
+enum class PoolWeight : uint8_t { kSigmoid, kExp, kSoftmax, kOne };
+
+// From the second number b to the support size sigma: r N s with s = sigmoid(b) or softmax(b) over
+// the pooled tokens of the sequence; kFixed: the same sigma for all.
+enum class SupportSize : uint8_t { kSigmoid, kSoftmax, kFixed };
+
+// What a weighted sum is divided by: the sum of its weights, the number of pooled tokens, nothing.
+enum class PoolNormalization : uint8_t { kSum, kMean, kNone };
+
+// What becomes of the input x beside the pooled y: y, x + y, x + gate (y - x).
+enum class PoolResidual : uint8_t { kNone, kAdd, kGate };
+
+// log2 of a pooling weight is kept inside these bounds, so that no sum of weights is ever zero.
+inline constexpr float kMinLogWeight = -100;
+inline constexpr float kMaxLogWeight = 20;
+// Added to 2 sigma^2.
+inline constexpr float kSupportEps = 1e-4f;
+
+// The first `prefix` tokens of each sequence are not pooled, nor does the network see them: they
+// get log_weight -infinity and support_size 0. Below, n is the number of a sequence's other tokens.
+struct ContextPoolSupportParams {
+  // [tokens, kernel_size, bottleneck], rows `taps_stride` elements apart: x W1_t^T of each tap t of
+  // the first convolution, its bias added to the middle tap. Overwritten. Null where neither weight
+  // nor size is learned: then no other input but cu_lengths is read.
+  void* taps = nullptr;
+  // float32 [kernel_size, 2, bottleneck] and [2]: the second convolution, row 0 for a, row 1 for b.
+  const float* conv2_weight = nullptr;
+  const float* conv2_bias = nullptr;
+  // [sequences + 1]
+  const int32_t* cu_lengths = nullptr;
+  // [tokens] each: log2 w, and sigma in tokens.
+  float* log_weight = nullptr;
+  float* support_size = nullptr;
+  DType dtype = DType::kF32;  // of taps
+  // kNone, kGelu, kRelu or kLeakyRelu: of the first convolution's sum.
+  Activation activation = Activation::kGelu;
+  PoolWeight weight = PoolWeight::kSigmoid;
+  SupportSize size = SupportSize::kSigmoid;
+  // kFixed: sigma.
+  float fixed_size = 0;
+  // sigma = r N s.
+  float r = 0.1f;
+  // N; 0: n of each sequence.
+  float fixed_n = 0;
+  int64_t sequences = 0;
+  int64_t tokens = 0;
+  int64_t prefix = 0;
+  // Odd.
+  int64_t kernel_size = 0;
+  int64_t bottleneck = 0;
+  int64_t taps_stride = 0;
+};
+
+// Blocks of weights that ContextPool computed and that it found too small to matter.
+struct ContextPoolTiles {
+  int64_t computed = 0;
+  int64_t skipped = 0;
+};
+
+// out_i = residual(x_i, sum_j p_ij x_j / normalization), p_ij = 2^(log_weight_j - c_i (i - j)^2),
+// c_i = log2(e) / (2 support_size_i^2 + kSupportEps); j over the pooled tokens of i's sequence. Prefix
+// tokens are copied. A row depends on its own sequence alone, bit for bit.
+//
+// Blocks of weights are skipped where each is at most 2^-skip_bits of its row's sum, whatever the
+// weights are: that drops at most n 2^-skip_bits of the sum. Infinity skips only zeros.
+struct ContextPoolParams {
+  // [tokens, columns], rows `x_stride` elements apart.
+  const void* x = nullptr;
+  // As ContextPoolSupport wrote them.
+  const float* log_weight = nullptr;
+  const float* support_size = nullptr;
+  // [sequences + 1]
+  const int32_t* cu_lengths = nullptr;
+  // [tokens, columns], rows `out_stride` elements apart. Does not overlap x.
+  void* out = nullptr;
+  // ContextPoolWorkspaceBytes, aligned to 64.
+  void* workspace = nullptr;
+  // Added to; null: not counted.
+  ContextPoolTiles* tiles = nullptr;
+  DType dtype = DType::kF32;
+  PoolNormalization normalization = PoolNormalization::kSum;
+  PoolResidual residual = PoolResidual::kNone;
+  // kGate: the factor.
+  float gate = 0;
+  float skip_bits = 24;
+  int64_t sequences = 0;
+  // Of the longest sequence.
+  int64_t max_length = 0;
+  int64_t prefix = 0;
+  int64_t columns = 0;
+  int64_t x_stride = 0;
+  int64_t out_stride = 0;
+};
+
+namespace cpu {
+Status ContextPoolSupport(const ContextPoolSupportParams& params, StreamHandle stream);
+size_t ContextPoolWorkspaceBytes(int64_t max_length, int64_t columns, int threads);
+Status ContextPool(const ContextPoolParams& params, StreamHandle stream);
+}  // namespace cpu
+
+}  // namespace contextpool::kernels
