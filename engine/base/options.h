@@ -39,6 +39,8 @@ struct ModelSpec {
   std::optional<Pooling> pooling;
   std::optional<bool> normalize;
   std::optional<int32_t> max_tokens;
+  // Largest error against golden.safetensors.
+  std::optional<double> golden_tolerance;
 };
 
 struct EngineOptions {

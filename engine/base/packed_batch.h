@@ -14,6 +14,8 @@ struct OutputSpec {
   TaskKind task = TaskKind::kEmbed;
   Pooling pooling = Pooling::kMean;
   bool normalize = false;
+  // Whether the caller wants to see what ContextPool chose.
+  bool explain = false;
 };
 
 // Views into the executor's staging memory, valid during one step.

@@ -47,6 +47,9 @@ struct Request {
   std::optional<Pooling> pooling;
   std::optional<bool> normalize;
 
+  // Whether to report what ContextPool chose for each token.
+  bool explain = false;
+
   Priority priority = Priority::kInteractive;
   // Unset: the model's default deadline.
   std::optional<TimePoint> deadline;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,6 +22,23 @@ struct InputResult {
   bool truncated = false;
 };
 
+// What the model read as one input and what ContextPool chose for it.
+struct Explanation {
+  // As the vocabulary spells them.
+  std::vector<std::string> tokens;
+  // [context_pool_layers, 2, tokens]: of each such layer the pooling weights, then the support
+  // sizes in tokens. Both are 0 for tokens that are passed through.
+  std::vector<float> context_pool;
+
+  std::span<const float> weight(size_t layer) const { return Part(2 * layer); }
+  std::span<const float> support_size(size_t layer) const { return Part(2 * layer + 1); }
+
+ private:
+  std::span<const float> Part(size_t index) const {
+    return std::span(context_pool).subspan(index * tokens.size(), tokens.size());
+  }
+};
+
 struct Timing {
   Duration tokenize{};
   // First input enqueued to last input taken into a batch.
@@ -36,6 +54,8 @@ struct Response {
   // [inputs, width] row by row: embeddings or logits. The rows of failed inputs hold zeros.
   std::vector<float> values;
   int32_t width = 0;
+  // One per input where the request asked for them, else none. Those of failed inputs are empty.
+  std::vector<Explanation> explanations;
   Timing timing;
 
   std::span<const float> row(size_t input) const {

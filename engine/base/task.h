@@ -50,6 +50,8 @@ struct Task {
 
   // The way home: room for the numbers ([embedding_dimensions] or [labels]) and the completion.
   std::span<float> values;
+  // Room for [context_pool_layers, 2, tokens], see Explanation; empty unless output.explain.
+  std::span<float> context_pool;
   Completion* completion = nullptr;
   int32_t index = 0;
 
