@@ -114,8 +114,7 @@ absl::Status ReadPooling(const Section& root, v1::Pooling pooling, engine::Model
 
 absl::Status ReadModelSettings(const Section& root, const v1::ServingConfig& config,
                                engine::ModelSpec& spec) {
-  absl::Status status = root.RefuseSet(
-      {"matryoshka_dimensions", "prompts", "default_prompt_name", "golden_tolerance"});
+  absl::Status status = root.RefuseSet({"matryoshka_dimensions", "prompts", "default_prompt_name"});
   if (!status.ok()) return status;
   if (!config.dtype().empty() && config.dtype() != "float32") {
     return root.Error(
@@ -126,6 +125,15 @@ absl::Status ReadModelSettings(const Section& root, const v1::ServingConfig& con
                       absl::StrCat("\"", config.device(), "\" does not exist: allowed is \"cpu\""));
   }
   if (config.has_normalize()) spec.normalize = config.normalize();
+  if (config.has_golden_tolerance()) {
+    const double tolerance = config.golden_tolerance();
+    // Written so that NaN is refused.
+    if (!(tolerance > 0 && tolerance <= 1)) {
+      return root.Error("golden_tolerance",
+                        absl::StrCat(tolerance, " is out of range: allowed is above 0 to 1"));
+    }
+    spec.golden_tolerance = tolerance;
+  }
   int32_t max_tokens = 0;
   status = root.Read("max_tokens", 3, 1 << 20, max_tokens);
   if (!status.ok()) return status;

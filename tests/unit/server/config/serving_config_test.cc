@@ -1,11 +1,13 @@
 #include "server/config/serving_config.h"
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace contextpool::server {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -21,12 +23,14 @@ TEST(ServingConfigTest, EmptyKeepsTheDefaults) {
   ASSERT_TRUE(settings.ok());
   EXPECT_EQ(settings->spec.queue.batch_token_budget, engine::QueueOptions().batch_token_budget);
   EXPECT_EQ(settings->spec.pooling, std::nullopt);
+  EXPECT_EQ(settings->spec.golden_tolerance, std::nullopt);
   EXPECT_EQ(settings->latest_versions, 1);
 }
 
 TEST(ServingConfigTest, ReadsWhatItKnows) {
   const auto settings = ParseServingConfig(R"(
       dtype: "float32" device: "cpu" pooling: POOLING_CLS normalize: false max_tokens: 128
+      golden_tolerance: 0.003
       batching { token_budget: 2048 max_inputs: 32 }
       queue { max_tokens: 4096 max_inputs: 99 max_bytes: 5000 default_deadline_ms: 250 }
       version_policy { specific { versions: [3, 1] } })",
@@ -36,6 +40,7 @@ TEST(ServingConfigTest, ReadsWhatItKnows) {
   EXPECT_EQ(spec.pooling, std::optional(engine::Pooling::kCls));
   EXPECT_EQ(spec.normalize, std::optional(false));
   EXPECT_EQ(spec.max_tokens, std::optional(128));
+  EXPECT_EQ(spec.golden_tolerance, std::optional(0.003));
   EXPECT_EQ(spec.queue.batch_token_budget, 2048);
   EXPECT_EQ(spec.queue.batch_max_inputs, 32);
   EXPECT_EQ(spec.queue.max_tokens, 4096);
@@ -62,6 +67,12 @@ TEST(ServingConfigTest, ValuesOutOfRangeNameLineFieldAndRange) {
   EXPECT_THAT(Error("dtype: \"int4\""), HasSubstr("dtype: \"int4\" is not supported: allowed"));
   EXPECT_THAT(Error("device: \"cuda:0\""), HasSubstr("allowed is \"cpu\""));
   EXPECT_THAT(Error("pooling: 17"), HasSubstr("17"));
+  for (const char* tolerance : {"0", "-0.1", "1.5", "nan", "inf"}) {
+    EXPECT_THAT(Error(absl::StrCat("\ngolden_tolerance: ", tolerance)),
+                AllOf(StartsWith("m/serving.textproto:2: golden_tolerance: "),
+                      HasSubstr("allowed is above 0 to 1")))
+        << tolerance;
+  }
 }
 
 TEST(ServingConfigTest, ImpossibleCombinationsAreRefused) {
@@ -74,10 +85,9 @@ TEST(ServingConfigTest, ImpossibleCombinationsAreRefused) {
 }
 
 TEST(ServingConfigTest, FieldsOfLaterVersionsAreRefusedByName) {
-  for (const char* text :
-       {"matryoshka_dimensions: 64", "prompts { key: \"q\" value: \"query: \" }",
-        "default_prompt_name: \"q\"", "golden_tolerance: 0.1", "batching { max_wait_us: 100 }",
-        "queue { interactive_weight: 8 }", "queue { bulk_weight: 1 }"}) {
+  for (const char* text : {"matryoshka_dimensions: 64", "prompts { key: \"q\" value: \"query: \" }",
+                           "default_prompt_name: \"q\"", "batching { max_wait_us: 100 }",
+                           "queue { interactive_weight: 8 }", "queue { bulk_weight: 1 }"}) {
     EXPECT_THAT(Error(text), HasSubstr("does not support the field yet")) << text;
   }
   EXPECT_THAT(Error("\nprompts { key: \"q\" value: \"x\" }"),
