@@ -83,7 +83,7 @@ Status ContextPoolSupport(const ContextPoolSupportParams& p, StreamHandle stream
   const bool fits = p.sequences >= 0 && p.tokens >= 0 && p.prefix >= 0 && p.r >= 0 &&
                     p.fixed_n >= 0 && p.fixed_size >= 0 && (p.taps != nullptr) == learned &&
                     (!learned || network_fits);
-  return Launch(p, stream, fits, reference::ContextPoolSupport, reference::ContextPoolSupport);
+  return Launch(p, stream, fits, avx2::ContextPoolSupport, reference::ContextPoolSupport);
 }
 
 size_t ContextPoolWorkspaceBytes(int64_t max_length, int64_t /*columns*/, int threads) {
@@ -94,7 +94,7 @@ Status ContextPool(const ContextPoolParams& p, StreamHandle stream) {
   const bool fits = p.sequences >= 0 && p.max_length >= 0 && p.prefix >= 0 && p.columns > 0 &&
                     p.x_stride >= p.columns && p.out_stride >= p.columns && p.skip_bits >= 0 &&
                     p.workspace != nullptr;
-  return Launch(p, stream, fits, reference::ContextPool, reference::ContextPool);
+  return Launch(p, stream, fits, avx2::ContextPool, reference::ContextPool);
 }
 
 // Copies bytes: one implementation, every dtype.

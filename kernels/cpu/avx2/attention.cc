@@ -98,7 +98,7 @@ void Scores(const Head& head, const float* keys, int64_t row, int64_t rows, floa
       WithRows(std::min<int64_t>(kTileRows, rows - i), [&]<int kRows> {
         __m256 acc[kRows][2] = {};
         MultiplyAdd<kRows>(head.q + (row + i) * head.stride, head.stride, keys + key * head.size,
-                           head.size, acc);
+                           kWidth, head.size, acc);
         for (int r = 0; r < kRows; ++r) {
           float* to = scores + (i + r) * scores_stride + key;
           _mm256_storeu_ps(to, acc[r][0]);
@@ -124,7 +124,7 @@ float SoftmaxRow(float* row, int64_t length, float scale) {
   const __m256 factor = _mm256_set1_ps(scale * 1.44269504f);
   const auto weigh = [&](int64_t i) {
     const __m256 below = _mm256_sub_ps(_mm256_loadu_ps(row + i), maximum);
-    return Exp2OfNegative(_mm256_mul_ps(below, factor));
+    return Exp2(_mm256_mul_ps(below, factor));
   };
   __m256 sum = _mm256_setzero_ps();
   for (int64_t i = 0; i < whole; i += 8) {
@@ -149,7 +149,7 @@ void WeightedSums(const Head& head, const float* values, int64_t row, int64_t ro
       WithRows(std::min<int64_t>(kTileRows, rows - i), [&]<int kRows> {
         __m256 acc[kRows][2] = {};
         MultiplyAdd<kRows>(weights + i * weights_stride, weights_stride, values + d * head.length,
-                           head.length, acc);
+                           kWidth, head.length, acc);
         for (int r = 0; r < kRows; ++r) {
           const __m256 inverse = _mm256_set1_ps(inverse_sums[i + r]);
           lanes.Store(head.out + (row + i + r) * head.out_stride + d,

@@ -45,7 +45,7 @@ void Tile(const LinearParams& p, const Slice& slice, int64_t row) {
     }
   }
   const float* x = static_cast<const float*>(p.x) + row * p.x_stride + slice.k;
-  MultiplyAdd<kRows>(x, p.x_stride, slice.weight, slice.depth, acc);
+  MultiplyAdd<kRows>(x, p.x_stride, slice.weight, kPanelColumns, slice.depth, acc);
   const bool last = slice.k + slice.depth == p.in_columns;
   for (int i = 0; i < kRows; ++i) {
     if (last) {

@@ -37,11 +37,11 @@ inline __m256 Exp(__m256 x) {
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
 }
 
-// 2^x for x <= 0, relative error below 2e-7; 2^-126 for less. Adding 1.5 * 2^23 + 127 rounds to an
+// 2^x for x < 127, relative error below 2e-7; 0 for x <= -126.5. Adding 1.5 * 2^23 + 127 rounds to an
 // integer whose low bits, shifted, are the float 2^n. NaN stays NaN whatever its bits are, because
 // p is multiplied by that and not its exponent changed.
-inline __m256 Exp2OfNegative(__m256 x) {
-  x = _mm256_max_ps(_mm256_set1_ps(-126.0f), x);
+inline __m256 Exp2(__m256 x) {
+  x = _mm256_max_ps(_mm256_set1_ps(-127.0f), x);
   const __m256 shift = _mm256_set1_ps(12583039.0f);
   const __m256 shifted = _mm256_add_ps(x, shift);
   const __m256 r = _mm256_sub_ps(x, _mm256_sub_ps(shifted, shift));

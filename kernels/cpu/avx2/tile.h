@@ -11,11 +11,12 @@ namespace {
 // 6 x 2 accumulators, 2 of b and 1 of a fill 15 of the 16 registers.
 constexpr int kTileRows = 6;
 
-// acc += a b: a is [kRows, depth] with rows `a_stride` apart, b is [depth, 16] dense. Loops over
-// rows are unrolled by hand-written pragmas: only constant indices let GCC keep `sum` in registers.
+// acc += a b: a is [kRows, depth] with rows `a_stride` apart, b is [depth, 16] with rows `b_stride`
+// apart. Loops over rows are unrolled by hand-written pragmas: only constant indices let GCC keep
+// `sum` in registers.
 template <int kRows>
 inline __attribute__((always_inline)) void MultiplyAdd(const float* a, int64_t a_stride,
-                                                       const float* b, int64_t depth,
+                                                       const float* b, int64_t b_stride, int64_t depth,
                                                        __m256 (&acc)[kRows][2]) {
   __m256 sum[kRows][2];
 #pragma GCC unroll 6
@@ -25,8 +26,8 @@ inline __attribute__((always_inline)) void MultiplyAdd(const float* a, int64_t a
   }
 #pragma GCC unroll 4
   for (int64_t k = 0; k < depth; ++k) {
-    const __m256 b0 = _mm256_loadu_ps(b + k * 16);
-    const __m256 b1 = _mm256_loadu_ps(b + k * 16 + 8);
+    const __m256 b0 = _mm256_loadu_ps(b + k * b_stride);
+    const __m256 b1 = _mm256_loadu_ps(b + k * b_stride + 8);
 #pragma GCC unroll 6
     for (int i = 0; i < kRows; ++i) {
       const __m256 value = _mm256_broadcast_ss(a + i * a_stride + k);
