@@ -1,0 +1,331 @@
+#include <algorithm>
+#include <limits>
+
+#include "kernels/context_pool.h"
+#include "tests/unit/kernels/kernel_test.h"
+
+namespace contextpool::kernels {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kSentinel = 77.0f;
+constexpr double kTolerance = 2e-5;
+
+struct Batch {
+  std::vector<int32_t> cu_lengths = {0};
+  // Its pointers and strides are filled in by Run.
+  ContextPoolSupportParams params;
+  std::vector<float> taps, conv2_weight, conv2_bias;
+
+  int64_t tokens() const { return cu_lengths.back(); }
+  int64_t stride() const { return params.kernel_size * params.bottleneck + 3; }
+};
+
+struct Support {
+  std::vector<float> log_weight, support_size;
+};
+
+double Activate(Activation activation, double x) {
+  if (activation == Activation::kGelu) return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+  if (activation == Activation::kRelu) return std::max(x, 0.0);
+  if (activation == Activation::kLeakyRelu) return x < 0 ? 0.01 * x : x;
+  return x;
+}
+
+std::vector<double> Softmax(std::vector<double> x) {
+  const double peak = *std::max_element(x.begin(), x.end());
+  double sum = 0;
+  for (double& v : x) sum += v = std::exp(v - peak);
+  for (double& v : x) v /= sum;
+  return x;
+}
+
+// One of the network's two numbers for pooled tokens [begin, end), in double precision.
+std::vector<double> Network(const Batch& batch, int64_t begin, int64_t end, int64_t output) {
+  const ContextPoolSupportParams& p = batch.params;
+  const int64_t half = p.kernel_size / 2;
+  const auto hidden = [&](int64_t i, int64_t c) {
+    double sum = 0;
+    for (int64_t tap = 0; tap < p.kernel_size; ++tap) {
+      const int64_t j = i + tap - half;
+      if (j < begin || j >= end) continue;
+      sum += batch.taps[j * batch.stride() + tap * p.bottleneck + c];
+    }
+    return Activate(p.activation, sum);
+  };
+  std::vector<double> numbers;
+  for (int64_t i = begin; i < end; ++i) {
+    double sum = batch.conv2_bias[output];
+    for (int64_t tap = 0; tap < p.kernel_size; ++tap) {
+      const int64_t j = i + tap - half;
+      if (j < begin || j >= end) continue;
+      for (int64_t c = 0; c < p.bottleneck; ++c) {
+        sum += hidden(j, c) * batch.conv2_weight[(tap * 2 + output) * p.bottleneck + c];
+      }
+    }
+    numbers.push_back(sum);
+  }
+  return numbers;
+}
+
+std::vector<double> Weights(PoolWeight weight, std::vector<double> a) {
+  if (weight == PoolWeight::kSoftmax && !a.empty()) return Softmax(a);
+  for (double& v : a) {
+    if (weight == PoolWeight::kSigmoid) v = 1 / (1 + std::exp(-v));
+    if (weight == PoolWeight::kExp) v = std::exp(v);
+    if (weight == PoolWeight::kOne) v = 1;
+  }
+  return a;
+}
+
+std::vector<double> Sizes(const ContextPoolSupportParams& p, std::vector<double> b) {
+  const double n = p.fixed_n > 0 ? p.fixed_n : static_cast<double>(b.size());
+  if (p.size == SupportSize::kSoftmax && !b.empty()) b = Softmax(b);
+  for (double& v : b) {
+    if (p.size == SupportSize::kSigmoid) v = 1 / (1 + std::exp(-v));
+    v = p.size == SupportSize::kFixed ? p.fixed_size : p.r * n * v;
+  }
+  return b;
+}
+
+class ContextPoolSupportTest : public KernelTest {
+ protected:
+  Batch Make(const std::vector<int32_t>& lengths, int64_t kernel_size, int64_t bottleneck) {
+    Batch batch;
+    for (int32_t length : lengths) batch.cu_lengths.push_back(batch.cu_lengths.back() + length);
+    batch.params.kernel_size = kernel_size;
+    batch.params.bottleneck = bottleneck;
+    batch.taps = Random(batch.tokens() * batch.stride());
+    batch.conv2_weight = Random(kernel_size * 2 * bottleneck);
+    batch.conv2_bias = Random(2);
+    return batch;
+  }
+
+  // Tokens whose a are these and whose b are 0.
+  static Batch FromNumbers(const std::vector<float>& a) {
+    Batch batch;
+    batch.cu_lengths.push_back(static_cast<int32_t>(a.size()));
+    batch.params.kernel_size = 1;
+    batch.params.bottleneck = 1;
+    batch.params.activation = Activation::kNone;
+    batch.conv2_weight = {1, 0};
+    batch.conv2_bias = {0, 0};
+    batch.taps.resize(a.size() * batch.stride());
+    for (size_t i = 0; i < a.size(); ++i) batch.taps[i * batch.stride()] = a[i];
+    return batch;
+  }
+
+  static Support Run(const Batch& batch, int threads = 1) {
+    Support support = {std::vector<float>(batch.tokens() + 1, kSentinel),
+                       std::vector<float>(batch.tokens() + 1, kSentinel)};
+    std::vector<float> taps = batch.taps;
+    ShuffledStream stream(GetParam(), threads);
+    ContextPoolSupportParams p = batch.params;
+    const bool learned = p.weight != PoolWeight::kOne || p.size != SupportSize::kFixed;
+    p.taps = learned ? taps.data() : nullptr;
+    p.conv2_weight = learned ? batch.conv2_weight.data() : nullptr;
+    p.conv2_bias = learned ? batch.conv2_bias.data() : nullptr;
+    p.cu_lengths = batch.cu_lengths.data();
+    p.log_weight = support.log_weight.data();
+    p.support_size = support.support_size.data();
+    p.sequences = static_cast<int64_t>(batch.cu_lengths.size()) - 1;
+    p.tokens = batch.tokens();
+    p.taps_stride = batch.stride();
+    EXPECT_EQ(cpu::ContextPoolSupport(p, &stream), Status::kOk);
+    for (std::vector<float>* values : {&support.log_weight, &support.support_size}) {
+      EXPECT_EQ(values->back(), kSentinel);
+      values->pop_back();
+    }
+    return support;
+  }
+
+  static void RunAndCompare(const Batch& batch, int threads, const std::string& what) {
+    const ContextPoolSupportParams& p = batch.params;
+    const Support found = Run(batch, threads);
+    for (size_t s = 0; s + 1 < batch.cu_lengths.size(); ++s) {
+      const int64_t end = batch.cu_lengths[s + 1];
+      const int64_t pooled = std::min<int64_t>(end, batch.cu_lengths[s] + p.prefix);
+      for (int64_t i = batch.cu_lengths[s]; i < pooled; ++i) {
+        ASSERT_EQ(found.log_weight[i], -kInfinity) << what;
+        ASSERT_EQ(found.support_size[i], 0.0f) << what;
+      }
+      const std::vector<double> weights = Weights(p.weight, Network(batch, pooled, end, 0));
+      const std::vector<double> sizes = Sizes(p, Network(batch, pooled, end, 1));
+      for (int64_t i = pooled; i < end; ++i) {
+        const double log_weight = std::clamp(std::log2(weights[i - pooled]), -100.0, 20.0);
+        ASSERT_NEAR(found.log_weight[i], log_weight, kTolerance) << what << ", token " << i;
+        const double size = sizes[i - pooled];
+        ASSERT_NEAR(found.support_size[i], size, kTolerance * (size + 1))
+            << what << ", token " << i;
+      }
+    }
+  }
+};
+
+CONTEXTPOOL_TEST_EVERY_ISA(ContextPoolSupportTest);
+
+TEST_P(ContextPoolSupportTest, MatchesTheFormulaForEveryActivation) {
+  for (Activation activation :
+       {Activation::kNone, Activation::kGelu, Activation::kRelu, Activation::kLeakyRelu}) {
+    for (int64_t kernel_size : {1, 3, 7}) {
+      for (int64_t bottleneck : {1, 8, 13, 32}) {
+        Batch batch = Make({0, 1, 2, 3, 4, 7, 20, 70}, kernel_size, bottleneck);
+        batch.params.activation = activation;
+        batch.params.prefix = kernel_size / 2;
+        for (int threads : {1, 3}) {
+          RunAndCompare(batch, threads,
+                        "kernel " + std::to_string(kernel_size) + ", bottleneck " +
+                            std::to_string(bottleneck) + ", activation " +
+                            std::to_string(static_cast<int>(activation)));
+        }
+      }
+    }
+  }
+}
+
+TEST_P(ContextPoolSupportTest, MatchesTheFormulaForEveryWeightAndSize) {
+  for (PoolWeight weight :
+       {PoolWeight::kSigmoid, PoolWeight::kExp, PoolWeight::kSoftmax, PoolWeight::kOne}) {
+    for (SupportSize size : {SupportSize::kSigmoid, SupportSize::kSoftmax, SupportSize::kFixed}) {
+      for (float fixed_n : {0.0f, 33.0f}) {
+        Batch batch = Make({0, 1, 2, 9, 41, 512}, 3, 16);
+        batch.params.weight = weight;
+        batch.params.size = size;
+        batch.params.fixed_size = 2.5f;
+        batch.params.fixed_n = fixed_n;
+        batch.params.r = 0.3f;
+        for (int64_t prefix : {0, 2}) {
+          batch.params.prefix = prefix;
+          RunAndCompare(batch, 2,
+                        "weight " + std::to_string(static_cast<int>(weight)) + ", size " +
+                            std::to_string(static_cast<int>(size)));
+        }
+      }
+    }
+  }
+}
+
+TEST_P(ContextPoolSupportTest, MatchesTheFormulaFarFromZero) {
+  std::vector<float> a;
+  for (float v = -110; v <= 110; v += 0.37f) a.push_back(v);
+  Batch batch = FromNumbers(a);
+  for (PoolWeight weight : {PoolWeight::kSigmoid, PoolWeight::kExp, PoolWeight::kSoftmax}) {
+    batch.params.weight = weight;
+    RunAndCompare(batch, 1, "weight " + std::to_string(static_cast<int>(weight)));
+  }
+  // The same numbers as b.
+  batch.conv2_weight = {0, 1};
+  for (SupportSize size : {SupportSize::kSigmoid, SupportSize::kSoftmax}) {
+    batch.params.size = size;
+    RunAndCompare(batch, 1, "size " + std::to_string(static_cast<int>(size)));
+  }
+}
+
+TEST_P(ContextPoolSupportTest, ExtremeNumbersAreClamped) {
+  Batch batch = FromNumbers({-kInfinity, -1e30f, -500, 0, 500, 1e30f, kInfinity});
+  batch.params.weight = PoolWeight::kExp;
+  EXPECT_EQ(Run(batch).log_weight, (std::vector<float>{-100, -100, -100, 0, 20, 20, 20}));
+  batch.params.weight = PoolWeight::kSigmoid;
+  EXPECT_EQ(Run(batch).log_weight, (std::vector<float>{-100, -100, -100, -1, 0, 0, 0}));
+  batch.taps.resize(6 * batch.stride());
+  batch.cu_lengths = {0, 6};
+  batch.params.weight = PoolWeight::kSoftmax;
+  EXPECT_EQ(Run(batch).log_weight, (std::vector<float>{-100, -100, -100, -100, -100, 0}));
+
+  batch = FromNumbers({-kInfinity, -1e30f, 0, 1e30f, kInfinity});
+  batch.conv2_weight = {0, 1};
+  batch.params.weight = PoolWeight::kOne;
+  batch.params.r = 1;
+  batch.params.fixed_n = 8;
+  EXPECT_EQ(Run(batch).support_size, (std::vector<float>{0, 0, 4, 8, 8}));
+  batch.taps.resize(4 * batch.stride());
+  batch.cu_lengths = {0, 4};
+  batch.params.size = SupportSize::kSoftmax;
+  EXPECT_EQ(Run(batch).support_size, (std::vector<float>{0, 0, 0, 8}));
+}
+
+TEST_P(ContextPoolSupportTest, ANanNumberStaysOne) {
+  const Batch batch = FromNumbers({1, std::nanf(""), 2});
+  Batch sized = batch;
+  sized.conv2_weight = {0, 1};
+  for (bool softmax : {false, true}) {
+    Batch weighted = batch;
+    weighted.params.weight = softmax ? PoolWeight::kSoftmax : PoolWeight::kSigmoid;
+    sized.params.size = softmax ? SupportSize::kSoftmax : SupportSize::kSigmoid;
+    const std::vector<float> weights = Run(weighted).log_weight;
+    const std::vector<float> sizes = Run(sized).support_size;
+    for (int64_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(std::isnan(weights[i]), softmax || i == 1) << i;
+      EXPECT_EQ(std::isnan(sizes[i]), softmax || i == 1) << i;
+    }
+  }
+}
+
+TEST_P(ContextPoolSupportTest, ASequenceDoesNotDependOnItsNeighboursOrPrefix) {
+  Batch batch = Make({5, 21, 8}, 5, 12);
+  batch.params.weight = PoolWeight::kSoftmax;
+  batch.params.prefix = 2;
+  Batch alone = batch;
+  alone.cu_lengths = {0, 21};
+  alone.taps = {batch.taps.begin() + 5 * batch.stride(), batch.taps.begin() + 26 * batch.stride()};
+  for (int64_t i = 0; i < 34; ++i) {
+    if (i >= 7 && i < 26) continue;
+    std::fill_n(batch.taps.begin() + i * batch.stride(), batch.stride(), std::nanf(""));
+  }
+  const Support together = Run(batch, 2);
+  const Support expected = Run(alone);
+  for (int64_t i = 0; i < 21; ++i) {
+    EXPECT_EQ(together.log_weight[5 + i], expected.log_weight[i]) << i;
+    EXPECT_EQ(together.support_size[5 + i], expected.support_size[i]) << i;
+  }
+}
+
+TEST_P(ContextPoolSupportTest, RefusesWhatItCannotCompute) {
+  float value = 0;
+  const int32_t cu_lengths[] = {0, 0};
+  CpuStream stream(GetParam());
+  using Params = ContextPoolSupportParams;
+  const Params good = {.taps = &value,
+                       .conv2_weight = &value,
+                       .conv2_bias = &value,
+                       .cu_lengths = cu_lengths,
+                       .log_weight = &value,
+                       .support_size = &value,
+                       .sequences = 1,
+                       .kernel_size = 3,
+                       .bottleneck = 4,
+                       .taps_stride = 12};
+  ASSERT_EQ(cpu::ContextPoolSupport(good, &stream), Status::kOk);
+  Params p = good;
+  p.dtype = DType::kBF16;
+  EXPECT_EQ(cpu::ContextPoolSupport(p, &stream), Status::kBadDType);
+  const auto refuses = [&](auto member, auto bad) {
+    Params broken = good;
+    broken.*member = bad;
+    return cpu::ContextPoolSupport(broken, &stream) == Status::kBadShape;
+  };
+  EXPECT_TRUE(refuses(&Params::taps, nullptr));
+  EXPECT_TRUE(refuses(&Params::conv2_weight, nullptr));
+  EXPECT_TRUE(refuses(&Params::conv2_bias, nullptr));
+  EXPECT_TRUE(refuses(&Params::activation, Activation::kTanh));
+  EXPECT_TRUE(refuses(&Params::r, -0.1f));
+  EXPECT_TRUE(refuses(&Params::fixed_n, -1.0f));
+  EXPECT_TRUE(refuses(&Params::fixed_size, -1.0f));
+  EXPECT_TRUE(refuses(&Params::sequences, -1));
+  EXPECT_TRUE(refuses(&Params::tokens, -1));
+  EXPECT_TRUE(refuses(&Params::prefix, -1));
+  EXPECT_TRUE(refuses(&Params::kernel_size, 2));
+  EXPECT_TRUE(refuses(&Params::kernel_size, -1));
+  EXPECT_TRUE(refuses(&Params::bottleneck, 0));
+  EXPECT_TRUE(refuses(&Params::taps_stride, 11));
+  // Taps where nothing is learned are a mistake of the caller's.
+  p = good;
+  p.weight = PoolWeight::kOne;
+  p.size = SupportSize::kFixed;
+  EXPECT_EQ(cpu::ContextPoolSupport(p, &stream), Status::kBadShape);
+  p.taps = nullptr;
+  EXPECT_EQ(cpu::ContextPoolSupport(p, &stream), Status::kOk);
+}
+
+}  // namespace
+}  // namespace contextpool::kernels
