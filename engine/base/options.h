@@ -41,6 +41,8 @@ struct ModelSpec {
   std::optional<int32_t> max_tokens;
   // Largest error against golden.safetensors.
   std::optional<double> golden_tolerance;
+  // Special tokens that tokenizer.json puts before a text; set by the engine.
+  std::optional<int32_t> prefix_tokens;
 };
 
 struct EngineOptions {

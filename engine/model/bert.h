@@ -1,4 +1,5 @@
-// BERT encoders: embeddings, layers that normalise after each residual, pooling, classifier.
+// BERT encoders: embeddings, layers that normalise after each residual, with or without
+// ContextPool, pooling, classifier.
 //
 // Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language
 // Understanding", 2019; tensors as Hugging Face's BertModel and BertForSequenceClassification
@@ -6,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -26,6 +28,7 @@ struct BertLayer {
   std::unique_ptr<LinearWeight> intermediate;
   std::unique_ptr<LinearWeight> output;
   LayerNormWeights output_norm;
+  std::optional<ContextPoolWeights> context_pool;
 };
 
 // A loaded model's weights on the device. The classification head is null without labels.
@@ -55,11 +58,17 @@ class BertModel final : public Model {
 
  private:
   struct Inputs;
+  struct State;
 
+  size_t ScratchBytes(int64_t max_length) const;
   Inputs CopyInputs(const PackedBatch& batch, Arena& workspace) const;
-  void RunLayer(const BertLayer& layer, const Inputs& inputs, const TensorView& hidden,
-                const TensorView& attended, Arena& workspace) const;
-  TensorView Classify(const TensorView& hidden, const TensorView& rows, Arena& workspace) const;
+  State MakeState(int64_t tokens, Arena& workspace) const;
+  void RunLayers(const Inputs& inputs, State& state, Arena& workspace) const;
+  void Attend(const BertLayer& layer, const Inputs& inputs, State& state, Arena& workspace) const;
+  void FeedForward(const BertLayer& layer, State& state, Arena& workspace) const;
+  void PoolContext(const ContextPoolWeights& weights, int64_t index, const Inputs& inputs,
+                   State& state, Arena& workspace) const;
+  TensorView Classify(const Inputs& inputs, const TensorView& hidden, Arena& workspace) const;
 
   const ModelInfo info_;
   const EncoderConfig config_;
@@ -68,7 +77,6 @@ class BertModel final : public Model {
 
   // What Forward copies to the device must outlive the copy; reserved at construction.
   mutable std::vector<kernels::PoolSegment> segments_;
-  mutable std::vector<int32_t> first_rows_;
 };
 
 }  // namespace contextpool::engine

@@ -30,6 +30,12 @@ class Loader {
     for (int32_t i = 0; i < config_.layers && status_.ok(); ++i) {
       weights_.layers.push_back(Layer(absl::StrCat("encoder.layer.", i, ".")));
     }
+    for (int32_t i : config_.context_pool.layers) {
+      if (status_.ok()) {
+        weights_.layers[i].context_pool =
+            ContextPool(absl::StrCat("encoder.layer.", i, ".context_pool."));
+      }
+    }
     if (config_.classifies()) {
       weights_.pooler = Linear({"pooler.dense"}, hidden, hidden);
       weights_.classifier =
@@ -70,15 +76,72 @@ class Loader {
       Read(names[i] + ".weight", {out, in}, weight.subspan(i * out * in, out * in));
       Read(names[i] + ".bias", {out}, bias.subspan(i * out, out));
     }
+    return Prepare(names[0], weight, bias);
+  }
+
+  std::unique_ptr<LinearWeight> Prepare(const std::string& name, std::span<const float> weight,
+                                        std::span<const float> bias) {
     if (!status_.ok()) return nullptr;
     absl::StatusOr<std::unique_ptr<LinearWeight>> linear =
-        device_.PrepareLinear(weight, bias, rows);
+        device_.PrepareLinear(weight, bias, static_cast<int64_t>(bias.size()));
     if (!linear.ok()) {
-      Fail(names[0], linear.status());
+      Fail(name, linear.status());
       return nullptr;
     }
     weights_.bytes += static_cast<int64_t>((*linear)->bytes());
     return *std::move(linear);
+  }
+
+  ContextPoolWeights ContextPool(const std::string& name) {
+    const ContextPoolOptions& options = config_.context_pool.options;
+    ContextPoolWeights weights;
+    if (options.learned()) {
+      weights.conv1 = FirstConvolution(name + "conv1", options);
+      SecondConvolution(name + "conv2", options, weights);
+    }
+    if (options.residual == kernels::PoolResidual::kGate) {
+      Read(name + "gamma", {1}, std::span(&weights.gate, 1));
+    }
+    return weights;
+  }
+
+  // All taps below each other as one linear layer; a sum over the taps takes the bias once, from
+  // the middle one.
+  std::unique_ptr<LinearWeight> FirstConvolution(const std::string& name,
+                                                 const ContextPoolOptions& options) {
+    const int64_t bottleneck = options.bottleneck;
+    const std::vector<float> taps =
+        TapsFirst(name + ".weight", {bottleneck, config_.hidden_size, options.kernel_size});
+    Expect(name + ".bias", {bottleneck});
+    if (!status_.ok()) return nullptr;
+    std::vector<float> bias(options.kernel_size * bottleneck);
+    Read(name + ".bias", {bottleneck},
+         std::span(bias).subspan(options.kernel_size / 2 * bottleneck, bottleneck));
+    return Prepare(name, taps, bias);
+  }
+
+  void SecondConvolution(const std::string& name, const ContextPoolOptions& options,
+                         ContextPoolWeights& weights) {
+    const int64_t kernel = options.kernel_size;
+    const int64_t bottleneck = options.bottleneck;
+    const std::vector<float> taps = TapsFirst(name + ".weight", {2, bottleneck, kernel});
+    weights.conv2_weight = ToDevice(name + ".weight", taps, {kernel, 2, bottleneck});
+    weights.conv2_bias = Upload(name + ".bias", {2}, {2}, 2);
+  }
+
+  // A convolution's [out, in, kernel] as [kernel, out, in].
+  std::vector<float> TapsFirst(const std::string& name, const TensorShape& shape) {
+    Expect(name, shape);
+    if (!status_.ok()) return {};
+    const int64_t kernel = shape[2];
+    const int64_t tap = shape[0] * shape[1];
+    scratch_.resize(tap * kernel);
+    Read(name, shape, scratch_);
+    std::vector<float> taps(scratch_.size());
+    for (int64_t i = 0; i < tap; ++i) {
+      for (int64_t t = 0; t < kernel; ++t) taps[t * tap + i] = scratch_[i * kernel + t];
+    }
+    return taps;
   }
 
   LayerNormWeights Norm(const std::string& name) {
@@ -106,14 +169,21 @@ class Loader {
     for (int64_t size : shape) elements *= size;
     scratch_.resize(elements);
     Read(name, shape, scratch_);
-    const size_t bytes = static_cast<size_t>(kept) * sizeof(float);
-    absl::StatusOr<DeviceBuffer> buffer = device_.Allocate(bytes);
-    if (!buffer.ok()) Fail(name, buffer.status());
+    return ToDevice(name, std::span(scratch_).first(kept), kept_shape);
+  }
+
+  TensorView ToDevice(const std::string& name, std::span<const float> values,
+                      std::initializer_list<int64_t> shape) {
     if (!status_.ok()) return {};
-    status_.Update(device_.Upload(buffer->data(), scratch_.data(), bytes));
-    weights_.bytes += static_cast<int64_t>(bytes);
+    absl::StatusOr<DeviceBuffer> buffer = device_.Allocate(values.size_bytes());
+    if (!buffer.ok()) {
+      Fail(name, buffer.status());
+      return {};
+    }
+    status_.Update(device_.Upload(buffer->data(), values.data(), values.size_bytes()));
+    weights_.bytes += static_cast<int64_t>(values.size_bytes());
     weights_.memory.push_back(*std::move(buffer));
-    return TensorView(weights_.memory.back().data(), DType::kF32, kept_shape);
+    return TensorView(weights_.memory.back().data(), DType::kF32, shape);
   }
 
   void Expect(const std::string& name, const TensorShape& shape) {

@@ -40,18 +40,15 @@ absl::Status RequireString(const json& config, const char* key, const std::strin
 
 // Features that would change the result and that this build does not compute.
 absl::Status RefuseUnsupported(const json& config) {
-  for (const char* key : {"context_pool", "quantization_config"}) {
-    if (FindField(config, key) == nullptr) continue;
-    return absl::UnimplementedError(absl::StrCat("\"", key, "\" is not supported by this build"));
+  if (FindField(config, "quantization_config") != nullptr) {
+    return absl::UnimplementedError("\"quantization_config\" is not supported by this build");
   }
   for (const char* key : {"is_decoder", "add_cross_attention"}) {
     absl::StatusOr<bool> value = BoolField(config, key, false);
     if (!value.ok()) return value.status();
     if (*value) return NotSupported(key, "true", "false");
   }
-  absl::Status status = RequireString(config, "position_embedding_type", "absolute");
-  if (status.ok()) status = RequireString(config, "classifier_pooling", "cls");
-  return status;
+  return RequireString(config, "position_embedding_type", "absolute");
 }
 
 absl::StatusOr<std::string> ParseArchitecture(const json& config) {
@@ -204,9 +201,34 @@ absl::Status ParseHead(const json& config, EncoderConfig& result) {
   return absl::OkStatus();
 }
 
+absl::Status ParseClassifierPooling(const json& config, EncoderConfig& result) {
+  absl::StatusOr<std::string> name = StringField(config, "classifier_pooling", "cls");
+  if (!name.ok()) return name.status();
+  if (*name != "cls" && *name != "mean") {
+    return NotSupported("classifier_pooling", *name, "cls, mean");
+  }
+  result.classifier_pooling = *name == "cls" ? Pooling::kCls : Pooling::kMean;
+  return absl::OkStatus();
+}
+
+absl::Status ParsePools(const json& config, std::optional<int32_t> prefix_tokens,
+                        EncoderConfig& result) {
+  const json* object = FindField(config, "context_pool");
+  if (object == nullptr) return absl::OkStatus();
+  absl::StatusOr<ContextPoolConfig> pools = ParseContextPool(
+      *object,
+      {.layers = result.layers,
+       .reads_first_token = result.classifies() && result.classifier_pooling == Pooling::kCls,
+       .prefix_tokens = prefix_tokens});
+  if (!pools.ok()) return pools.status();
+  result.context_pool = *std::move(pools);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-absl::StatusOr<EncoderConfig> ParseEncoderConfig(absl::string_view text) {
+absl::StatusOr<EncoderConfig> ParseEncoderConfig(absl::string_view text,
+                                                 std::optional<int32_t> prefix_tokens) {
   absl::StatusOr<json> config = ParseJson(text);
   if (!config.ok()) return config.status();
   EncoderConfig result;
@@ -221,6 +243,8 @@ absl::StatusOr<EncoderConfig> ParseEncoderConfig(absl::string_view text) {
   if (status.ok()) status = ParseSizes(*config, result);
   if (status.ok()) status = ParseLayerNormEps(*config, result);
   if (status.ok()) status = ParseHead(*config, result);
+  if (status.ok()) status = ParseClassifierPooling(*config, result);
+  if (status.ok()) status = ParsePools(*config, prefix_tokens, result);
   if (!status.ok()) return status;
   return result;
 }

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "engine/base/model_info.h"
+#include "engine/base/request.h"
+#include "engine/model/context_pool_config.h"
 
 namespace contextpool::engine {
 
@@ -32,14 +35,19 @@ struct EncoderConfig {
   // Empty and kNone: no classification head. Else one label per row of classifier.weight.
   std::vector<std::string> labels;
   ProblemType problem_type = ProblemType::kNone;
+  // kCls or kMean: which vector enters the classification head.
+  Pooling classifier_pooling = Pooling::kCls;
+  ContextPoolConfig context_pool;
 
   int32_t head_size() const { return hidden_size / heads; }
   bool classifies() const { return !labels.empty(); }
+  bool pools() const { return !context_pool.layers.empty(); }
 };
 
-// `json` is the content of a config.json. INVALID_ARGUMENT names the key at fault; what this build
-// does not compute (another architecture, activation or position embedding, a `context_pool`
-// object) is UNIMPLEMENTED and named.
-absl::StatusOr<EncoderConfig> ParseEncoderConfig(absl::string_view json);
+// `json` is the content of a config.json; `prefix_tokens` as in ContextPoolSurroundings.
+// INVALID_ARGUMENT names the key at fault; what this build does not compute (another architecture,
+// activation or position embedding) is UNIMPLEMENTED and named.
+absl::StatusOr<EncoderConfig> ParseEncoderConfig(absl::string_view json,
+                                                 std::optional<int32_t> prefix_tokens);
 
 }  // namespace contextpool::engine

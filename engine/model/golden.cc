@@ -219,7 +219,7 @@ absl::StatusOr<std::optional<Golden>> ReadGolden(const ModelSpec& spec, const Mo
   if (absl::IsNotFound(file.status())) return std::optional<Golden>();
   if (!file.ok()) return file.status();
   // `info` has the operator's pooling and normalisation.
-  absl::StatusOr<ModelDirectory> directory = ReadModelDirectory(spec.directory);
+  absl::StatusOr<ModelDirectory> directory = ReadModelDirectory(spec.directory, spec.prefix_tokens);
   if (!directory.ok()) return directory.status();
   Golden golden;
   golden.dtype = info.dtype;

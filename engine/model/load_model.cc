@@ -38,11 +38,12 @@ ModelInfo Describe(const ModelSpec& spec, const ModelDirectory& directory) {
   info.normalize = spec.normalize.value_or(directory.normalize);
   info.labels = config.labels;
   info.problem_type = config.problem_type;
+  info.context_pool_layers = config.context_pool.layers;
   return info;
 }
 
 absl::StatusOr<std::unique_ptr<Model>> Load(const ModelSpec& spec, Device& device) {
-  absl::StatusOr<ModelDirectory> directory = ReadModelDirectory(spec.directory);
+  absl::StatusOr<ModelDirectory> directory = ReadModelDirectory(spec.directory, spec.prefix_tokens);
   if (!directory.ok()) return directory.status();
   const EncoderConfig& config = directory->encoder;
   absl::Status status = CheckSpec(spec, config);

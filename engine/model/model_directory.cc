@@ -88,12 +88,13 @@ absl::Status ReadModules(const std::string& directory, ModelDirectory& result) {
 
 }  // namespace
 
-absl::StatusOr<ModelDirectory> ReadModelDirectory(const std::string& directory) {
+absl::StatusOr<ModelDirectory> ReadModelDirectory(const std::string& directory,
+                                                  std::optional<int32_t> prefix_tokens) {
   constexpr char kConfigFile[] = "config.json";
   absl::StatusOr<std::string> text = ReadWholeFile(directory, kConfigFile, kMaxConfigBytes);
   if (!text.ok()) return text.status();
   ModelDirectory result;
-  absl::StatusOr<EncoderConfig> encoder = ParseEncoderConfig(*text);
+  absl::StatusOr<EncoderConfig> encoder = ParseEncoderConfig(*text, prefix_tokens);
   if (!encoder.ok()) return InFile(encoder.status(), kConfigFile);
   result.encoder = *std::move(encoder);
 

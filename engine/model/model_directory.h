@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -21,9 +22,11 @@ struct ModelDirectory {
   int32_t max_tokens = 0;
 };
 
-// Reads config.json and, where they exist, tokenizer_config.json, sentence_bert_config.json,
-// modules.json and the Pooling module's config.json. Errors name the file and the key;
-// UNIMPLEMENTED is what this build does not compute, such as a Dense module.
-absl::StatusOr<ModelDirectory> ReadModelDirectory(const std::string& directory);
+// `prefix_tokens` as in ContextPoolSurroundings. Reads config.json and, where they exist,
+// tokenizer_config.json, sentence_bert_config.json, modules.json and the Pooling module's
+// config.json. Errors name the file and the key; UNIMPLEMENTED is what this build does not compute,
+// such as a Dense module.
+absl::StatusOr<ModelDirectory> ReadModelDirectory(const std::string& directory,
+                                                  std::optional<int32_t> prefix_tokens);
 
 }  // namespace contextpool::engine

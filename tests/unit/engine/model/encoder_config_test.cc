@@ -27,7 +27,7 @@ json With(json config, const char* key, json value) {
 }
 
 absl::StatusOr<EncoderConfig> Parse(const json& config) {
-  return ParseEncoderConfig(config.dump());
+  return ParseEncoderConfig(config.dump(), 1);
 }
 
 // Why this configuration is refused.
@@ -65,10 +65,9 @@ TEST(EncoderConfigTest, RefusesByNameWhatItDoesNotCompute) {
   const struct {
     const char* key;
     json value;
-  } cases[] = {{"context_pool", json::object()},
-               {"quantization_config", {{"bits", 4}}},
+  } cases[] = {{"quantization_config", {{"bits", 4}}},
                {"position_embedding_type", "relative_key"},
-               {"classifier_pooling", "mean"},
+               {"classifier_pooling", "max"},
                {"is_decoder", true},
                {"add_cross_attention", true},
                {"model_type", "roberta"},
@@ -160,7 +159,7 @@ TEST(EncoderConfigTest, RefusesWhatIsNoJsonObject) {
         std::string("{\"a\":1e999}"), std::string("\xff\xfe"), std::string(100000, '['),
         std::string(100000, '[') + std::string(100000, ']'),
         std::string("{\"model_type\":\"bert\",\"model_type\":\"bert\"}")}) {
-    EXPECT_EQ(ParseEncoderConfig(text).status().code(), absl::StatusCode::kInvalidArgument)
+    EXPECT_EQ(ParseEncoderConfig(text, 1).status().code(), absl::StatusCode::kInvalidArgument)
         << text.substr(0, 40);
   }
 }

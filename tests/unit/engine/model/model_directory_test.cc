@@ -27,7 +27,7 @@ class ModelDirectoryTest : public ::testing::Test {
  protected:
   ModelDirectoryTest() { directory_.Write("config.json", SmallConfig()); }
 
-  absl::StatusOr<ModelDirectory> Read() { return ReadModelDirectory(directory_.path()); }
+  absl::StatusOr<ModelDirectory> Read() { return ReadModelDirectory(directory_.path(), 1); }
 
   absl::StatusOr<ModelDirectory> ReadWithPooling(const json& pooling) {
     directory_.Write("modules.json", StandardModules());
