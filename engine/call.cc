@@ -17,6 +17,7 @@ Call::Call(Request request, std::shared_ptr<const ModelInfo> model, ModelCounter
   response_.model = std::move(model);
   response_.results.resize(inputs);
   response_.values.resize(inputs * response_.width);
+  if (request_.explain) response_.explanations.resize(inputs);
   tasks_.reserve(inputs);
 }
 
@@ -33,7 +34,10 @@ Task& Call::AddTask(int32_t index) {
 }
 
 void Call::Finish(Task& task, absl::Status status) {
-  if (!status.ok()) std::fill(task.values.begin(), task.values.end(), 0.0f);
+  if (!status.ok()) {
+    std::fill(task.values.begin(), task.values.end(), 0.0f);
+    if (request_.explain) response_.explanations[task.index] = {};
+  }
   response_.results[task.index].status = std::move(status);
   TaskDone();
 }

@@ -65,10 +65,10 @@ class Engine {
   // computed, else from the executor's thread. Tokenises in the calling thread. What the request's
   // views point to must live until then. `done` must not block.
   //
-  // INVALID_ARGUMENT: the model does not offer the task or modality, or the request is larger than
-  // the whole queue. NOT_FOUND: no such model. UNAVAILABLE: loading, failed, draining.
-  // RESOURCE_EXHAUSTED: the queue is full; RetryDelay(status) says when to try again.
-  // DEADLINE_EXCEEDED: the deadline passed in the queue.
+  // INVALID_ARGUMENT: the model does not offer the task or modality, has no ContextPool to explain,
+  // or the request is larger than the whole queue. NOT_FOUND: no such model. UNAVAILABLE: loading,
+  // failed, draining. RESOURCE_EXHAUSTED: the queue is full; RetryDelay(status) says when to try
+  // again. DEADLINE_EXCEEDED: the deadline passed in the queue.
   virtual void Infer(Request request, Callback done) = 0;
 
   // Texts are tokenised as Infer would.

@@ -26,6 +26,11 @@ const std::vector<double>& Histogram::CountBounds() {
   return bounds;
 }
 
+const std::vector<double>& Histogram::SupportSizeBounds() {
+  static const std::vector<double> bounds = Geometric(0.01, 1000, std::sqrt(2.0));
+  return bounds;
+}
+
 Histogram::Histogram(const std::vector<double>& bounds) : bounds_(bounds) {}
 
 void Histogram::Observe(double value) {
@@ -55,6 +60,17 @@ ModelStats CountersSnapshot(const ModelCounters& counters) {
   stats.truncated_inputs = counters.truncated_inputs;
   for (size_t i = 0; i < kRejectReasons.size(); ++i) stats.rejected[i] = counters.rejected[i];
   for (size_t i = 0; i < kDropReasons.size(); ++i) stats.dropped[i] = counters.dropped[i];
+  return stats;
+}
+
+ContextPoolStats CountersSnapshot(const ContextPoolCounters& counters) {
+  ContextPoolStats stats;
+  for (const Histogram& layer : counters.support_size) {
+    stats.support_size.push_back(layer.Snapshot());
+  }
+  stats.computed_tiles = counters.computed_tiles;
+  stats.skipped_tiles = counters.skipped_tiles;
+  stats.skipped_tiles_ratio = counters.skipped_tiles_ratio;
   return stats;
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <utility>
@@ -29,6 +30,8 @@ class Histogram {
   static const std::vector<double>& TimeBounds();
   // 1 to 1,048,576 in powers of two.
   static const std::vector<double>& CountBounds();
+  // Support sizes in tokens: 0.01 to beyond 1,000, in steps of sqrt(2).
+  static const std::vector<double>& SupportSizeBounds();
 
   // REQUIRES: `bounds` is sorted, has at most kMaxBounds entries and lives as long as this.
   explicit Histogram(const std::vector<double>& bounds = TimeBounds());
@@ -73,6 +76,17 @@ inline constexpr std::array<std::pair<DropReason, const char*>, 2> kDropReasons 
     {DropReason::kCancelled, "cancelled"},
 }};
 
+// What ContextPool did in the batches that were sampled.
+struct ContextPoolCounters {
+  // Sizes of the pooled tokens, one histogram per layer with ContextPool. Made before the model is
+  // ready, and not looked at before that.
+  std::deque<Histogram> support_size;
+  std::atomic<uint64_t> computed_tiles{0};
+  std::atomic<uint64_t> skipped_tiles{0};
+  // Share of the tiles that the last sample skipped.
+  std::atomic<double> skipped_tiles_ratio{0};
+};
+
 // One model's figures as they are counted. Every stage may write at any time.
 struct ModelCounters {
   std::array<Histogram, kStages.size()> stage_seconds;
@@ -82,12 +96,21 @@ struct ModelCounters {
   std::atomic<uint64_t> truncated_inputs{0};
   std::array<std::atomic<uint64_t>, kRejectReasons.size()> rejected{};
   std::array<std::atomic<uint64_t>, kDropReasons.size()> dropped{};
+  ContextPoolCounters context_pool;
 
   void Observe(Stage stage, Duration duration) {
     stage_seconds[static_cast<size_t>(stage)].Observe(Seconds(duration));
   }
   void Count(RejectReason reason) { ++rejected[static_cast<size_t>(reason)]; }
   void Count(DropReason reason) { ++dropped[static_cast<size_t>(reason)]; }
+};
+
+struct ContextPoolStats {
+  // In the order of ModelInfo::context_pool_layers.
+  std::vector<HistogramSnapshot> support_size;
+  uint64_t computed_tiles = 0;
+  uint64_t skipped_tiles = 0;
+  double skipped_tiles_ratio = 0;
 };
 
 // One model's figures at one moment.
@@ -106,10 +129,14 @@ struct ModelStats {
   std::array<uint64_t, kDropReasons.size()> dropped{};
   std::array<int64_t, kPriorities> queue_inputs{};
   std::array<int64_t, kPriorities> queue_tokens{};
+  ContextPoolStats context_pool;
 };
 
-// The counted part; what the counters do not know (info, state, queue) is left for the caller.
+// The counted part but ContextPool's; what the counters do not know (info, state, queue) is left
+// for the caller.
 ModelStats CountersSnapshot(const ModelCounters& counters);
+// REQUIRES: the model is ready.
+ContextPoolStats CountersSnapshot(const ContextPoolCounters& counters);
 
 struct Stats {
   // Sorted by name, then version. Failed and loading models are listed too.

@@ -35,11 +35,27 @@ struct NameStats {
   std::array<double, engine::kDropReasons.size()> dropped{};
   std::array<double, engine::kPriorities> queue_inputs{};
   std::array<double, engine::kPriorities> queue_tokens{};
+  // By layer; what ContextPool's layers of all versions did.
+  std::map<int32_t, engine::HistogramSnapshot> support_size;
+  double computed_tiles = 0;
+  double skipped_tiles = 0;
+  // Of the last version that has ContextPool.
+  double skipped_tiles_ratio = 0;
 };
 
 template <typename Array, typename Part>
 void AddAll(Array& total, const Part& part) {
   for (size_t i = 0; i < total.size(); ++i) total[i] += static_cast<double>(part[i]);
+}
+
+void AddContextPool(const engine::ModelStats& model, NameStats& total) {
+  const engine::ContextPoolStats& figures = model.context_pool;
+  for (size_t i = 0; i < figures.support_size.size(); ++i) {
+    Accumulate(total.support_size[model.info->context_pool_layers[i]], figures.support_size[i]);
+  }
+  total.computed_tiles += static_cast<double>(figures.computed_tiles);
+  total.skipped_tiles += static_cast<double>(figures.skipped_tiles);
+  if (!figures.support_size.empty()) total.skipped_tiles_ratio = figures.skipped_tiles_ratio;
 }
 
 std::map<std::string, NameStats> ByName(const engine::Stats& stats) {
@@ -64,6 +80,7 @@ std::map<std::string, NameStats> ByName(const engine::Stats& stats) {
     AddAll(total.dropped, model.dropped);
     AddAll(total.queue_inputs, model.queue_inputs);
     AddAll(total.queue_tokens, model.queue_tokens);
+    AddContextPool(model, total);
   }
   return result;
 }
@@ -178,6 +195,32 @@ void AppendQueues(const engine::Stats& stats, const std::map<std::string, NameSt
   }
 }
 
+// Only of models with ContextPool.
+void AppendContextPool(const std::map<std::string, NameStats>& models,
+                       std::vector<MetricFamily>& families) {
+  FamilyBuilder sizes("contextpool_context_pool_support_size_tokens",
+                      "Support sizes that ContextPool chose for the tokens it pooled, in 1 of 64 "
+                      "batches.",
+                      MetricType::Histogram);
+  FamilyBuilder tiles("contextpool_context_pool_tiles_total",
+                      "Blocks of pooling weights in 1 of 64 batches, by whether they were computed "
+                      "or skipped for being too small to matter.",
+                      MetricType::Counter);
+  FamilyBuilder ratio("contextpool_context_pool_skipped_tiles_ratio",
+                      "Share of the blocks that were skipped in the last batch sampled.",
+                      MetricType::Gauge);
+  for (const auto& [name, figures] : models) {
+    if (figures.support_size.empty()) continue;
+    for (const auto& [layer, size] : figures.support_size) {
+      sizes.Add({{"model", name}, {"layer", absl::StrCat(layer)}}, size);
+    }
+    tiles.Add({{"model", name}, {"result", "computed"}}, figures.computed_tiles);
+    tiles.Add({{"model", name}, {"result", "skipped"}}, figures.skipped_tiles);
+    ratio.Add({{"model", name}}, figures.skipped_tiles_ratio);
+  }
+  for (FamilyBuilder* family : {&sizes, &tiles, &ratio}) families.push_back(family->Take());
+}
+
 void AppendModels(const engine::Stats& stats, const std::map<std::string, NameStats>& models,
                   std::vector<MetricFamily>& families) {
   FamilyBuilder info("contextpool_model_info", "Always 1: what serves.", MetricType::Gauge);
@@ -209,6 +252,7 @@ std::vector<MetricFamily> ContextPoolCollectable::Collect() const {
   AppendStages(metrics_, models, families);
   AppendBatches(models, families);
   AppendQueues(stats, models, families);
+  AppendContextPool(models, families);
   AppendModels(stats, models, families);
   return families;
 }

@@ -129,11 +129,11 @@ absl::Status ReadCommon(const Message& message, const CallInfo& call, DecodedReq
   if (status.ok()) {
     status = Read(message.options().truncation(), "options.truncation", request.truncation);
   }
-  if (status.ok() && message.options().explain()) status = NotSupported("options.explain");
   if (!status.ok()) return status;
 
   request.model = message.model().name();
   request.version = message.model().version();
+  request.explain = message.options().explain();
   request.deadline = call.deadline;
   request.inputs.reserve(message.inputs_size());
   for (int i = 0; i < message.inputs_size(); ++i) ReadInput(message.inputs(i), i, decoded);

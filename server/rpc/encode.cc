@@ -48,8 +48,10 @@ absl::Status InputStatus(const DecodedRequest& decoded, const engine::Response& 
 absl::Status CheckShape(const DecodedRequest& decoded, const engine::Response& response,
                         int64_t width) {
   const size_t inputs = decoded.request.inputs.size();
+  const size_t explanations = decoded.request.explain ? inputs : 0;
   if (response.model != nullptr && response.results.size() == inputs && response.width == width &&
-      response.values.size() == inputs * static_cast<size_t>(width)) {
+      response.values.size() == inputs * static_cast<size_t>(width) &&
+      response.explanations.size() == explanations) {
     return absl::OkStatus();
   }
   return absl::InternalError(absl::StrCat("the engine answered ", response.results.size(), " x ",
@@ -66,6 +68,28 @@ void EncodeUsage(const Summary& summary, int64_t tokens_used, v1::InputUsage& us
   usage.set_tokens_used(static_cast<uint32_t>(tokens_used));
   usage.set_tokens_seen(static_cast<uint32_t>(summary.tokens_seen));
   usage.set_truncated(summary.truncated);
+}
+
+// REQUIRES: the input has an explanation.
+absl::Status EncodeExplanation(const engine::Response& response, size_t input,
+                               v1::Explanation& wire) {
+  const engine::Explanation& explanation = response.explanations[input];
+  const std::vector<int32_t>& layers = response.model->context_pool_layers;
+  if (explanation.context_pool.size() != layers.size() * 2 * explanation.tokens.size()) {
+    return absl::InternalError(absl::StrCat("inputs[", input, "]: the engine explained ",
+                                            explanation.context_pool.size(), " numbers of ",
+                                            explanation.tokens.size(), " tokens"));
+  }
+  wire.mutable_tokens()->Add(explanation.tokens.begin(), explanation.tokens.end());
+  for (size_t i = 0; i < layers.size(); ++i) {
+    v1::ContextPoolLayer& layer = *wire.add_layers();
+    const auto weight = explanation.weight(i);
+    const auto size = explanation.support_size(i);
+    layer.set_layer(layers[i]);
+    layer.mutable_weight()->Add(weight.begin(), weight.end());
+    layer.mutable_support_size()->Add(size.begin(), size.end());
+  }
+  return absl::OkStatus();
 }
 
 v1::Pooling WirePooling(engine::Pooling pooling) {
@@ -152,6 +176,9 @@ absl::Status Encode(const v1::EmbedRequest& message, const DecodedRequest& decod
           EncodeVector(response.row(i), message.options().encoding(), *result.mutable_embedding()),
           absl::StrCat("inputs[", i, "]"));
     }
+    if (status.ok() && decoded.request.explain) {
+      status = EncodeExplanation(response, i, *result.mutable_explanation());
+    }
     if (!status.ok()) write_error(status, result.mutable_error());
   }
   return absl::OkStatus();
@@ -171,7 +198,10 @@ absl::Status Encode(const v1::ClassifyRequest& message, const DecodedRequest& de
   for (size_t i = 0; i < response.results.size(); ++i) {
     v1::ClassifyResult& result = *reply.add_results();
     EncodeUsage(response.results[i], response.results[i].tokens_used, *result.mutable_usage());
-    const absl::Status status = InputStatus(decoded, response, i);
+    absl::Status status = InputStatus(decoded, response, i);
+    if (status.ok() && decoded.request.explain) {
+      status = EncodeExplanation(response, i, *result.mutable_explanation());
+    }
     if (status.ok()) {
       FillScores(response.row(i), *selected, message.options(), model,
                  *result.mutable_classification());

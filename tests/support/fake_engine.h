@@ -145,6 +145,14 @@ class FakeEngine : public Engine {
       model.load_seconds = status.load_seconds;
       model.truncated_inputs = 7;
       model.queue_tokens = {11, 12};
+      for (size_t i = 0; i < status.info->context_pool_layers.size(); ++i) {
+        Histogram sizes(Histogram::SupportSizeBounds());
+        sizes.Observe(2.5);
+        model.context_pool.support_size.push_back(sizes.Snapshot());
+        model.context_pool.computed_tiles = 3;
+        model.context_pool.skipped_tiles = 9;
+        model.context_pool.skipped_tiles_ratio = 0.5;
+      }
       stats.models.push_back(std::move(model));
     }
     stats.requests_in_flight = static_cast<int64_t>(waiting_.size());
@@ -157,6 +165,16 @@ class FakeEngine : public Engine {
   }
 
  private:
+  // Of layer l (by its place) the weights 10 l + 0, 1, 2 and the support sizes 10 l + 3, 4, 5.
+  static Explanation Explain(const ModelInfo& info) {
+    Explanation explanation;
+    explanation.tokens = {"[CLS]", "word", "[SEP]"};
+    for (size_t i = 0; i < info.context_pool_layers.size() * 6; ++i) {
+      explanation.context_pool.push_back(static_cast<float>(i / 6 * 10 + i % 6));
+    }
+    return explanation;
+  }
+
   absl::StatusOr<Response> Answer(const Request& request) {
     std::function<void(Response&)> edit;
     {
@@ -179,6 +197,7 @@ class FakeEngine : public Engine {
                               : model->info->embedding_dimensions;
     for (size_t i = 0; i < request.inputs.size(); ++i) {
       response.results.push_back({absl::OkStatus(), 3, 3, false});
+      if (request.explain) response.explanations.push_back(Explain(*model->info));
       for (int32_t k = 0; k < response.width; ++k) {
         response.values.push_back(static_cast<float>(k == 0 && !classify ? i : k));
       }

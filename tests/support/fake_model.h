@@ -1,9 +1,12 @@
 // A model whose answers can be told by looking: the embedding of a sequence is (its length, the sum
-// of its ids), its logits are (its first id, minus its first id).
+// of its ids), its logits are (its first id, minus its first id). Of the name "pools" it has two
+// layers with ContextPool: in each the pooling weight of a token is its id, the support size its
+// position in the sequence, plus 0.5 in the second layer; three of four tiles are skipped.
 #pragma once
 
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -17,6 +20,8 @@ class FakeModel : public engine::Model {
  public:
   // This id makes every number of its sequence a NaN.
   static constexpr int32_t kNanId = 13;
+  // This id is passed through by ContextPool.
+  static constexpr int32_t kPassId = 14;
 
   // A model of the name "long" reads 5,000 tokens, one of the name "z large" fits no device.
   struct Hooks {
@@ -32,13 +37,17 @@ class FakeModel : public engine::Model {
     info_.max_tokens = 16;
     info_.labels = {"first", "minus first"};
     if (spec.name == "long") info_.max_tokens = 5000;
+    if (spec.name == "pools") info_.context_pool_layers = {0, 3};
     info_.problem_type = engine::ProblemType::kSingleLabel;
   }
 
   const engine::ModelInfo& info() const override { return info_; }
   size_t WorkspaceBytes(const engine::BatchLimits& limits) const override {
     if (info_.name == "z large") return FakeDevice::kMemory + 1;
-    return 2 * engine::Arena::Padded(limits.sequences * 2 * sizeof(float));
+    const size_t chosen = info_.context_pool_layers.size() * 2 * limits.tokens;
+    return 2 * engine::Arena::Padded(limits.sequences * 2 * sizeof(float)) +
+           engine::Arena::Padded(chosen * sizeof(float)) +
+           engine::Arena::Padded(sizeof(kernels::ContextPoolTiles));
   }
 
   absl::StatusOr<engine::ModelOutput> Forward(const engine::PackedBatch& batch,
@@ -68,10 +77,36 @@ class FakeModel : public engine::Model {
         *logits++ = -static_cast<float>(ids[0]);
       }
     }
+    if (!info_.context_pool_layers.empty()) Choose(batch, workspace, output);
     return output;
   }
 
  private:
+  void Choose(const engine::PackedBatch& batch, engine::Arena& workspace,
+              engine::ModelOutput& output) const {
+    const int64_t tokens = batch.total_tokens();
+    output.context_pool = workspace.Tensor(engine::DType::kF32, {2, 2, tokens});
+    for (int32_t layer = 0; layer < 2; ++layer) {
+      float* log_weight = output.context_pool.as<float>() + layer * 2 * tokens;
+      float* size = log_weight + tokens;
+      for (int32_t i = 0; i < batch.sequences(); ++i) {
+        for (int32_t t = batch.cu_lengths[i]; t < batch.cu_lengths[i + 1]; ++t) {
+          const int32_t id = batch.token_ids[t];
+          const bool passed = id == kPassId;
+          log_weight[t] =
+              passed ? -std::numeric_limits<float>::infinity() : std::log2(static_cast<float>(id));
+          size[t] = passed         ? 0.0f
+                    : id == kNanId ? NAN
+                                   : static_cast<float>(t - batch.cu_lengths[i]) + 0.5f * layer;
+        }
+      }
+    }
+    auto* tiles = static_cast<kernels::ContextPoolTiles*>(
+        workspace.Allocate(sizeof(kernels::ContextPoolTiles)));
+    *tiles = {.computed = tokens, .skipped = 3 * tokens};
+    output.context_pool_tiles = tiles;
+  }
+
   engine::ModelInfo info_;
   Hooks& hooks_;
 };

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
+#include <string>
 #include <vector>
 
 #include "engine/preprocess/tokenizer.h"
@@ -20,7 +22,14 @@ class FakeTokenizer : public engine::Tokenizer {
     for (int32_t i = 0; i < used; ++i) ids.push_back(static_cast<unsigned char>(utf8[i]));
     return engine::EncodeSummary{used, seen, used < seen};
   }
-  absl::string_view TokenText(int32_t) const override { return "t"; }
+  absl::string_view TokenText(int32_t id) const override {
+    static const std::string bytes = [] {
+      std::string all(256, 0);
+      std::iota(all.begin(), all.end(), 0);
+      return all;
+    }();
+    return id < vocabulary_size() ? absl::string_view(bytes).substr(id, 1) : "";
+  }
   int32_t vocabulary_size() const override { return 256; }
   int32_t prefix_tokens() const override { return 0; }
   int32_t suffix_tokens() const override { return 0; }

@@ -63,6 +63,25 @@ TEST_F(MetricsPageTest, ShowsTheEnginesFiguresAndTheModels) {
       1);
 }
 
+TEST_F(MetricsPageTest, ShowsWhatContextPoolChoseInEachLayer) {
+  engine_.AddModel("encoder", {}).context_pool_layers = {0, 3};
+  const Samples samples = Scrape();
+  for (const char* layer : {"0", "3"}) {
+    const std::string labels = absl::StrCat(R"({model="encoder",layer=")", layer, "\"");
+    const std::string name = "contextpool_context_pool_support_size_tokens";
+    EXPECT_EQ(samples.at(absl::StrCat(name, "_sum", labels, "}")), 2.5);
+    EXPECT_EQ(samples.at(absl::StrCat(name, "_count", labels, "}")), 1);
+    EXPECT_EQ(samples.at(absl::StrCat(name, "_bucket", labels, ",le=\"0.01\"}")), 0);
+    EXPECT_EQ(samples.at(absl::StrCat(name, "_bucket", labels, ",le=\"+Inf\"}")), 1);
+  }
+  EXPECT_EQ(samples.at(R"(contextpool_context_pool_skipped_tiles_ratio{model="encoder"})"), 0.5);
+  const std::string tiles = R"(contextpool_context_pool_tiles_total{model="encoder",result=)";
+  EXPECT_EQ(samples.at(tiles + "\"computed\"}"), 3);
+  EXPECT_EQ(samples.at(tiles + "\"skipped\"}"), 9);
+  EXPECT_EQ(samples.count(R"(contextpool_context_pool_skipped_tiles_ratio{model="classifier"})"), 0)
+      << "it has no ContextPool";
+}
+
 TEST_F(MetricsPageTest, CountsCallsStagesAndInputErrors) {
   metrics_.CountCall({Endpoint::kEmbed, metrics_.Key("encoder", 0), absl::StatusCode::kOk,
                       std::chrono::milliseconds(3)});

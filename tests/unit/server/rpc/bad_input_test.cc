@@ -143,12 +143,6 @@ TEST_F(BadInputTest, OptionsOfLaterVersionsAreRefusedByName) {
   request = EmbedTexts({"x"});
   request.mutable_options()->set_prompt_name("query");
   EXPECT_REFUSED(Embed(request), StartsWith("options.prompt_name: "));
-  request = EmbedTexts({"x"});
-  request.mutable_options()->set_explain(true);
-  EXPECT_REFUSED(Embed(request), StartsWith("options.explain: "));
-  v1::ClassifyRequest classify = ClassifyTexts({"x"});
-  classify.mutable_options()->set_explain(true);
-  EXPECT_REFUSED(Classify(classify), StartsWith("options.explain: "));
 }
 
 TEST_F(BadInputTest, ClassifyOptionsOutOfRange) {
