@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 #include <new>
+#include <optional>
 #include <utility>
 #include <variant>
 
@@ -10,6 +11,7 @@
 #include "engine/device/cpu_device.h"
 #include "engine/engine_impl.h"
 #include "engine/model/file.h"
+#include "engine/model/golden.h"
 
 namespace contextpool::engine {
 namespace {
@@ -62,6 +64,13 @@ int64_t BytesOf(const Request& request) {
     if (const auto* ready = std::get_if<TokenIdsInput>(&input)) bytes += ready->ids.size_bytes();
   }
   return static_cast<int64_t>(bytes);
+}
+
+absl::Status CheckExplains(const Request& request, const ModelInfo& info) {
+  if (!request.explain || !info.context_pool_layers.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "options.explain: the model \"", info.name,
+      "\" has no layer with ContextPool, so there is nothing to explain; leave it unset"));
 }
 
 RejectReason ReasonOf(const absl::Status& status) {
@@ -162,11 +171,17 @@ absl::Status EngineImpl::Load(ServedModel& served) {
   if (absl::Status status = CheckFit((*model)->info(), **tokenizer, queue); !status.ok()) {
     return status;
   }
+  absl::StatusOr<std::optional<GoldenFile>> golden = ReadGolden(served.spec, (*model)->info());
+  if (!golden.ok()) return golden.status();
   served.model = *std::move(model);
   served.tokenizer = *std::move(tokenizer);
   served.queue = batcher_.AddQueue(queue);
+  for (size_t i = 0; i < served.model->info().context_pool_layers.size(); ++i) {
+    served.counters.context_pool.support_size.emplace_back(Histogram::SupportSizeBounds());
+  }
   return executor_.AddModel(served.queue, *served.model,
-                            {queue.batch_token_budget, queue.batch_max_inputs}, served.counters);
+                            {queue.batch_token_budget, queue.batch_max_inputs},
+                            golden->has_value() ? &**golden : nullptr, served.counters);
 }
 
 void EngineImpl::WaitUntilLoaded() {
@@ -192,6 +207,10 @@ void EngineImpl::Infer(Request request, Callback done) {
       models_.Resolve(request.model, request.version, request.task, ModalityOf(request));
   if (!resolved.ok()) return done(resolved.status());
   ServedModel& served = **resolved;
+  std::shared_ptr<const ModelInfo> info = models_.StatusOf(served).info;
+  if (absl::Status status = CheckExplains(request, *info); !status.ok()) {
+    return done(std::move(status));
+  }
   if (absl::Status status = batcher_.CheckRoom(
           served.queue, static_cast<int64_t>(request.inputs.size()), BytesOf(request));
       !status.ok()) {
@@ -202,15 +221,16 @@ void EngineImpl::Infer(Request request, Callback done) {
     served.counters.Count(RejectReason::kDraining);
     return done(absl::UnavailableError("the server is draining; ask another replica"));
   }
-  auto* call = new Call(std::move(request), models_.StatusOf(served).info, served.counters,
-                        std::move(done), [this] { Leave(); });
+  auto* call = new Call(std::move(request), std::move(info), served.counters, std::move(done),
+                        [this] { Leave(); });
   const TimePoint start = clock_.Now();
   Preprocess(served, *call);
+  absl::Status status = PrepareExplanations(served, *call);
   call->response().timing.tokenize = clock_.Now() - start;
   served.counters.Observe(Stage::kTokenize, call->response().timing.tokenize);
-  if (call->tasks().empty()) return call->AnswerNow(absl::OkStatus());
+  if (status.ok() && call->tasks().empty()) return call->AnswerNow(absl::OkStatus());
   // From here on the executor may answer, and delete, the call at any time.
-  const absl::Status status = batcher_.Enqueue(served.queue, call->tasks());
+  if (status.ok()) status = batcher_.Enqueue(served.queue, call->tasks());
   if (status.ok()) return;
   served.counters.Count(ReasonOf(status));
   call->AnswerNow(status);
@@ -241,8 +261,35 @@ void EngineImpl::Preprocess(ServedModel& served, Call& call) {
     task.cost = static_cast<int64_t>(tokens);
     task.deadline = deadline;
     task.output = {request.task, request.pooling.value_or(info.pooling),
-                   request.normalize.value_or(info.normalize)};
+                   request.normalize.value_or(info.normalize), request.explain};
   }
+}
+
+absl::Status EngineImpl::PrepareExplanations(const ServedModel& served, Call& call) {
+  if (!call.request().explain) return absl::OkStatus();
+  const size_t rows = 2 * call.response().model->context_pool_layers.size();
+  const size_t token_bytes = rows * sizeof(float) + sizeof(std::string);
+  int64_t bytes = 0;
+  for (Task& task : call.tasks()) {
+    task.bytes += static_cast<int64_t>(task.token_ids.size() * token_bytes);
+    bytes += task.bytes;
+  }
+  absl::Status status =
+      batcher_.CheckRoom(served.queue, static_cast<int64_t>(call.tasks().size()), bytes);
+  if (absl::IsInvalidArgument(status)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("options.explain: with what it adds, ", status.message()));
+  }
+  if (!status.ok()) return status;
+  for (Task& task : call.tasks()) {
+    Explanation& explanation = call.response().explanations[task.index];
+    for (int32_t id : task.token_ids) {
+      explanation.tokens.emplace_back(served.tokenizer->TokenText(id));
+    }
+    explanation.context_pool.resize(rows * task.token_ids.size());
+    task.context_pool = explanation.context_pool;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status EngineImpl::AddTask(const ServedModel& served, Call& call, int32_t index) {
@@ -329,6 +376,7 @@ Stats EngineImpl::Snapshot() const {
     const QueueDepth depth = batcher_.Depth(served->queue);
     model.queue_inputs = depth.inputs;
     model.queue_tokens = depth.tokens;
+    model.context_pool = CountersSnapshot(served->counters.context_pool);
   }
   MutexLock lock(mutex_);
   stats.requests_in_flight = in_flight_;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/execution/context_pool_readout.h"
 
 namespace contextpool::engine {
 namespace {
@@ -15,6 +16,16 @@ bool AllFinite(std::span<const float> values) {
 }
 
 size_t Elements(const TensorView& tensor) { return static_cast<size_t>(tensor.elements()); }
+
+// One past the last sequence of a batch that starts with `first`.
+int64_t BatchEnd(const GoldenFile& golden, int64_t first, const BatchLimits& limits) {
+  int64_t end = first + 1;
+  while (end < golden.sequences() && end - first < limits.sequences &&
+         golden.cu_lengths[end + 1] - golden.cu_lengths[first] <= limits.tokens) {
+    ++end;
+  }
+  return end;
+}
 
 }  // namespace
 
@@ -39,6 +50,7 @@ absl::Status Executor::Reserve(const Model& model, const BatchLimits& limits) {
   staging_.outputs.reserve(sequences);
   staging_.embeddings.reserve(sequences * info.embedding_dimensions);
   staging_.logits.reserve(sequences * info.labels.size());
+  staging_.context_pool.reserve(info.context_pool_layers.size() * 2 * limits.tokens);
   return absl::OkStatus();
 }
 
@@ -55,15 +67,46 @@ absl::Status Executor::WarmUp(const Served& served, const BatchLimits& limits) {
     if (info.classifies()) task.output.task = TaskKind::kClassify;
     pointers.push_back(&task);
   }
-  return Compute(served, Pack(pointers));
+  return Compute(served, Pack(pointers), Wanted::kResults);
+}
+
+absl::Status Executor::CheckAgainst(const GoldenFile& golden, const Served& served,
+                                    const BatchLimits& limits) {
+  for (const GoldenTensor& tensor : golden.tensors) {
+    int64_t first = 0;
+    while (first < golden.sequences()) {
+      std::vector<Task> tasks(BatchEnd(golden, first, limits) - first);
+      std::vector<Task*> pointers;
+      for (Task& task : tasks) {
+        task.token_ids = golden.Sequence(first + static_cast<int64_t>(pointers.size()));
+        task.output = tensor.output;
+        pointers.push_back(&task);
+      }
+      MutexLock lock(step_);
+      absl::Status status = Compute(served, Pack(pointers), Wanted::kResults);
+      if (!status.ok()) return status;
+      const bool embeds = tensor.output.task == TaskKind::kEmbed;
+      status = CheckGolden(golden, tensor, first, embeds ? staging_.embeddings : staging_.logits);
+      if (!status.ok()) return status;
+      first += static_cast<int64_t>(tasks.size());
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Executor::AddModel(QueueId queue, const Model& model, const BatchLimits& limits,
-                                ModelCounters& counters) {
-  MutexLock lock(step_);
+                                const GoldenFile* golden, ModelCounters& counters) {
   const Served served{&model, &counters};
-  if (absl::Status status = Reserve(model, limits); !status.ok()) return status;
-  if (absl::Status status = WarmUp(served, limits); !status.ok()) return status;
+  {
+    MutexLock lock(step_);
+    if (absl::Status status = Reserve(model, limits); !status.ok()) return status;
+    if (absl::Status status = WarmUp(served, limits); !status.ok()) return status;
+  }
+  if (golden != nullptr) {
+    absl::Status status = CheckAgainst(*golden, served, limits);
+    if (!status.ok()) return status;
+  }
+  MutexLock lock(step_);
   if (served_.size() <= static_cast<size_t>(queue)) served_.resize(queue + 1);
   served_[queue] = served;
   return absl::OkStatus();
@@ -96,7 +139,7 @@ PackedBatch Executor::Pack(std::span<Task* const> tasks) {
   return packed;
 }
 
-absl::Status Executor::Compute(const Served& served, const PackedBatch& packed) {
+absl::Status Executor::Compute(const Served& served, const PackedBatch& packed, Wanted wanted) {
   times_.begin = clock_.Now();
   workspace_->Reset();
   absl::StatusOr<ModelOutput> output = served.model->Forward(packed, *workspace_);
@@ -109,16 +152,29 @@ absl::Status Executor::Compute(const Served& served, const PackedBatch& packed) 
   device_.CopyToHost(staging_.embeddings.data(), output->embeddings.data,
                      output->embeddings.bytes());
   device_.CopyToHost(staging_.logits.data(), output->logits.data, output->logits.bytes());
+  const bool choices = wanted == Wanted::kResultsAndChoices;
+  staging_.context_pool.resize(choices ? Elements(output->context_pool) : 0);
+  if (!staging_.context_pool.empty()) {
+    device_.CopyToHost(staging_.context_pool.data(), output->context_pool.data,
+                       output->context_pool.bytes());
+    device_.CopyToHost(&staging_.tiles, output->context_pool_tiles, sizeof(staging_.tiles));
+  }
   return device_.Synchronize();
 }
 
 void Executor::Deliver(std::span<Task* const> tasks) {
   const float* embedding = staging_.embeddings.data();
   const float* logits = staging_.logits.data();
+  const auto total_tokens = static_cast<int64_t>(staging_.token_ids.size());
+  int64_t begin = 0;
   for (Task* task : tasks) {
     const float*& row = task->output.task == TaskKind::kEmbed ? embedding : logits;
     std::copy_n(row, task->values.size(), task->values.begin());
     row += task->values.size();
+    if (!task->context_pool.empty() && !staging_.context_pool.empty()) {
+      CopyExplanation(staging_.context_pool, total_tokens, begin, task->context_pool);
+    }
+    begin += static_cast<int64_t>(task->token_ids.size());
     if (AllFinite(task->values)) {
       task->completion->Finish(*task, absl::OkStatus());
     } else {
@@ -132,18 +188,25 @@ void Executor::Deliver(std::span<Task* const> tasks) {
 
 void Executor::RunBatch(Batch& batch) {
   MutexLock lock(step_);
-  const Served& served = served_[batch.queue];
+  Served& served = served_[batch.queue];
   ModelCounters& counters = *served.counters;
   const TimePoint start = clock_.Now();
   const PackedBatch packed = Pack(batch.tasks);
   counters.batch_inputs.Observe(packed.sequences());
   counters.batch_tokens.Observe(packed.total_tokens());
-  const absl::Status status = Compute(served, packed);
+  const bool sampled = served.batches++ % kContextPoolSample == 0;
+  const bool explained = std::any_of(packed.outputs.begin(), packed.outputs.end(),
+                                     [](const OutputSpec& output) { return output.explain; });
+  const absl::Status status =
+      Compute(served, packed, sampled || explained ? Wanted::kResultsAndChoices : Wanted::kResults);
   if (!status.ok()) {
     for (Task* task : batch.tasks) task->completion->Abort(*task, status);
     return;
   }
   const TimePoint end = clock_.Now();
+  if (sampled && !staging_.context_pool.empty()) {
+    Observe(staging_.context_pool, staging_.tiles, counters.context_pool);
+  }
   counters.Observe(Stage::kBatchWait, start - batch.tasks.front()->taken);
   counters.Observe(Stage::kHostToDevice, times_.begin - start);
   counters.Observe(Stage::kCompute, times_.computed - times_.begin);

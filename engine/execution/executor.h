@@ -2,6 +2,9 @@
 //
 // All models of a device share one executor, so a step has the whole device to itself and the most
 // urgent work of any model is next. Nothing is allocated per batch by this code once warm.
+//
+// What ContextPool chose is copied to the host for batches that somebody wants explained, and for
+// one in kContextPoolSample of each model, the first included, for its metrics.
 #pragma once
 
 #include <cstdint>
@@ -18,12 +21,15 @@
 #include "engine/base/stats.h"
 #include "engine/device/arena.h"
 #include "engine/device/device.h"
+#include "engine/model/golden.h"
 #include "engine/model/model.h"
 
 namespace contextpool::engine {
 
 class Executor {
  public:
+  static constexpr uint64_t kContextPoolSample = 64;
+
   // Fills the batch, waiting for work; false once there will be none.
   using NextBatch = absl::AnyInvocable<bool(Batch&)>;
 
@@ -32,11 +38,12 @@ class Executor {
   // Waits for the thread: the source must have come to its end.
   ~Executor();
 
-  // Makes room for the model's largest batch, runs one such batch to warm up and check the way, and
-  // from then on accepts batches of `queue`. Waits for a running step. `model` and `counters` must
-  // outlive the executor.
+  // Makes room for the model's largest batch, runs one such batch to warm up and check the way,
+  // compares the model with `golden` if there is one, and from then on accepts batches of `queue`.
+  // Waits for running steps, of which others get their turn between the batches of `golden`.
+  // `model` and `counters` must outlive the executor.
   absl::Status AddModel(QueueId queue, const Model& model, const BatchLimits& limits,
-                        ModelCounters& counters);
+                        const GoldenFile* golden, ModelCounters& counters);
 
   // Starts the thread that takes batches from `source`. REQUIRES: called once.
   void Start(NextBatch source);
@@ -45,7 +52,12 @@ class Executor {
   struct Served {
     const Model* model = nullptr;
     ModelCounters* counters = nullptr;
+    // Batches run.
+    uint64_t batches = 0;
   };
+
+  // What a step brings to the host: embeddings and logits, or what ContextPool chose too.
+  enum class Wanted : uint8_t { kResults, kResultsAndChoices };
 
   // When the device began and ended the pass of the running step.
   struct StepTimes {
@@ -60,13 +72,16 @@ class Executor {
     std::vector<OutputSpec> outputs;
     std::vector<float> embeddings;
     std::vector<float> logits;
+    // As ModelOutput has them; empty unless they were wanted of a model with ContextPool.
+    std::vector<float> context_pool;
+    kernels::ContextPoolTiles tiles;
   };
 
   void Loop(NextBatch source);
   void RunBatch(Batch& batch) ABSL_LOCKS_EXCLUDED(step_);
   PackedBatch Pack(std::span<Task* const> tasks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
-  // Queues the forward pass and waits for it; the outputs are then in staging memory.
-  absl::Status Compute(const Served& served, const PackedBatch& packed)
+  // Queues the forward pass and waits for it; what is wanted is then in staging memory.
+  absl::Status Compute(const Served& served, const PackedBatch& packed, Wanted wanted)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   // Gives every task its row, or the error of its input.
   void Deliver(std::span<Task* const> tasks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
@@ -74,6 +89,8 @@ class Executor {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   absl::Status WarmUp(const Served& served, const BatchLimits& limits)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
+  absl::Status CheckAgainst(const GoldenFile& golden, const Served& served,
+                            const BatchLimits& limits) ABSL_LOCKS_EXCLUDED(step_);
 
   Device& device_;
   Clock& clock_;

@@ -73,7 +73,7 @@ absl::StatusOr<std::vector<int64_t>> ReadIntegers(const SafetensorsFile& file,
                                : ReadIntegersAs<int64_t>(file, *entry);
 }
 
-absl::Status ReadTokenIds(const SafetensorsFile& file, const ModelInfo& info, Golden& golden) {
+absl::Status ReadTokenIds(const SafetensorsFile& file, const ModelInfo& info, GoldenFile& golden) {
   absl::StatusOr<std::vector<int64_t>> ids = ReadIntegers(file, kInputIds, kMaxTokens);
   if (!ids.ok()) return ids.status();
   for (size_t i = 0; i < ids->size(); ++i) {
@@ -86,7 +86,7 @@ absl::Status ReadTokenIds(const SafetensorsFile& file, const ModelInfo& info, Go
   return absl::OkStatus();
 }
 
-absl::Status ReadLengths(const SafetensorsFile& file, const ModelInfo& info, Golden& golden) {
+absl::Status ReadLengths(const SafetensorsFile& file, const ModelInfo& info, GoldenFile& golden) {
   absl::StatusOr<std::vector<int64_t>> ends = ReadIntegers(file, kCuLengths, kMaxSequences + 1);
   if (!ends.ok()) return ends.status();
   const auto total = static_cast<int64_t>(golden.token_ids.size());
@@ -117,7 +117,7 @@ std::string Place(int64_t index, int64_t width) {
   return absl::StrCat("sequence ", index / width, ", dimension ", index % width);
 }
 
-absl::Status ReadExpected(const SafetensorsFile& file, GoldenTensor expected, Golden& golden) {
+absl::Status ReadExpected(const SafetensorsFile& file, GoldenTensor expected, GoldenFile& golden) {
   const TensorEntry* entry = file.Find(expected.name);
   if (entry == nullptr) return absl::OkStatus();
   if (expected.width == 0) {
@@ -159,7 +159,7 @@ double ErrorOf(double expected, double found) {
   return std::isnan(error) ? std::numeric_limits<double>::infinity() : error;
 }
 
-absl::Status CheckValues(const Golden& golden, const GoldenTensor& tensor, double tolerance,
+absl::Status CheckValues(const GoldenFile& golden, const GoldenTensor& tensor, double tolerance,
                          int64_t begin, std::span<const float> found) {
   for (size_t i = 0; i < found.size(); ++i) {
     const int64_t index = begin + static_cast<int64_t>(i);
@@ -214,14 +214,14 @@ double DefaultGoldenTolerance(DType dtype) {
   return dtype == DType::kI8 ? 1e-3 : 2e-2;
 }
 
-absl::StatusOr<std::optional<Golden>> ReadGolden(const ModelSpec& spec, const ModelInfo& info) {
+absl::StatusOr<std::optional<GoldenFile>> ReadGolden(const ModelSpec& spec, const ModelInfo& info) {
   absl::StatusOr<SafetensorsFile> file = SafetensorsFile::Open(spec.directory, kFile);
-  if (absl::IsNotFound(file.status())) return std::optional<Golden>();
+  if (absl::IsNotFound(file.status())) return std::optional<GoldenFile>();
   if (!file.ok()) return file.status();
   // `info` has the operator's pooling and normalisation.
   absl::StatusOr<ModelDirectory> directory = ReadModelDirectory(spec.directory, spec.prefix_tokens);
   if (!directory.ok()) return directory.status();
-  Golden golden;
+  GoldenFile golden;
   golden.dtype = info.dtype;
   golden.tolerance = spec.golden_tolerance;
   const OutputSpec embed = {.pooling = directory->pooling, .normalize = directory->normalize};
@@ -237,10 +237,10 @@ absl::StatusOr<std::optional<Golden>> ReadGolden(const ModelSpec& spec, const Mo
     status = ReadExpected(*file, {kLogits, classify, labels, {}}, golden);
   }
   if (!status.ok()) return status;
-  return std::optional<Golden>(std::move(golden));
+  return std::optional<GoldenFile>(std::move(golden));
 }
 
-absl::Status CheckGolden(const Golden& golden, const GoldenTensor& tensor, int64_t first,
+absl::Status CheckGolden(const GoldenFile& golden, const GoldenTensor& tensor, int64_t first,
                          std::span<const float> found) {
   const double tolerance = golden.tolerance.value_or(DefaultGoldenTolerance(golden.dtype));
   const int64_t begin = first * tensor.width;

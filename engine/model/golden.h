@@ -35,7 +35,7 @@ struct GoldenTensor {
   float magnitude = 0;
 };
 
-struct Golden {
+struct GoldenFile {
   std::vector<int32_t> token_ids;
   std::vector<int32_t> cu_lengths;
   std::vector<GoldenTensor> tensors;
@@ -59,13 +59,13 @@ double DefaultGoldenTolerance(DType dtype);
 // Reads `spec.directory`/golden.safetensors; nullopt if there is none. INVALID_ARGUMENT names the
 // tensor: one that is missing, unknown or not as above, a sequence that is empty, longer than the
 // model reads or holds an id outside its vocabulary, more than 1,024 sequences or 65,536 tokens.
-absl::StatusOr<std::optional<Golden>> ReadGolden(const ModelSpec& spec, const ModelInfo& info);
+absl::StatusOr<std::optional<GoldenFile>> ReadGolden(const ModelSpec& spec, const ModelInfo& info);
 
 // Compares what the model computed, [k, width], for the k sequences from `first`. DATA_LOSS names
 // the sequence and the dimension, what was expected and found, and what to do.
 //
 // REQUIRES: `tensor` is one of `golden.tensors`.
-absl::Status CheckGolden(const Golden& golden, const GoldenTensor& tensor, int64_t first,
+absl::Status CheckGolden(const GoldenFile& golden, const GoldenTensor& tensor, int64_t first,
                          std::span<const float> found);
 
 }  // namespace contextpool::engine

@@ -4,6 +4,7 @@
 #include <future>
 #include <memory>
 #include <new>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <utility>
@@ -16,13 +17,17 @@
 #include "tests/support/fake_device.h"
 #include "tests/support/fake_model.h"
 #include "tests/support/fake_tokenizer.h"
+#include "tests/unit/engine/model/model_files.h"
 
 namespace contextpool::engine {
 namespace {
 
 using std::chrono::milliseconds;
+using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::FloatEq;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 // A gate that passes stand at until it is opened.
 class Gate {
@@ -59,6 +64,10 @@ ModelSpec Spec(const std::string& name, QueueOptions queue = {}) {
   spec.name = name;
   spec.queue = queue;
   return spec;
+}
+
+uint64_t Total(const HistogramSnapshot& histogram) {
+  return std::accumulate(histogram.counts.begin(), histogram.counts.end(), uint64_t{0});
 }
 
 class EngineTest : public ::testing::Test {
@@ -205,6 +214,154 @@ TEST_F(EngineTest, MergesCallersOfBothTasksIntoOneBatch) {
   EXPECT_THAT(sizes, ElementsAre(1, 3));
 }
 
+TEST_F(EngineTest, ExplainsEveryInputWithItsOwnTokens) {
+  Start({Spec("pools")});
+  for (TaskKind task : {TaskKind::kEmbed, TaskKind::kClassify}) {
+    const std::vector<int32_t> ids = {testing::FakeModel::kPassId, 16, 999};
+    Request request = Texts({"ab", "refused", "c"}, task);
+    request.inputs.emplace_back(TokenIdsInput{ids});
+    request.explain = true;
+    const auto response = Send(std::move(request)).get();
+    ASSERT_TRUE(response.ok()) << response.status();
+    ASSERT_EQ(response->explanations.size(), 4u);
+    const Explanation& first = response->explanations[0];
+    EXPECT_THAT(first.tokens, ElementsAre("a", "b"));
+    ASSERT_EQ(first.context_pool.size(), 8u);
+    EXPECT_THAT(first.weight(0), ElementsAre(FloatEq('a'), FloatEq('b')));
+    EXPECT_THAT(first.support_size(0), ElementsAre(0, 1));
+    EXPECT_THAT(first.weight(1), ElementsAre(FloatEq('a'), FloatEq('b')));
+    EXPECT_THAT(first.support_size(1), ElementsAre(0.5, 1.5));
+    EXPECT_THAT(response->explanations[1].tokens, IsEmpty());
+    EXPECT_THAT(response->explanations[1].context_pool, IsEmpty());
+    EXPECT_THAT(response->explanations[2].weight(1), ElementsAre(FloatEq('c')));
+    const Explanation& given = response->explanations[3];
+    EXPECT_THAT(given.tokens, ElementsAre("\x0E", "\x10", "")) << "the tokeniser knows 256 tokens";
+    EXPECT_THAT(given.weight(1), ElementsAre(0, FloatEq(16), FloatEq(999)));
+    EXPECT_THAT(given.support_size(1), ElementsAre(0, 1.5, 2.5)) << "0 where passed through";
+  }
+}
+
+TEST_F(EngineTest, ExplainsWhatIsLeftOfATruncatedInput) {
+  Start({Spec("pools")});
+  Request request = Texts({"0123456789abcdefXYZ"});
+  request.explain = true;
+  const auto response = Send(std::move(request)).get();
+  ASSERT_TRUE(response.ok());
+  ASSERT_EQ(response->explanations[0].tokens.size(), 16u);
+  EXPECT_EQ(response->explanations[0].tokens.back(), "f");
+  EXPECT_FLOAT_EQ(response->explanations[0].weight(1).back(), 'f');
+}
+
+TEST_F(EngineTest, ExplanationsOfManyInputsComeFromSeveralBatches) {
+  QueueOptions queue;
+  queue.batch_token_budget = 16;
+  queue.batch_max_inputs = 5;
+  Start({Spec("pools", queue)});
+  std::atomic<int> passes{0};
+  hooks_.forward = [&](const PackedBatch&) {
+    ++passes;
+    return absl::OkStatus();
+  };
+  std::vector<std::string> texts;
+  for (int i = 0; i < 40; ++i) texts.emplace_back(1 + i % 7, static_cast<char>('A' + i));
+  Request request;
+  for (const std::string& text : texts) request.inputs.emplace_back(TextInput{text});
+  request.explain = true;
+  const auto response = Send(std::move(request)).get();
+  ASSERT_TRUE(response.ok());
+  EXPECT_GT(passes, 8);
+  for (int i = 0; i < 40; ++i) {
+    const Explanation& explanation = response->explanations[i];
+    ASSERT_EQ(explanation.tokens.size(), texts[i].size());
+    EXPECT_THAT(explanation.weight(0), Each(FloatEq(static_cast<float>('A' + i))));
+    EXPECT_EQ(explanation.support_size(1).back(), texts[i].size() - 0.5f);
+  }
+}
+
+TEST_F(EngineTest, OneBatchCarriesRequestsWithAndWithoutExplanations) {
+  Start({Spec("pools")});
+  HoldPasses();
+  auto running = Send(Texts({"x"}));
+  gate_.WaitForArrivals(1);
+  auto plain = Send(Texts({"abc"}));
+  Request wanted = Texts({"de"}, TaskKind::kClassify);
+  wanted.explain = true;
+  auto explained = Send(std::move(wanted));
+  auto last = Send(Texts({"f"}));
+  gate_.Open();
+  EXPECT_THAT(running.get()->explanations, IsEmpty());
+  EXPECT_THAT(plain.get()->explanations, IsEmpty());
+  EXPECT_THAT(last.get()->row(0), ElementsAre(1, 'f'));
+  const auto response = explained.get();
+  EXPECT_EQ(passes_, 2);
+  EXPECT_THAT(response->row(0), ElementsAre('d', -'d'));
+  EXPECT_THAT(response->explanations[0].weight(0), ElementsAre(FloatEq('d'), FloatEq('e')));
+  EXPECT_THAT(response->explanations[0].support_size(0), ElementsAre(0, 1));
+}
+
+TEST_F(EngineTest, FailedInputExplainsNothingAndLeavesItsNeighboursExplained) {
+  Start({Spec("pools")});
+  const std::vector<int32_t> bad = {7, testing::FakeModel::kNanId};
+  Request request = Texts({"a"});
+  request.inputs.emplace_back(TokenIdsInput{bad});
+  request.inputs.emplace_back(TextInput{"b"});
+  request.explain = true;
+  const auto response = Send(std::move(request)).get();
+  ASSERT_TRUE(response.ok());
+  EXPECT_FALSE(response->results[1].status.ok());
+  EXPECT_THAT(response->explanations[1].tokens, IsEmpty());
+  EXPECT_THAT(response->explanations[1].context_pool, IsEmpty());
+  EXPECT_THAT(response->explanations[0].weight(0), ElementsAre(FloatEq('a')));
+  EXPECT_THAT(response->explanations[2].weight(0), ElementsAre(FloatEq('b')));
+}
+
+TEST_F(EngineTest, ModelWithoutContextPoolHasNothingToExplain) {
+  Start({Spec("m")});
+  Request request = Texts({"a"});
+  request.explain = true;
+  const auto refused = Send(std::move(request)).get();
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(refused.status().message()),
+              HasSubstr("options.explain: the model \"m\" has no layer with ContextPool"));
+  EXPECT_EQ(engine_->Snapshot().requests_in_flight, 0);
+}
+
+TEST_F(EngineTest, ExplanationsCountAsBytesThatWait) {
+  QueueOptions queue;
+  queue.max_bytes = 100;
+  Start({Spec("pools", queue)});
+  EXPECT_TRUE(Send(Texts({"abc"})).get().ok());
+  Request request = Texts({"abc"});
+  request.explain = true;
+  const auto refused = Send(std::move(request)).get();
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("options.explain: "));
+  engine_->Drain();
+  EXPECT_EQ(engine_->Snapshot().requests_in_flight, 0);
+}
+
+TEST_F(EngineTest, SamplesContextPoolOfTheFirstBatchAndEvery64thAfterIt) {
+  Start({Spec("pools")});
+  ContextPoolStats stats = engine_->Snapshot().models[0].context_pool;
+  ASSERT_EQ(stats.support_size.size(), 2u);
+  EXPECT_EQ(Total(stats.support_size[0]), 0u) << "warming up does not count";
+  EXPECT_EQ(stats.computed_tiles, 0u);
+  const std::vector<int32_t> ids = {testing::FakeModel::kPassId, 5, 6, testing::FakeModel::kNanId};
+  for (int i = 0; i < 65; ++i) {
+    Request request = Texts({});
+    request.inputs.emplace_back(TokenIdsInput{ids});
+    request.explain = i % 2 == 0;
+    ASSERT_TRUE(Send(std::move(request)).get().ok());
+    stats = engine_->Snapshot().models[0].context_pool;
+    EXPECT_EQ(Total(stats.support_size[0]), i < 64 ? 2u : 4u) << "what is pooled and finite";
+  }
+  EXPECT_EQ(stats.support_size[0].sum, 2 * (1 + 2));
+  EXPECT_EQ(stats.support_size[1].sum, 2 * (1.5 + 2.5));
+  EXPECT_EQ(stats.computed_tiles, 2u * 4);
+  EXPECT_EQ(stats.skipped_tiles, 2u * 12);
+  EXPECT_EQ(stats.skipped_tiles_ratio, 0.75);
+}
+
 TEST_F(EngineTest, FullQueueRefusesWithARetryDelayAndCountsIt) {
   QueueOptions queue;
   queue.max_inputs = 2;
@@ -346,6 +503,85 @@ TEST_F(EngineTest, DefaultBudgetHoldsTheLongestInput) {
   Start({Spec("long")});
   EXPECT_EQ(engine_->ListModels()[0].state, ModelState::kReady);
   EXPECT_EQ(engine_->ListModels()[0].info->batch_token_budget, 5000);
+}
+
+// Two sequences of the fake model, whose embedding is (length, sum of ids).
+std::string GoldenBytes(float last_sum) {
+  const std::vector<int32_t> ids = {5, 6, 7};
+  const std::vector<int32_t> ends = {0, 1, 3};
+  const auto integers = [](const std::vector<int32_t>& values) {
+    return TestTensor{"I32",
+                      {static_cast<int64_t>(values.size())},
+                      {reinterpret_cast<const char*>(values.data()), values.size() * 4}};
+  };
+  return SafetensorsBytes({{"input_ids", integers(ids)},
+                           {"cu_lengths", integers(ends)},
+                           {"embedding", F32Tensor({2, 2}, {1, 5, 2, last_sum})},
+                           {"logits", F32Tensor({2, 2}, {5, -5, 6, -6})}});
+}
+
+TEST_F(EngineTest, AModelThatComputesItsGoldenFileServesAndItsCountersStayAtZero) {
+  TempDirectory directory;
+  directory.Write("config.json", SmallConfig());
+  directory.Write("golden.safetensors", absl::string_view(GoldenBytes(13)));
+  hooks_.forward = [this](const PackedBatch&) {
+    ++passes_;
+    return absl::OkStatus();
+  };
+  ModelSpec spec = Spec("m");
+  spec.directory = directory.path();
+  Start({spec});
+  ASSERT_EQ(engine_->ListModels()[0].state, ModelState::kReady) << engine_->ListModels()[0].reason;
+  EXPECT_EQ(passes_, 3) << "to warm up, embeddings, logits";
+  const Stats stats = engine_->Snapshot();
+  EXPECT_EQ(stats.models[0].batch_inputs.sum, 0);
+  EXPECT_EQ(stats.models[0].batch_tokens.sum, 0);
+}
+
+TEST_F(EngineTest, AModelThatComputesSomethingElseFailsAndTheOthersServe) {
+  TempDirectory directory;
+  directory.Write("config.json", SmallConfig());
+  directory.Write("golden.safetensors", absl::string_view(GoldenBytes(13.5)));
+  ModelSpec spec = Spec("m");
+  spec.directory = directory.path();
+  Start({spec, Spec("other")});
+  EXPECT_EQ(engine_->ListModels()[0].state, ModelState::kFailed);
+  EXPECT_THAT(engine_->ListModels()[0].reason,
+              HasSubstr("golden.safetensors: sequence 1, dimension 1 of \"embedding\": expected "
+                        "13.5, computed 13"));
+  EXPECT_TRUE(Send(Texts({"a"})).get().ok());
+}
+
+TEST_F(EngineTest, AGoldenFileIsComputedInBatchesWithinTheLimits) {
+  TempDirectory directory;
+  directory.Write("config.json", SmallConfig());
+  directory.Write("golden.safetensors", absl::string_view(GoldenBytes(13)));
+  std::vector<int> sizes;
+  hooks_.forward = [&](const PackedBatch& batch) {
+    sizes.push_back(batch.sequences());
+    return absl::OkStatus();
+  };
+  QueueOptions queue;
+  queue.batch_max_inputs = 1;
+  ModelSpec spec = Spec("m", queue);
+  spec.directory = directory.path();
+  Start({spec});
+  EXPECT_EQ(engine_->ListModels()[0].state, ModelState::kReady) << engine_->ListModels()[0].reason;
+  EXPECT_THAT(sizes, ElementsAre(1, 1, 1, 1, 1));
+}
+
+TEST_F(EngineTest, AFailedPassOfTheGoldenFileFailsTheModel) {
+  TempDirectory directory;
+  directory.Write("config.json", SmallConfig());
+  directory.Write("golden.safetensors", absl::string_view(GoldenBytes(13)));
+  hooks_.forward = [this](const PackedBatch&) {
+    return ++passes_ == 2 ? absl::InternalError("the device is hot") : absl::OkStatus();
+  };
+  ModelSpec spec = Spec("m");
+  spec.directory = directory.path();
+  Start({spec});
+  EXPECT_EQ(engine_->ListModels()[0].state, ModelState::kFailed);
+  EXPECT_EQ(engine_->ListModels()[0].reason, "the device is hot");
 }
 
 TEST_F(EngineTest, DrainFinishesAcceptedWorkAndRefusesNewWork) {

@@ -48,12 +48,12 @@ class GoldenTest : public ::testing::Test {
     spec_.directory = directory_.path();
   }
 
-  absl::StatusOr<std::optional<Golden>> Read() {
+  absl::StatusOr<std::optional<GoldenFile>> Read() {
     directory_.Write("golden.safetensors", absl::string_view(SafetensorsBytes(tensors_)));
     return ReadGolden(spec_, info_);
   }
 
-  Golden MustRead() {
+  GoldenFile MustRead() {
     auto golden = Read();
     EXPECT_TRUE(golden.ok()) << golden.status();
     return golden->value();
@@ -90,7 +90,7 @@ TEST_F(GoldenTest, ADirectoryWithoutTheFileHasNothingToCheck) {
 }
 
 TEST_F(GoldenTest, HoldsSequencesAndWhatIsExpectedOfThem) {
-  const Golden golden = MustRead();
+  const GoldenFile golden = MustRead();
   ASSERT_EQ(golden.sequences(), 2);
   EXPECT_THAT(golden.Sequence(0), ElementsAre(1));
   EXPECT_THAT(golden.Sequence(1), ElementsAre(2, 3, 9, 0));
@@ -104,7 +104,7 @@ TEST_F(GoldenTest, HoldsSequencesAndWhatIsExpectedOfThem) {
 TEST_F(GoldenTest, SixtyFourBitIntegersAreTheSame) {
   tensors_["input_ids"] = I64({1, 2, 3, 9, 0});
   tensors_["cu_lengths"] = I64({0, 1, 5});
-  const Golden golden = MustRead();
+  const GoldenFile golden = MustRead();
   EXPECT_THAT(golden.Sequence(1), ElementsAre(2, 3, 9, 0));
   EXPECT_THAT(ErrorWith("input_ids", I64({1, 2, int64_t{1} << 32, 0, 0})),
               HasSubstr("holds 4294967296 at 2, outside the vocabulary of 10 tokens"));
@@ -117,7 +117,7 @@ TEST_F(GoldenTest, EmbeddingsArePooledAsTheCheckpointSaysNotAsTheOperatorDoes) {
   directory_.Write("1_Pooling/config.json", {{"pooling_mode", "max"}});
   spec_.pooling = info_.pooling = Pooling::kCls;
   spec_.normalize = info_.normalize = false;
-  const Golden golden = MustRead();
+  const GoldenFile golden = MustRead();
   EXPECT_EQ(golden.tensors[0].output.pooling, Pooling::kMax);
   EXPECT_TRUE(golden.tensors[0].output.normalize);
 }
@@ -206,7 +206,7 @@ TEST_F(GoldenTest, AFileThatIsNoneIsAnError) {
 
 // The largest error that is accepted is told apart from the smallest that is not.
 TEST_F(GoldenTest, Float32IsComparedRelativeToOneOrTheValue) {
-  const Golden golden = MustRead();
+  const GoldenFile golden = MustRead();
   const GoldenTensor& embedding = golden.tensors[0];
   EXPECT_TRUE(CheckGolden(golden, embedding, 0, std::vector<float>{0.5, -8, 0.25, 4}).ok());
   EXPECT_TRUE(CheckGolden(golden, embedding, 0, std::vector<float>{0.50009f, -8.0007f}).ok());
@@ -215,7 +215,7 @@ TEST_F(GoldenTest, Float32IsComparedRelativeToOneOrTheValue) {
 }
 
 TEST_F(GoldenTest, AMismatchSaysWhereAndWhatToDo) {
-  const Golden golden = MustRead();
+  const GoldenFile golden = MustRead();
   // The batch that begins with sequence 1.
   const absl::Status status =
       CheckGolden(golden, golden.tensors[1], 1, std::vector<float>{-4, 5, 7});
@@ -231,7 +231,7 @@ TEST_F(GoldenTest, NanIsFarFromEverything) {
   spec_.golden_tolerance = 1;
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
     info_.dtype = dtype;
-    const Golden golden = MustRead();
+    const GoldenFile golden = MustRead();
     EXPECT_THAT(std::string(CheckGolden(golden, golden.tensors[0], 0,
                                         std::vector<float>{0.5, -8, 0.25, kNan})
                                 .message()),
@@ -242,7 +242,7 @@ TEST_F(GoldenTest, NanIsFarFromEverything) {
 TEST_F(GoldenTest, HalfPrecisionIsComparedWithTheLargestMagnitude) {
   for (const DType dtype : {DType::kF16, DType::kBF16}) {
     info_.dtype = dtype;
-    const Golden golden = MustRead();
+    const GoldenFile golden = MustRead();
     const GoldenTensor& embedding = golden.tensors[0];  // 8 * 2e-2
     EXPECT_TRUE(CheckGolden(golden, embedding, 0, std::vector<float>{0.65f, -8.15f}).ok());
     EXPECT_FALSE(CheckGolden(golden, embedding, 0, std::vector<float>{0.67f, -8}).ok());
@@ -251,7 +251,7 @@ TEST_F(GoldenTest, HalfPrecisionIsComparedWithTheLargestMagnitude) {
 
 TEST_F(GoldenTest, Int8IsComparedByCosine) {
   info_.dtype = DType::kI8;
-  const Golden golden = MustRead();
+  const GoldenFile golden = MustRead();
   const GoldenTensor& embedding = golden.tensors[0];
   EXPECT_TRUE(CheckGolden(golden, embedding, 0, std::vector<float>{1, -16, 0.5, 8}).ok());
   // Turned by 2.3 and by 3 degrees from (0.25, 4); 2.56 degrees have the cosine 0.999.
@@ -265,11 +265,11 @@ TEST_F(GoldenTest, Int8IsComparedByCosine) {
 
 TEST_F(GoldenTest, TheOperatorsToleranceReplacesTheDtypes) {
   spec_.golden_tolerance = 0.5;
-  const Golden wide = MustRead();
+  const GoldenFile wide = MustRead();
   EXPECT_TRUE(CheckGolden(wide, wide.tensors[0], 0, std::vector<float>{0.9f, -11}).ok());
   EXPECT_FALSE(CheckGolden(wide, wide.tensors[0], 0, std::vector<float>{1.1f, -8}).ok());
   spec_.golden_tolerance = 1e-6;
-  const Golden narrow = MustRead();
+  const GoldenFile narrow = MustRead();
   EXPECT_FALSE(CheckGolden(narrow, narrow.tensors[0], 0, std::vector<float>{0.50001f, -8}).ok());
 }
 
