@@ -143,6 +143,9 @@ constexpr Flag kFlags[] = {
      Switch<&Options::logits, true>},
     {"no-special-tokens", 0, nullptr, kTokenize, "leave out the tokens that the model adds",
      Switch<&Options::without_special_tokens, true>},
+    {"explain", 0, nullptr, kEmbed | kClassify,
+     "draw what ContextPool chose: how much each token counts, how far it looks",
+     Switch<&Options::explain, true>},
     {"truncation", 0, "HOW", kTexts,
      "what happens to texts that are too long: right (default; the end is cut), left or reject",
      [](const std::string& value, Options& options) {
@@ -168,6 +171,7 @@ constexpr CommandHelp kCommands[] = {
     {Command::kClassify, "classify", "score texts by label", "[FLAG...] [TEXT...]",
      "Prints each text's labels, best first.",
      "  contextpool classify 'What a wonderful film!'\n"
+     "  contextpool classify --explain 'Not the worst film of the year.'\n"
      "  contextpool classify -m sentiment --top-k 3 --input reviews.txt\n"
      "  contextpool classify --json --logits - < reviews.txt\n"},
     {Command::kTokenize, "tokenize", "show the tokens that a model reads", "[FLAG...] [TEXT...]",

@@ -27,10 +27,12 @@ class JsonPrinter : public Printer {
 
   void Embedded(size_t index, const std::string&, const v1::EmbedResult& result) override {
     const auto& values = result.embedding().values();
-    Print({{"index", index},
-           {"embedding", std::vector<float>(values.begin(), values.end())},
-           {"tokens", result.usage().tokens_used()},
-           {"truncated", result.usage().truncated()}});
+    Json json = {{"index", index},
+                 {"embedding", std::vector<float>(values.begin(), values.end())},
+                 {"tokens", result.usage().tokens_used()},
+                 {"truncated", result.usage().truncated()}};
+    if (result.has_explanation()) json["explanation"] = Explain(result.explanation());
+    Print(json);
   }
 
   void Classified(size_t index, const std::string&, const v1::ClassifyResult& result) override {
@@ -40,7 +42,9 @@ class JsonPrinter : public Printer {
       if (score.has_logit()) entry["logit"] = score.logit();
       scores.push_back(std::move(entry));
     }
-    Print({{"index", index}, {"scores", std::move(scores)}});
+    Json json = {{"index", index}, {"scores", std::move(scores)}};
+    if (result.has_explanation()) json["explanation"] = Explain(result.explanation());
+    Print(json);
   }
 
   void Tokenized(size_t index, const std::string&, const v1::TokenizeResult& result) override {
@@ -72,6 +76,20 @@ class JsonPrinter : public Printer {
   }
 
  private:
+  static Json Explain(const v1::Explanation& explanation) {
+    Json layers = Json::array();
+    for (const v1::ContextPoolLayer& layer : explanation.layers()) {
+      const auto& sizes = layer.support_size();
+      layers.push_back(
+          {{"layer", layer.layer()},
+           {"weight", std::vector<float>(layer.weight().begin(), layer.weight().end())},
+           {"support_size", std::vector<float>(sizes.begin(), sizes.end())}});
+    }
+    const auto& tokens = explanation.tokens();
+    return {{"tokens", std::vector<std::string>(tokens.begin(), tokens.end())},
+            {"layers", std::move(layers)}};
+  }
+
   static Json Describe(const v1::Model& model) {
     Json tasks = Json::array();
     for (const int task : model.tasks()) {

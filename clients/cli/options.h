@@ -26,6 +26,7 @@ struct Options {
   std::vector<InputSource> sources;
   v1::Truncation truncation = v1::TRUNCATION_UNSPECIFIED;
   v1::Priority priority = v1::PRIORITY_UNSPECIFIED;
+  bool explain = false;
 
   // embed
   std::optional<bool> normalize;

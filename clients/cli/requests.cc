@@ -15,6 +15,7 @@ Request WithInputs(const Options& options, const std::vector<std::string>& texts
   SetModel(options, *request.mutable_model());
   request.set_priority(options.priority);
   request.mutable_options()->set_truncation(options.truncation);
+  request.mutable_options()->set_explain(options.explain);
   for (size_t i = chunk.first; i < chunk.first + chunk.count; ++i) {
     request.add_inputs()->set_text(texts[i]);
   }

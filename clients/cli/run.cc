@@ -156,7 +156,9 @@ bool Runner::Embed(const Texts& texts) {
             same_length = false;
           }
         }
-        if (!save || options_.json) printer_.Embedded(index, texts[index], result);
+        if (!save || options_.json || options_.explain) {
+          printer_.Embedded(index, texts[index], result);
+        }
       });
   if (options_.similarity && vectors.filled() > 0) printer_.Compared(texts, vectors);
   if (save && !Save(vectors)) all_good = false;

@@ -10,6 +10,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "clients/cli/canvas.h"
+#include "clients/cli/explanation.h"
 #include "clients/cli/printer.h"
 #include "clients/cli/table.h"
 #include "clients/cli/utf8.h"
@@ -41,6 +43,7 @@ class TextPrinter : public Printer {
                       [](std::string* out, float x) { absl::StrAppendFormat(out, "%.4f", x); });
     out_ << Indent() << "[" << first << (shown < vector.size() ? ", ..." : "") << "]  "
          << vector.size() << " dimensions, norm " << absl::StrFormat("%.4f", Norm(vector)) << "\n";
+    if (result.has_explanation()) out_ << DrawExplanation(result.explanation(), terminal_, kIndent);
   }
 
   void Classified(size_t index, const std::string& text,
@@ -65,6 +68,7 @@ class TextPrinter : public Printer {
       if (score.has_logit()) out_ << absl::StrFormat("  logit %9.4f", score.logit());
       out_ << "\n";
     }
+    if (result.has_explanation()) out_ << DrawExplanation(result.explanation(), terminal_, kIndent);
   }
 
   void Tokenized(size_t index, const std::string& text, const v1::TokenizeResult& result) override {
@@ -119,7 +123,7 @@ class TextPrinter : public Printer {
   }
 
   std::string Bold(const std::string& text) const {
-    return terminal_.color ? absl::StrCat("\x1B[1m", text, "\x1B[0m") : text;
+    return terminal_.color ? Inked(text, Ink::kBold) : text;
   }
 
   // True if the scores are shares or probabilities that a bar can show: a person looks, and it is
@@ -147,7 +151,7 @@ class TextPrinter : public Printer {
     for (size_t i = 0; i < eighths / 8; ++i) absl::StrAppend(&bar, "█");
     absl::StrAppend(&bar, kEighths[eighths % 8]);
     const std::string padded = PadRight(bar, columns);
-    return terminal_.color ? absl::StrCat("\x1B[36m", padded, "\x1B[0m") : padded;
+    return terminal_.color ? Inked(padded, Ink::kBar) : padded;
   }
 
   const Options& options_;

@@ -24,9 +24,21 @@ namespace {
 
 using nlohmann::json;
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
+
+void AddExplanation(v1::Explanation& explanation) {
+  explanation.add_tokens("good");
+  explanation.add_tokens("film");
+  v1::ContextPoolLayer& layer = *explanation.add_layers();
+  layer.set_layer(3);
+  layer.add_weight(0.1f);
+  layer.add_weight(1);
+  layer.add_support_size(1);
+  layer.add_support_size(0);
+}
 
 // Vectors made of the text's length; "bad" fails alone; the model "missing" is not there.
 class FakeEmbedding : public v1::EmbeddingService::Service {
@@ -56,6 +68,7 @@ class FakeEmbedding : public v1::EmbeddingService::Service {
       for (const float value : {0.1f, length, 1e-8f}) {
         result.mutable_embedding()->add_values(value);
       }
+      if (request->options().explain()) AddExplanation(*result.mutable_explanation());
       result.mutable_usage()->set_tokens_used(2 + input.text().size());
       result.mutable_usage()->set_tokens_seen(2 + input.text().size());
     }
@@ -73,7 +86,9 @@ class FakeClassification : public v1::ClassificationService::Service {
                         v1::ClassifyResponse* response) override {
     last = *request;
     for (int i = 0; i < request->inputs_size(); ++i) {
-      v1::Classification& result = *response->add_results()->mutable_classification();
+      v1::ClassifyResult& answer = *response->add_results();
+      if (request->options().explain()) AddExplanation(*answer.mutable_explanation());
+      v1::Classification& result = *answer.mutable_classification();
       if (request->model().name() == "regression") {
         Add("stars", 0.875f, request->options().logits(), result);
         continue;
@@ -320,6 +335,44 @@ TEST_F(RunTest, ClassifyDrawsBarsOnATerminalOnly) {
 TEST_F(RunTest, ARegressionIsANumberNotABar) {
   EXPECT_EQ(RunWith({"classify", "-m", "regression", "x"}, "", {.is_tty = true}), kExitOk);
   EXPECT_THAT(out_, HasSubstr("   stars     0.8750\n"));
+}
+
+TEST_F(RunTest, ExplainDrawsBelowTheAnswer) {
+  const std::string picture = R"(
+   layer 3   weights 0.1 to 1, support sizes 0.0 to 1.0 tokens
+         ████
+    ▂▂▂▂ ████
+    good film
+    good━━━
+         film
+
+   bar: how much a token counts; line: how far it looks
+)";
+  EXPECT_EQ(RunWith({"classify", "--explain", "x"}), kExitOk);
+  EXPECT_THAT(out_, EndsWith("   n\u00E9gatif      0.0300\n" + picture));
+  EXPECT_EQ(RunWith({"embed", "--explain", "x"}), kExitOk);
+  EXPECT_THAT(out_, EndsWith("norm 1.0050\n" + picture));
+  EXPECT_EQ(RunWith({"classify", "x"}), kExitOk);
+  EXPECT_FALSE(classification_.last.options().explain());
+  EXPECT_THAT(out_, Not(HasSubstr("layer 3")));
+}
+
+TEST_F(RunTest, ExplainPutsEveryNumberIntoTheJson) {
+  const std::string explanation =
+      R"("explanation":{"tokens":["good","film"],"layers":[{"layer":3,"weight":[0.1,1.0],)"
+      R"("support_size":[1.0,0.0]}]}})"
+      "\n";
+  EXPECT_EQ(RunWith({"classify", "--explain", "--json", "x"}), kExitOk);
+  EXPECT_THAT(out_, EndsWith("]," + explanation));
+  EXPECT_EQ(RunWith({"embed", "--explain", "--json", "x"}), kExitOk);
+  EXPECT_THAT(out_, EndsWith("\"truncated\":false," + explanation));
+}
+
+TEST_F(RunTest, ExplanationsAreShownBesideASavedArray) {
+  const std::string path = ::testing::TempDir() + "contextpool_explain_test.npy";
+  EXPECT_EQ(RunWith({"embed", "--explain", "--output", path, "x"}), kExitOk);
+  EXPECT_THAT(out_, HasSubstr("layer 3"));
+  EXPECT_TRUE(std::filesystem::remove(path));
 }
 
 TEST_F(RunTest, TokenizePrintsTokensAndIds) {
