@@ -3,12 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
-#include <limits>
-#include <string>
 #include <vector>
 
-#include "engine/model/safetensors.h"
 #include "gtest/gtest.h"
 #include "tests/parity/parity.h"
 #include "tests/unit/engine/model/model_files.h"
@@ -19,24 +15,6 @@ namespace {
 constexpr char kCheckpoint[] = "single_label_gelu_f32";
 constexpr int32_t kPoisoned = 7;
 constexpr int32_t kHealthy = 8;
-
-// The checkpoint with NaN for one token's embedding.
-void WritePoisoned(const TempDirectory& directory) {
-  directory.CopyFrom(GoldenCheckpoint(kCheckpoint));
-  auto file = SafetensorsFile::Open(directory.path(), "model.safetensors");
-  ASSERT_TRUE(file.ok()) << file.status();
-  const TensorEntry* words = file->Find("bert.embeddings.word_embeddings.weight");
-  ASSERT_NE(words, nullptr);
-  ASSERT_EQ(words->dtype, "F32");
-  const int64_t hidden = words->shape[1];
-  std::string bytes = ReadFileForTest(directory.path() + "/model.safetensors");
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  for (int64_t i = 0; i < hidden; ++i) {
-    const int64_t offset = words->begin + (kPoisoned * hidden + i) * int64_t{sizeof(float)};
-    std::memcpy(bytes.data() + offset, &nan, sizeof(nan));
-  }
-  directory.Write("model.safetensors", absl::string_view(bytes));
-}
 
 std::vector<TokenIds> WithToken(std::vector<TokenIds> sequences, int32_t from, int32_t to) {
   for (TokenIds& sequence : sequences) std::replace(sequence.begin(), sequence.end(), from, to);
@@ -51,7 +29,7 @@ class NanNeighbourTest : public ::testing::TestWithParam<Backend> {};
 
 TEST_P(NanNeighbourTest, ChangesNobodyElse) {
   TempDirectory directory;
-  WritePoisoned(directory);
+  CopyPoisoned(GoldenCheckpoint(kCheckpoint), directory, kPoisoned);
   const TestModel model(directory.path(), GetParam());
   const Golden golden(GoldenCheckpoint(kCheckpoint) / "expected.safetensors");
   const std::vector<TokenIds> healthy = WithToken(golden.sequences, kPoisoned, kHealthy);

@@ -59,11 +59,16 @@ Golden::Golden(const std::filesystem::path& path) : file(path) {
 
 bool Golden::Has(const std::string& tensor) const { return OpenFile(file).Find(tensor) != nullptr; }
 
-std::vector<Row> Golden::Rows(const std::string& tensor) const {
+std::vector<float> Golden::Values(const std::string& tensor) const {
   const SafetensorsFile opened = OpenFile(file);
   const TensorEntry& entry = Entry(opened, tensor);
   std::vector<float> values(static_cast<size_t>(entry.size));
   OrThrow(opened.ReadFloats(entry, values));
+  return values;
+}
+
+std::vector<Row> Golden::Rows(const std::string& tensor) const {
+  const std::vector<float> values = Values(tensor);
   const size_t width = values.size() / sequences.size();
   std::vector<Row> rows;
   for (size_t begin = 0; begin < values.size(); begin += width) {
@@ -98,8 +103,8 @@ TestModel::TestModel(const std::filesystem::path& directory, const Backend& back
   model_ = ValueOrThrow(LoadModel(spec, *device_));
 }
 
-std::vector<Row> TestModel::RunBatch(std::span<const TokenIds> sequences,
-                                     std::span<const OutputSpec> outputs) const {
+Answer TestModel::Ask(std::span<const TokenIds> sequences,
+                      std::span<const OutputSpec> outputs) const {
   std::vector<int32_t> ids;
   std::vector<int32_t> cu_lengths = {0};
   PackedBatch batch;
@@ -115,19 +120,25 @@ std::vector<Row> TestModel::RunBatch(std::span<const TokenIds> sequences,
   Arena workspace = ValueOrThrow(Arena::Create(*device_, model_->WorkspaceBytes(limits)));
   const ModelOutput output = ValueOrThrow(model_->Forward(batch, workspace));
 
-  std::vector<Row> rows;
+  Answer answer;
   int64_t embedded = 0;
   int64_t classified = 0;
   for (const OutputSpec& wanted : outputs) {
     const bool embed = wanted.task == TaskKind::kEmbed;
     const TensorView& source = embed ? output.embeddings : output.logits;
     const int64_t width = source.shape[1];
-    Row& row = rows.emplace_back(static_cast<size_t>(width));
+    Row& row = answer.rows.emplace_back(static_cast<size_t>(width));
     const int64_t index = embed ? embedded++ : classified++;
     device_->CopyToHost(row.data(), source.as<float>() + index * width, row.size() * sizeof(float));
   }
+  answer.context_pool.resize(static_cast<size_t>(output.context_pool.elements()));
+  device_->CopyToHost(answer.context_pool.data(), output.context_pool.data,
+                      output.context_pool.bytes());
+  if (output.context_pool_tiles != nullptr) {
+    device_->CopyToHost(&answer.tiles, output.context_pool_tiles, sizeof(answer.tiles));
+  }
   OrThrow(device_->Synchronize());
-  return rows;
+  return answer;
 }
 
 std::vector<Row> TestModel::Run(std::span<const TokenIds> sequences, const OutputSpec& output,
@@ -148,6 +159,21 @@ std::vector<Row> TestModel::Run(std::span<const TokenIds> sequences, const Outpu
     begin = end;
   }
   return rows;
+}
+
+void CopyPoisoned(const std::filesystem::path& checkpoint, const TempDirectory& copy,
+                  int32_t token) {
+  constexpr char kFile[] = "model.safetensors";
+  constexpr char kWords[] = "embeddings.word_embeddings.weight";
+  copy.CopyFrom(checkpoint);
+  const SafetensorsFile file = OpenFile(checkpoint / kFile);
+  const TensorEntry* plain = file.Find(kWords);
+  const TensorEntry& words = plain != nullptr ? *plain : Entry(file, std::string("bert.") + kWords);
+  std::string bytes = ReadFileForTest(checkpoint / kFile);
+  // A number whose bits are all set is a NaN in every format.
+  const int64_t row_bytes = (words.end - words.begin) / words.shape[0];
+  std::fill_n(bytes.begin() + words.begin + token * row_bytes, row_bytes, '\xff');
+  copy.Write(kFile, absl::string_view(bytes));
 }
 
 double MaxError(const std::vector<Row>& found, const std::vector<Row>& wanted, double scale_floor) {

@@ -13,6 +13,7 @@
 #include "engine/device/cpu_device.h"
 #include "engine/device/device.h"
 #include "engine/model/model.h"
+#include "tests/unit/engine/model/model_files.h"
 
 namespace contextpool::engine {
 
@@ -30,6 +31,7 @@ struct Golden {
   explicit Golden(const std::filesystem::path& path);
 
   bool Has(const std::string& tensor) const;
+  std::vector<float> Values(const std::string& tensor) const;
   // [sequences, width] as one row per sequence.
   std::vector<Row> Rows(const std::string& tensor) const;
 };
@@ -45,6 +47,15 @@ std::ostream& operator<<(std::ostream& stream, const Backend& backend);
 // is for small models only.
 std::vector<Backend> Backends();
 
+// What one pass over a batch gave.
+struct Answer {
+  // One per sequence.
+  std::vector<Row> rows;
+  // As ModelOutput has them, [context_pool_layers, 2, tokens].
+  std::vector<float> context_pool;
+  kernels::ContextPoolTiles tiles;
+};
+
 // A model loaded through the public path and the device that it lives on.
 class TestModel {
  public:
@@ -53,8 +64,11 @@ class TestModel {
   const ModelInfo& info() const { return model_->info(); }
 
   // One Forward over all sequences side by side; row i belongs to sequence i.
+  Answer Ask(std::span<const TokenIds> sequences, std::span<const OutputSpec> outputs) const;
   std::vector<Row> RunBatch(std::span<const TokenIds> sequences,
-                            std::span<const OutputSpec> outputs) const;
+                            std::span<const OutputSpec> outputs) const {
+    return Ask(sequences, outputs).rows;
+  }
 
   // The sequences in their order, in batches of at most `token_budget` tokens (at least one
   // sequence each).
@@ -65,6 +79,10 @@ class TestModel {
   std::unique_ptr<Device> device_;
   std::unique_ptr<Model> model_;
 };
+
+// The files of a checkpoint in another folder, with NaN for one token's embedding.
+void CopyPoisoned(const std::filesystem::path& checkpoint, const TempDirectory& copy,
+                  int32_t token);
 
 // Largest |found - wanted| / max(scale_floor, |wanted|). NaN counts as infinite, and so do rows of
 // different sizes.
