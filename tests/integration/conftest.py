@@ -13,7 +13,7 @@ def stubs(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory):
-    """minilm (real weights), sentiment, topics, stars (random weights), broken (damaged)."""
+    """minilm (real weights), sentiment, topics, stars, pooled (random weights), broken (damaged)."""
     folder = tmp_path_factory.mktemp("models")
     assert (harness.MINILM / "model.safetensors").exists(), (
         f"no model in {harness.MINILM}: run script/bootstrap, or set CONTEXTPOOL_MINILM_DIR")
@@ -23,6 +23,8 @@ def repository(tmp_path_factory):
     tiny_models.write_classifier(folder / "topics", ["arts", "sports", "weather", "science"],
                                  "multi_label_classification", seed=2)
     tiny_models.write_classifier(folder / "stars", ["stars"], "regression", seed=3)
+    tiny_models.write_classifier(folder / "pooled", ["negative", "positive"],
+                                 "single_label_classification", seed=4, context_pool=True)
     tiny_models.write_broken(folder / "broken", folder / "sentiment")
     return folder
 

@@ -185,8 +185,7 @@ def test_out_of_range_option_of_embed(client):
             "options.dimensions", "100")
 
 
-@pytest.mark.parametrize("field, options", [("options.explain", {"explain": True}),
-                                            ("options.token_level", {"token_level": True}),
+@pytest.mark.parametrize("field, options", [("options.token_level", {"token_level": True}),
                                             ("options.prompt_name", {"prompt_name": "query"})])
 def test_options_of_later_versions_are_refused_by_name(client, field, options):
     refused(lambda: client.embed(["x"], **options), Code.INVALID_ARGUMENT, field)

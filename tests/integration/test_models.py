@@ -16,7 +16,7 @@ def list_models(client):
 
 def test_list_models_shows_all_sorted(client):
     names = list(list_models(client))
-    assert names == ["broken", "minilm", "sentiment", "stars", "topics"]
+    assert names == ["broken", "minilm", "pooled", "sentiment", "stars", "topics"]
 
 
 def test_a_damaged_model_fails_with_its_reason_and_the_others_serve(client):
@@ -24,7 +24,7 @@ def test_a_damaged_model_fails_with_its_reason_and_the_others_serve(client):
     models = list_models(client)
     assert models["broken"].state == pb.MODEL_STATE_FAILED
     assert "model.safetensors" in models["broken"].reason
-    for name in ("minilm", "sentiment", "stars", "topics"):
+    for name in ("minilm", "pooled", "sentiment", "stars", "topics"):
         assert models[name].state == pb.MODEL_STATE_READY, models[name]
         assert models[name].reason == ""
 

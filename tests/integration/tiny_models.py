@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 HIDDEN = 32
 LAYERS = 2
+BOTTLENECK = 8
 MAX_TOKENS = 64
 WORDS = "good bad fine awful great film book story the a was is not very quite".split()
 
@@ -53,7 +54,7 @@ def tokenizer():
     }
 
 
-def weights(vocabulary_size, labels, rng):
+def weights(vocabulary_size, labels, rng, context_pool=False):
     def matrix(*shape):
         return rng.normal(0, 0.3, shape).astype(np.float32)
 
@@ -79,13 +80,17 @@ def weights(vocabulary_size, labels, rng):
         dense(f"{layer}.intermediate.dense", 2 * HIDDEN, HIDDEN)
         dense(f"{layer}.output.dense", HIDDEN, 2 * HIDDEN)
         norm(f"{layer}.output.LayerNorm")
+        if context_pool:
+            for conv, shape in (("conv1", (BOTTLENECK, HIDDEN, 3)), ("conv2", (2, BOTTLENECK, 3))):
+                tensors[f"{layer}.context_pool.{conv}.weight"] = matrix(*shape)
+                tensors[f"{layer}.context_pool.{conv}.bias"] = matrix(shape[0])
     dense("bert.pooler.dense", HIDDEN, HIDDEN)
     dense("classifier", labels, HIDDEN)
     return tensors
 
 
-def write_classifier(directory: Path, labels, problem_type, seed=1):
-    """A BertForSequenceClassification with these labels."""
+def write_classifier(directory: Path, labels, problem_type, seed=1, context_pool=False):
+    """A BertForSequenceClassification with these labels, with ContextPool in all layers or none."""
     directory.mkdir(parents=True)
     vocabulary = tokenizer()
     size = len(vocabulary["model"]["vocab"])
@@ -106,9 +111,11 @@ def write_classifier(directory: Path, labels, problem_type, seed=1):
         "label2id": {label: i for i, label in enumerate(labels)},
         "problem_type": problem_type,
     }
+    if context_pool:
+        config["context_pool"] = {"layers": "all", "bottleneck": BOTTLENECK}
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "tokenizer.json").write_text(json.dumps(vocabulary))
-    tensors = weights(size, len(labels), np.random.default_rng(seed))
+    tensors = weights(size, len(labels), np.random.default_rng(seed), context_pool)
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
 
 
