@@ -16,7 +16,7 @@ struct ContextPoolScratch {
   static constexpr int64_t kTileRows = 6;
   static constexpr int64_t kTileTokens = 16;
   // Rows that share the packed tokens.
-  static constexpr int64_t kBlockRows = 8 * kTileRows;
+  static constexpr int64_t kBlockRows = 16 * kTileRows;
 
   ContextPoolScratch(void* workspace, int64_t max_length, int thread) {
     const int64_t length = Padded(max_length);

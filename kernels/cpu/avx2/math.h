@@ -37,9 +37,9 @@ inline __m256 Exp(__m256 x) {
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
 }
 
-// 2^x for x < 127, relative error below 2e-7; 0 for x <= -126.5. Adding 1.5 * 2^23 + 127 rounds to an
-// integer whose low bits, shifted, are the float 2^n. NaN stays NaN whatever its bits are, because
-// p is multiplied by that and not its exponent changed.
+// 2^x for x < 127, relative error below 2e-7; 0 for x <= -126.5. Adding 1.5 * 2^23 + 127 rounds to
+// an integer whose low bits, shifted, are the float 2^n. NaN stays NaN whatever its bits are,
+// because p is multiplied by that and not its exponent changed.
 inline __m256 Exp2(__m256 x) {
   x = _mm256_max_ps(_mm256_set1_ps(-127.0f), x);
   const __m256 shift = _mm256_set1_ps(12583039.0f);
@@ -167,6 +167,16 @@ struct PairLanes {
 
   bool whole;
   FirstLanes low, high;
+};
+struct AllPairLanes {
+  void Load(const float* from, __m256 (&v)[2]) const {
+    v[0] = _mm256_loadu_ps(from);
+    v[1] = _mm256_loadu_ps(from + 8);
+  }
+  void Store(float* to, __m256 v0, __m256 v1) const {
+    _mm256_storeu_ps(to, v0);
+    _mm256_storeu_ps(to + 8, v1);
+  }
 };
 
 }  // namespace

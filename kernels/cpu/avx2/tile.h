@@ -16,8 +16,8 @@ constexpr int kTileRows = 6;
 // `sum` in registers.
 template <int kRows>
 inline __attribute__((always_inline)) void MultiplyAdd(const float* a, int64_t a_stride,
-                                                       const float* b, int64_t b_stride, int64_t depth,
-                                                       __m256 (&acc)[kRows][2]) {
+                                                       const float* b, int64_t b_stride,
+                                                       int64_t depth, __m256 (&acc)[kRows][2]) {
   __m256 sum[kRows][2];
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i) {
