@@ -5,7 +5,6 @@ are refused with the key's name, as the server refuses them.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, Literal, Self, TypeAlias, get_args
 
@@ -18,7 +17,8 @@ NMode: TypeAlias = Literal["tokens", "side"]
 Residual: TypeAlias = Literal["none", "add", "gate"]
 PrefixTokens: TypeAlias = Literal["pass_through", "pool"]
 
-_CHOICES: dict[str, tuple[str, ...]] = {
+# The named values of each key that has such; those in FIXED may be {"fixed": number} instead.
+CHOICES: dict[str, tuple[str, ...]] = {
     "placement": get_args(Placement),
     "activation": get_args(Activation),
     "weight_activation": get_args(WeightActivation),
@@ -28,7 +28,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "residual": get_args(Residual),
     "prefix_tokens": get_args(PrefixTokens),
 }
-_FIXED = ("size_activation", "n_mode")
+FIXED = ("size_activation", "n_mode")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,20 +61,20 @@ class ContextPoolOptions:
     num_prefix_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        for key in _CHOICES:
+        for key in CHOICES:
             _check_choice(key, getattr(self, key))
         _check_layers(self.layers)
-        _check_integer("kernel_size", self.kernel_size, 1)
+        _check_integer("kernel_size", self.kernel_size, 1, 255)
         if self.kernel_size % 2 == 0:
             raise _error("kernel_size", self.kernel_size, "an odd number")
-        _check_integer("bottleneck", self.bottleneck, 1)
+        _check_integer("bottleneck", self.bottleneck, 1, 4096)
         if self.num_prefix_tokens is not None:
-            _check_integer("num_prefix_tokens", self.num_prefix_tokens, 0)
-        _check_number("r", self.r, positive=True)
+            _check_integer("num_prefix_tokens", self.num_prefix_tokens, 0, 1 << 20)
+        _check_number("r", self.r, 1e6, positive=True)
         if isinstance(self.size_activation, Fixed):
-            _check_number("size_activation.fixed", self.size_activation.value, positive=False)
+            _check_number("size_activation.fixed", self.size_activation.value, 1e9, positive=False)
         if isinstance(self.n_mode, Fixed):
-            _check_number("n_mode.fixed", self.n_mode.value, positive=True)
+            _check_number("n_mode.fixed", self.n_mode.value, 1e9, positive=True)
 
     @property
     def learned(self) -> bool:
@@ -114,7 +114,7 @@ class ContextPoolOptions:
 def _from_json(key: str, value: Any) -> Any:
     if value is None:
         raise _error(key, value, "left out or given a value")
-    if key in _FIXED and isinstance(value, Mapping):
+    if key in FIXED and isinstance(value, Mapping):
         if set(value) != {"fixed"}:
             raise _error(key, dict(value), 'an object with the one key "fixed", if an object')
         return Fixed(value["fixed"])
@@ -128,13 +128,13 @@ def _to_json(value: Any) -> Any:
 
 
 def _check_choice(key: str, value: object) -> None:
-    if isinstance(value, Fixed) and key in _FIXED:
+    if isinstance(value, Fixed) and key in FIXED:
         return
     if value is None and key == "n_mode":
         return
-    if value not in _CHOICES[key]:
-        choices = [f'"{choice}"' for choice in _CHOICES[key]]
-        if key in _FIXED:
+    if value not in CHOICES[key]:
+        choices = [f'"{choice}"' for choice in CHOICES[key]]
+        if key in FIXED:
             choices.append('{"fixed": number}')
         raise _error(key, value, "one of " + _listed(choices))
 
@@ -149,15 +149,16 @@ def _check_layers(layers: object) -> None:
         raise _error("layers", layers, '"auto", "all" or 0-based layer indices in rising order')
 
 
-def _check_integer(key: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise _error(key, value, f"an integer of at least {least}")
+def _check_integer(key: str, value: object, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise _error(key, value, f"an integer from {least} to {most}")
 
 
-def _check_number(key: str, value: object, positive: bool) -> None:
+def _check_number(key: str, value: object, most: float, positive: bool) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0 or (positive and value == 0):  # type: ignore[arg-type,operator]
-        raise _error(key, value, "a positive number" if positive else "a number of at least 0")
+    if not number or not 0 <= value <= most or (positive and value == 0):  # type: ignore[operator]
+        bound = "above" if positive else "of at least"
+        raise _error(key, value, f"a number {bound} 0 and at most {most:g}")
 
 
 def _error(key: str, value: object, wanted: str) -> ValueError:
