@@ -146,6 +146,9 @@ TEST(DrawExplanationTest, DamagedRepliesAreDrawnAsFarAsTheyGo) {
   explanation.mutable_layers(0)->mutable_support_size()->Truncate(2);
   explanation.mutable_layers(0)->set_weight(1, std::numeric_limits<float>::quiet_NaN());
   EXPECT_THAT(Draw(explanation), HasSubstr("perfect"));
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(Draw(Explain({{"a", 1, nan}, {"b", nan, 1}})),
+            Draw(Explain({{"a", 1, 0}, {"b", 0, 0}})));
   explanation.mutable_layers(0)->clear_weight();
   EXPECT_THAT(Draw(explanation), HasSubstr("layer 2   every token is passed through\n"));
 }
