@@ -30,9 +30,8 @@ BASE = ContextPoolOptions(bottleneck=3, r=0.3, num_prefix_tokens=1)
 
 def every_option() -> list[ContextPoolOptions]:
     found = [BASE]
-    found += [
-        dataclasses.replace(BASE, **{key: value}) for key, values in VARIED.items() for value in values
-    ]
+    for key, values in VARIED.items():
+        found += [dataclasses.replace(BASE, **{key: value}) for value in values]
     pairs = itertools.product(
         ["sigmoid", "exp", "softmax", "one"], ["sigmoid", "softmax", Fixed(1.2)],
         ["sum", "mean", "none"], ["none", "add", "gate"],

@@ -47,9 +47,7 @@ def test_a_wide_support_with_equal_weights_is_the_mean(dimensions: int) -> None:
 
 @pytest.mark.parametrize("options", every_option(), ids=name_of)
 @pytest.mark.parametrize("filling", [0.0, 1e30, float("inf"), float("nan")])
-def test_padding_and_neighbours_change_nothing(
-    options: ContextPoolOptions, filling: float
-) -> None:
+def test_padding_and_neighbours_change_nothing(options: ContextPoolOptions, filling: float) -> None:
     pool = make_pool(options)
     alone = tokens(1, 7)
     batch = torch.full((3, 11, DIM), filling, dtype=torch.float64)
@@ -66,10 +64,10 @@ def test_padding_and_neighbours_change_nothing(
 def test_padding_brings_no_bad_number_into_gradients() -> None:
     for options in every_option():
         pool = make_pool(options)
-        x = tokens(2, 600)
+        x = tokens(2, 200)
         x[1, 3:] = float("nan")
         x.requires_grad_()
-        mask = torch.ones(2, 600, dtype=torch.bool)
+        mask = torch.ones(2, 200, dtype=torch.bool)
         mask[1, 3:] = False
         pool(x, mask).square().sum().backward()
         for value in (x, *pool.parameters()):
@@ -80,9 +78,9 @@ def test_padding_brings_no_bad_number_into_gradients() -> None:
 @pytest.mark.parametrize("options", every_option(), ids=name_of)
 @pytest.mark.parametrize("dimensions", [1, 2])
 def test_gradients_equal_finite_differences(options: ContextPoolOptions, dimensions: int) -> None:
-    pool = make_pool(options, dimensions, scale=0.7)
+    pool = make_pool(options, dimensions, scale=0.4)
     grid = (2, 3) if dimensions == 2 else None
-    names, values = zip(*pool.named_parameters(), strict=True) if list(pool.parameters()) else ((), ())
+    names, values = list(dict(pool.named_parameters())), list(pool.parameters())
     x = tokens(2, options.prefix + 6).requires_grad_()
     mask = torch.ones(2, options.prefix + 6, dtype=torch.bool)
     if dimensions == 1:
@@ -95,7 +93,7 @@ def test_gradients_equal_finite_differences(options: ContextPoolOptions, dimensi
         )
         return found
 
-    assert torch.autograd.gradcheck(pooled, (x, *values))
+    assert torch.autograd.gradcheck(pooled, (x, *values), fast_mode=True)
 
 
 @pytest.mark.parametrize("size", ["sigmoid", "softmax"])
@@ -178,7 +176,7 @@ def test_a_gate_of_zero_is_the_identity_and_can_be_opened() -> None:
 
 @pytest.mark.parametrize(
     ("r", "n_mode", "typical", "size"),
-    [(0.1, None, 64, 1.0), (0.1, None, 20, 1.0), (0.1, Fixed(40), 7, 1.0), (0.1, None, 10, 0.80218)],
+    [(0.1, None, 64, 1.0), (0.1, None, 20, 1.0), (0.1, Fixed(40), 7, 1.0), (0.1, None, 10, 0.802)],
 )
 def test_support_sizes_start_at_about_one_token(
     r: float, n_mode: Fixed | None, typical: int, size: float

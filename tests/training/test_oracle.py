@@ -41,7 +41,7 @@ def test_a_grid_equals_loops(options: ContextPoolOptions, grid: tuple[int, int])
 
 def test_a_smaller_grid_in_the_corner_of_a_padded_one_equals_loops() -> None:
     for n_mode in ("side", "tokens", None, Fixed(6)):
-        pool = make_pool(dataclasses.replace(BASE, n_mode=n_mode, num_prefix_tokens=1), dimensions=2)
+        pool = make_pool(dataclasses.replace(BASE, n_mode=n_mode), dimensions=2)
         x = tokens(1, 1 + 4 * 5)
         cells = torch.zeros(4, 5, dtype=torch.bool)
         cells[:3, :2] = True

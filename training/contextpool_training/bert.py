@@ -54,6 +54,10 @@ class ContextPoolBertLayer(BertLayer):
 
 
 class _Initialized(transformers.BertPreTrainedModel):
+    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
+        # In classes of others transformers passes by modules without parameters of their own.
+        super()._initialize_weights(module, is_custom_code and not isinstance(module, ContextPool))
+
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, ContextPool):

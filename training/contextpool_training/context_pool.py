@@ -198,9 +198,9 @@ class ContextPool(nn.Module):
     def _pool(
         self, x: Tensor, inside: Tensor, log_weight: Tensor, sigma: Tensor, grid: Grid | None
     ) -> Tensor:
-        exponent = log_weight.unsqueeze(1) * math.log(2) - self._squared_distances(
-            x, grid
-        ) / (2 * sigma.square() + EPS).unsqueeze(2)
+        exponent = log_weight.unsqueeze(1) * math.log(2) - self._squared_distances(x, grid) / (
+            2 * sigma.square() + EPS
+        ).unsqueeze(2)
         exponent = _excluded(exponent, inside.unsqueeze(1))
         if self.options.normalization == "sum":
             # The same quotient, and no weight underflows.

@@ -119,9 +119,7 @@ def _log2_weights(a: list[float], options: ContextPoolOptions) -> list[float]:
             return [(value - _log_sum_exp(a)) / math.log(2) for value in a]
 
 
-def _support_sizes(
-    b: list[float], options: ContextPoolOptions, places: list[Place]
-) -> list[float]:
+def _support_sizes(b: list[float], options: ContextPoolOptions, places: list[Place]) -> list[float]:
     if isinstance(options.size_activation, Fixed):
         return [options.size_activation.value] * len(b)
     if options.size_activation == "softmax":
