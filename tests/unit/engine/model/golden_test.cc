@@ -204,6 +204,26 @@ TEST_F(GoldenTest, AFileThatIsNoneIsAnError) {
   EXPECT_FALSE(ReadGolden(spec_, info_).ok());
 }
 
+TEST_F(GoldenTest, DamagedBytesAreErrorsOrOtherValuesButNeverACrash) {
+  const std::string good = SafetensorsBytes(tensors_);
+  const auto read = [&](const std::string& bytes) {
+    directory_.Write("golden.safetensors", absl::string_view(bytes));
+    return ReadGolden(spec_, info_);
+  };
+  for (size_t i = 0; i < good.size(); ++i) {
+    EXPECT_FALSE(read(good.substr(0, i)).ok()) << i << " bytes";
+    for (const int bit : {0, 7}) {
+      std::string bytes = good;
+      bytes[i] = static_cast<char>(bytes[i] ^ (1 << bit));
+      const auto golden = read(bytes);
+      if (!golden.ok()) continue;
+      for (const GoldenTensor& tensor : (*golden)->tensors) {
+        EXPECT_TRUE(CheckGolden(**golden, tensor, 0, tensor.values).ok());
+      }
+    }
+  }
+}
+
 // The largest error that is accepted is told apart from the smallest that is not.
 TEST_F(GoldenTest, Float32IsComparedRelativeToOneOrTheValue) {
   const GoldenFile golden = MustRead();
