@@ -1,6 +1,7 @@
 #include "engine/model/sentence_transformers.h"
 
 #include <array>
+#include <climits>
 #include <utility>
 #include <vector>
 
@@ -45,8 +46,8 @@ absl::StatusOr<std::string> ModuleClass(const json& module) {
 absl::StatusOr<std::string> PoolingFolder(const json& module) {
   absl::StatusOr<std::string> path = StringField(module, "path");
   if (!path.ok()) return path.status();
-  if (path->empty() || *path == "." || *path == ".." || path->find('/') != std::string::npos ||
-      path->find('\0') != std::string::npos) {
+  if (path->empty() || path->size() > NAME_MAX || *path == "." || *path == ".." ||
+      path->find('/') != std::string::npos || path->find('\0') != std::string::npos) {
     return absl::InvalidArgumentError(absl::StrCat(
         "\"path\" of the Pooling module must be a folder's name, found ", Quoted(*path)));
   }

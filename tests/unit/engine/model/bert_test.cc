@@ -360,8 +360,12 @@ TEST_P(BertTest, EmbeddingsAndLogitsOfOneBatchKeepTheirOrder) {
 
 TEST_P(BertTest, AWarmForwardPassDoesNotAllocate) {
   if (GetParam().gemm == CpuGemm::kLibTorch) GTEST_SKIP() << "LibTorch allocates tensor headers";
-  const auto model = Load(weights_.Tensors());
-  ASSERT_TRUE(model.ok()) << model.status();
+  const auto plain = Load(weights_.Tensors());
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  ModelSpec spec;
+  spec.directory = ContextPoolCheckpoint("exp_mean_add_after_layer_relu_k5_f16");
+  const auto context_pool = LoadModel(spec, *device_);
+  ASSERT_TRUE(context_pool.ok()) << context_pool.status();
   const std::vector<int32_t> ids = Sequence(24, 1);
   const std::vector<int32_t> few = {0, 5, 12}, many = {0, 3, 6, 9, 12, 15, 18, 21, 24};
   // More sequences than the first batch had, of one task and of the other.
@@ -369,14 +373,16 @@ TEST_P(BertTest, AWarmForwardPassDoesNotAllocate) {
   const std::span<const int32_t> all = ids;
   const PackedBatch warm_up = {all.first(12), few, mixed, 7};
   const PackedBatch batches[] = {warm_up, {all, many, embed, 3}, {all, many, classify, 3}};
-  Arena arena = *Arena::Create(*device_, (*model)->WorkspaceBytes({24, 8}));
-  ASSERT_TRUE((*model)->Forward(warm_up, arena).ok());
-  for (const PackedBatch& batch : batches) {
-    const int64_t before = allocations.load();
-    arena.Reset();
-    const bool good = (*model)->Forward(batch, arena).ok() && device_->Synchronize().ok();
-    EXPECT_EQ(allocations.load(), before);
-    EXPECT_TRUE(good);
+  for (const Model* model : {plain->get(), context_pool->get()}) {
+    Arena arena = *Arena::Create(*device_, model->WorkspaceBytes({24, 8}));
+    ASSERT_TRUE(model->Forward(warm_up, arena).ok());
+    for (const PackedBatch& batch : batches) {
+      const int64_t before = allocations.load();
+      arena.Reset();
+      const bool good = model->Forward(batch, arena).ok() && device_->Synchronize().ok();
+      EXPECT_EQ(allocations.load(), before);
+      EXPECT_TRUE(good);
+    }
   }
 }
 

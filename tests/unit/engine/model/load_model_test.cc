@@ -23,6 +23,8 @@ namespace fs = std::filesystem;
 
 constexpr char kRegression[] = "regression_odd_sizes_f32";
 constexpr char kEncoder[] = "encoder_gelu_f16";
+// Layers 0 and 2 of 3; bottleneck 5, kernel 1, hidden 24, a gate, a prefix of 2.
+constexpr char kContextPool[] = "softmax_none_gate_leaky_k1_prefix2_bf16";
 
 class LoadModelTest : public ::testing::Test {
  protected:
@@ -137,6 +139,61 @@ TEST_F(LoadModelTest, AClassifierWithoutItsHeadIsAnError) {
   directory_.CopyFrom(GoldenCheckpoint(kEncoder));
   SetConfig("architectures", {"BertForSequenceClassification"});
   EXPECT_THAT(Load().status().message(), HasSubstr("\"classifier.weight\" is missing"));
+}
+
+TEST_F(LoadModelTest, TellsTheLayersWithContextPool) {
+  directory_.CopyFrom(ContextPoolCheckpoint(kContextPool));
+  auto model = Load();
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_THAT((*model)->info().context_pool_layers, ElementsAre(0, 2));
+}
+
+TEST_F(LoadModelTest, ContextPoolTensorsThatAreMissingOrMisshapenAreErrorsThatNameThem) {
+  directory_.CopyFrom(ContextPoolCheckpoint(kContextPool));
+  const json good = Config();
+  const struct {
+    const char* key;
+    json value;
+    std::vector<const char*> parts;
+  } cases[] = {
+      {"kernel_size", 3, {"layer.0.context_pool.conv1.weight", "[5, 24, 3]", "[5, 24, 1]"}},
+      {"bottleneck", 4, {"layer.0.context_pool.conv1.weight", "[4, 24, 1]", "[5, 24, 1]"}},
+      {"bottleneck", 4096, {"layer.0.context_pool.conv1.weight", "[4096, 24, 1]"}},
+      {"layers", {0, 1}, {"\"bert.encoder.layer.1.context_pool.conv1.weight\" is missing"}},
+      {"layers", "all", {"\"bert.encoder.layer.1.context_pool.conv1.weight\" is missing"}},
+  };
+  for (const auto& [key, value, parts] : cases) {
+    json config = good;
+    config["context_pool"][key] = value;
+    directory_.Write("config.json", config);
+    const absl::Status status = Load().status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << key;
+    for (const char* part : parts) EXPECT_THAT(status.message(), HasSubstr(part));
+  }
+}
+
+TEST_F(LoadModelTest, EveryContextPoolTensorIsNeeded) {
+  directory_.CopyFrom(ContextPoolCheckpoint(kContextPool));
+  const std::string file = ReadFileForTest(directory_.path() + "/model.safetensors");
+  for (const char* name : {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "gamma"}) {
+    // Under another name of the same length it is not found.
+    const std::string full = std::string("bert.encoder.layer.2.context_pool.") + name;
+    std::string broken = file;
+    broken[broken.find(full) + full.size() - 1] = '~';
+    directory_.Write("model.safetensors", absl::string_view(broken));
+    EXPECT_THAT(Load().status().message(), HasSubstr("\"" + full + "\" is missing"));
+  }
+}
+
+TEST_F(LoadModelTest, TheTokenisersPrefixIsTheDefault) {
+  directory_.CopyFrom(ContextPoolCheckpoint(kContextPool));
+  json config = Config();
+  config["context_pool"].erase("num_prefix_tokens");
+  directory_.Write("config.json", config);
+  EXPECT_THAT(Load().status().message(),
+              AllOf(HasSubstr("config.json"), HasSubstr("context_pool.num_prefix_tokens")));
+  spec_.prefix_tokens = 2;
+  EXPECT_TRUE(Load().ok());
 }
 
 TEST_F(LoadModelTest, OddFilesInPlaceOfFilesAreErrors) {

@@ -166,7 +166,8 @@ TEST_F(ModelDirectoryTest, RefusesModulesOutOfOrderOrPlace) {
   json elsewhere = standard;
   elsewhere[0]["path"] = "0_Transformer";
   EXPECT_THAT(RefusalOfModules(elsewhere).message(), HasSubstr("0_Transformer"));
-  for (const char* path : {"..", "../x", "/etc", ".", ""}) {
+  for (const std::string& path : {std::string(".."), std::string("../x"), std::string("/etc"),
+                                  std::string("."), std::string(), std::string(256, 'x')}) {
     json outside = standard;
     outside[1]["path"] = path;
     EXPECT_THAT(RefusalOfModules(outside).message(), HasSubstr("\"path\"")) << path;

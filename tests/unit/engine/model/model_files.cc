@@ -13,6 +13,15 @@ namespace contextpool::engine {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+fs::path GoldenFolder() {
+  const char* source = std::getenv("CONTEXTPOOL_SOURCE_DIR");
+  return fs::path(source == nullptr ? "." : source) / "tests/golden";
+}
+
+}  // namespace
+
 TempDirectory::TempDirectory() {
   std::string pattern = (fs::temp_directory_path() / "contextpool-model-XXXXXX").string();
   if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
@@ -76,9 +85,9 @@ nlohmann::json SmallConfig() {
           {"vocab_size", 10},       {"max_position_embeddings", 16}};
 }
 
-fs::path GoldenCheckpoint(const std::string& name) {
-  const char* source = std::getenv("CONTEXTPOOL_SOURCE_DIR");
-  return fs::path(source == nullptr ? "." : source) / "tests/golden/random" / name;
+fs::path GoldenCheckpoint(const std::string& name) { return GoldenFolder() / "random" / name; }
+fs::path ContextPoolCheckpoint(const std::string& name) {
+  return GoldenFolder() / "context_pool" / name;
 }
 
 std::string ReadFileForTest(const fs::path& path) {

@@ -54,6 +54,8 @@ nlohmann::json SmallConfig();
 
 // A committed checkpoint of tests/golden/random.
 std::filesystem::path GoldenCheckpoint(const std::string& name);
+// One of tests/golden/context_pool.
+std::filesystem::path ContextPoolCheckpoint(const std::string& name);
 
 std::string ReadFileForTest(const std::filesystem::path& path);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -19,6 +20,7 @@ using nlohmann::json;
 using Random = std::mt19937;
 
 constexpr char kCheckpoint[] = "regression_odd_sizes_f32";
+constexpr char kContextPool[] = "exp_mean_add_after_layer_relu_k5_f16";
 
 // Values that programs trip over.
 std::vector<json> NastyValues() {
@@ -45,6 +47,9 @@ std::vector<json> NastyValues() {
           json({1, 2, 3}),
           json({{"0", "a"}, {"2", "b"}}),
           json(std::vector<int>(50000, 7)),
+          json("softmax"),
+          json({{"fixed", 1e9}}),
+          json({{"fixed", 1e-40}}),
           deep};
 }
 
@@ -59,12 +64,13 @@ void Collect(const json& value, const json::json_pointer& place,
   }
 }
 
-// One value replaced, removed, or put under another key.
-std::string MutateJson(const std::string& text, Random& random) {
+// One value at or under `root` replaced, removed, or put under another key.
+std::string MutateJson(const std::string& text, Random& random,
+                       const json::json_pointer& root = json::json_pointer()) {
   static const std::vector<json> nasty = NastyValues();
   json document = json::parse(text);
   std::vector<json::json_pointer> places;
-  Collect(document, json::json_pointer(), places);
+  Collect(document.at(root), root, places);
   const json::json_pointer& place = places[random() % places.size()];
   const json::json_pointer& other = places[random() % places.size()];
   switch (random() % 4) {
@@ -116,22 +122,9 @@ std::string MutateSafetensorsHeader(const std::string& file, Random& random) {
   return result + header + file.substr(data);
 }
 
-class MutationTest : public ::testing::TestWithParam<const char*> {
+class MutationBase : public ::testing::Test {
  protected:
-  MutationTest() : device_(*CreateCpuDevice({.threads = 1, .isa = {}, .gemm = {}})) {
-    directory_.CopyFrom(GoldenCheckpoint(kCheckpoint));
-    directory_.Write("tokenizer_config.json", json{{"model_max_length", 512}, {"do_lower", true}});
-    // tokenizer_config.json is read only where this file says nothing.
-    directory_.Write("sentence_bert_config.json",
-                     GetParam() == std::string("tokenizer_config.json")
-                         ? json{{"do_lower_case", false}}
-                         : json{{"max_seq_length", 32}, {"do_lower_case", false}});
-    directory_.Write("modules.json",
-                     json{{{"idx", 0}, {"path", ""}, {"type", "st.models.Transformer"}},
-                          {{"idx", 1}, {"path", "1_Pooling"}, {"type", "st.models.Pooling"}},
-                          {{"idx", 2}, {"path", "2_Normalize"}, {"type", "st.models.Normalize"}}});
-    directory_.Write("1_Pooling/config.json",
-                     json{{"word_embedding_dimension", 36}, {"pooling_mode_mean_tokens", true}});
+  MutationBase() : device_(*CreateCpuDevice({.threads = 1, .isa = {}, .gemm = {}})) {
     spec_.directory = directory_.path();
   }
 
@@ -157,35 +150,57 @@ class MutationTest : public ::testing::TestWithParam<const char*> {
     return true;
   }
 
+  // Tries the directory with each of many variants of one file.
+  void TryMutations(const std::string& name,
+                    const std::function<std::string(const std::string&, int, Random&)>& mutate) {
+    ASSERT_TRUE(LoadAndRun());
+    const std::string good = ReadFileForTest(directory_.path() + "/" + name);
+    Random random(7);
+    int loaded = 0;
+    int refused = 0;
+    constexpr int kRounds = 250;
+    for (int round = 0; round < kRounds; ++round) {
+      directory_.Write(name, absl::string_view(mutate(good, round, random)));
+      SCOPED_TRACE(name + " round " + std::to_string(round));
+      ++(LoadAndRun() ? loaded : refused);
+    }
+    directory_.Write(name, absl::string_view(good));
+    // Both happen, or the mutations are no test.
+    EXPECT_GT(refused, kRounds / 10);
+    EXPECT_GT(loaded, 0);
+  }
+
   TempDirectory directory_;
   ModelSpec spec_;
   std::unique_ptr<Device> device_;
 };
 
+class MutationTest : public MutationBase, public ::testing::WithParamInterface<const char*> {
+ protected:
+  MutationTest() {
+    directory_.CopyFrom(GoldenCheckpoint(kCheckpoint));
+    directory_.Write("tokenizer_config.json", json{{"model_max_length", 512}, {"do_lower", true}});
+    // tokenizer_config.json is read only where this file says nothing.
+    directory_.Write("sentence_bert_config.json",
+                     GetParam() == std::string("tokenizer_config.json")
+                         ? json{{"do_lower_case", false}}
+                         : json{{"max_seq_length", 32}, {"do_lower_case", false}});
+    directory_.Write("modules.json",
+                     json{{{"idx", 0}, {"path", ""}, {"type", "st.models.Transformer"}},
+                          {{"idx", 1}, {"path", "1_Pooling"}, {"type", "st.models.Pooling"}},
+                          {{"idx", 2}, {"path", "2_Normalize"}, {"type", "st.models.Normalize"}}});
+    directory_.Write("1_Pooling/config.json",
+                     json{{"word_embedding_dimension", 36}, {"pooling_mode_mean_tokens", true}});
+  }
+};
+
 TEST_P(MutationTest, NeverCrashes) {
   const std::string name = GetParam();
-  ASSERT_TRUE(LoadAndRun());
-  const std::string good = ReadFileForTest(directory_.path() + "/" + name);
-  Random random(7);
-  int loaded = 0;
-  int refused = 0;
-  constexpr int kRounds = 250;
-  for (int round = 0; round < kRounds; ++round) {
-    std::string bad;
-    if (round % 2 == 0) {
-      bad = MutateBytes(good, random);
-    } else if (name == "model.safetensors") {
-      bad = MutateSafetensorsHeader(good, random);
-    } else {
-      bad = MutateJson(good, random);
-    }
-    directory_.Write(name, absl::string_view(bad));
-    SCOPED_TRACE(name + " round " + std::to_string(round));
-    ++(LoadAndRun() ? loaded : refused);
-  }
-  // Both happen, or the mutations are no test.
-  EXPECT_GT(refused, kRounds / 10);
-  EXPECT_GT(loaded, 0);
+  TryMutations(name, [&](const std::string& good, int round, Random& random) {
+    if (round % 2 == 0) return MutateBytes(good, random);
+    return name == "model.safetensors" ? MutateSafetensorsHeader(good, random)
+                                       : MutateJson(good, random);
+  });
 }
 
 TEST_P(MutationTest, WhatIsNoDocumentIsRefused) {
@@ -203,6 +218,28 @@ TEST_P(MutationTest, WhatIsNoDocumentIsRefused) {
     directory_.Write(name, absl::string_view(content));
     EXPECT_FALSE(LoadAndRun()) << content.substr(0, 20);
   }
+}
+
+class ContextPoolMutationTest : public MutationBase {
+ protected:
+  ContextPoolMutationTest() { directory_.CopyFrom(ContextPoolCheckpoint(kContextPool)); }
+};
+
+TEST_F(ContextPoolMutationTest, NeverCrashesForWhateverObject) {
+  TryMutations("config.json", [](const std::string& good, int, Random& random) {
+    std::string bad = good;
+    for (uint32_t changes = 1 + random() % 2; changes > 0; --changes) {
+      bad = MutateJson(bad, random, json::json_pointer("/context_pool"));
+      if (!json::parse(bad)["context_pool"].is_object()) break;
+    }
+    return bad;
+  });
+}
+
+TEST_F(ContextPoolMutationTest, NeverCrashesForWhateverTensors) {
+  TryMutations("model.safetensors", [](const std::string& good, int, Random& random) {
+    return MutateSafetensorsHeader(good, random);
+  });
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, MutationTest,
