@@ -1,0 +1,168 @@
+"""Training is deterministic and goes on after a kill as if nothing had happened."""
+
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from contextpool_training.classifier import ModelOptions, accuracy, build, macro_f1
+from contextpool_training.options import ContextPoolOptions
+from contextpool_training.texts import EncodedTexts, Example, byte_tokenizer
+from contextpool_training.trainer import Outcome, TrainingOptions, set_deterministic, train
+
+MODEL = ModelOptions(width=8, layers=1, heads=2, feed_forward=16, max_tokens=24)
+OPTIONS = TrainingOptions(epochs=3, batch_size=8, learning_rate=3e-3, checkpoint_steps=4)
+STEPS = 3 * 8
+POOL = ContextPoolOptions(num_prefix_tokens=0)
+
+
+def texts(count: int, seed: int) -> EncodedTexts:
+    """Texts whose label is whether they hold more a than b."""
+    chance = random.Random(seed)
+    examples = []
+    for _ in range(count):
+        text = "".join(chance.choices("abc ", k=chance.randint(5, 24)))
+        examples.append(Example(text, int(text.count("a") > text.count("b"))))
+    return EncodedTexts(byte_tokenizer(), examples, MODEL.max_tokens)
+
+
+def start(seed: int = 1) -> Any:
+    set_deterministic(threads=1)
+    return build(MODEL, ["no", "yes"], 257, POOL, seed, typical_length=14)
+
+
+class Stopped(Exception):
+    pass
+
+
+class Bar:
+    """In place of the progress bar; stops the training after so many steps."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.last, self.steps = last, 0
+
+    def __call__(self, **_: object) -> "Bar":
+        return self
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self) -> None:
+        self.steps += 1
+        if self.steps == self.last:
+            raise Stopped
+
+    def set_postfix(self, **_: object) -> None:
+        pass
+
+
+def run(
+    options: TrainingOptions = OPTIONS, checkpoint: pathlib.Path | None = None, bar: Any = None
+) -> tuple[dict[str, bytes], Outcome]:
+    model = start(options.seed)
+    outcome = train(model, texts(64, 1), texts(24, 2), options, checkpoint, bar or Bar())
+    return {name: value.numpy().tobytes() for name, value in model.state_dict().items()}, outcome
+
+
+@pytest.fixture(scope="module")
+def whole() -> tuple[dict[str, bytes], Outcome]:
+    return run()
+
+
+def test_the_same_seed_gives_the_same_bytes(whole: Any) -> None:
+    assert run() == whole
+
+
+def test_another_seed_gives_others(whole: Any) -> None:
+    assert run(TrainingOptions(**{**vars(OPTIONS), "seed": 2}))[0] != whole[0]
+
+
+# Before the first checkpoint, between two, on one, on an epoch's last step, on the very last.
+@pytest.mark.parametrize("last", [2, 6, 12, 8, STEPS])
+def test_a_stopped_training_ends_with_the_same_bytes(
+    last: int, whole: Any, tmp_path: pathlib.Path
+) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(Stopped):
+        run(checkpoint=checkpoint, bar=Bar(last))
+    assert checkpoint.exists() == (last >= 4)
+    second = Bar()
+    assert run(checkpoint=checkpoint, bar=second) == whole
+    assert second.steps < STEPS or last < 4  # it did not begin anew
+
+
+def test_a_finished_training_is_not_repeated(whole: Any, tmp_path: pathlib.Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    run(checkpoint=checkpoint)
+    bar = Bar()
+    assert run(checkpoint=checkpoint, bar=bar) == whole
+    assert bar.steps == 0
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: pathlib.Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    run(checkpoint=checkpoint)
+    other = TrainingOptions(**{**vars(OPTIONS), "learning_rate": 1e-3})
+    with pytest.raises(ValueError, match=r"checkpoint\.pt belongs to a training with other"):
+        run(other, checkpoint)
+
+
+CHILD = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+from test_trainer import Bar, run
+
+class Slow(Bar):
+    def update(self):
+        super().update()
+        print(self.steps, flush=True)
+
+checkpoint = pathlib.Path(sys.argv[2])
+torch.save(run(checkpoint=checkpoint, bar=Slow())[0], sys.argv[3])
+"""
+
+
+def test_a_killed_process_ends_with_the_same_bytes(whole: Any, tmp_path: pathlib.Path) -> None:
+    checkpoint, weights = tmp_path / "checkpoint.pt", tmp_path / "weights.pt"
+    tests = str(pathlib.Path(__file__).parent)
+    command = [sys.executable, "-c", CHILD, tests, str(checkpoint), str(weights)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if int(line) == 14:
+                child.send_signal(signal.SIGKILL)
+                break
+    assert checkpoint.exists() and not weights.exists()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert torch.load(weights) == whole[0]
+
+
+def test_training_learns(whole: Any) -> None:
+    epochs = whole[1].epochs
+    assert len(epochs) == 3
+    assert epochs[-1].loss < epochs[0].loss
+    assert whole[1].validation_accuracy == max(epoch.accuracy for epoch in epochs)
+
+
+def test_arms_start_from_the_same_transformer() -> None:
+    plain = build(MODEL, ["no", "yes"], 257, None, 3, 14).state_dict()
+    pooled = build(MODEL, ["no", "yes"], 257, POOL, 3, 14).state_dict()
+    added = {name for name in pooled if "context_pool" in name}
+    assert set(pooled) - added == set(plain)
+    assert len(added) == 4
+    assert all(torch.equal(plain[name], pooled[name]) for name in plain)
+
+
+def test_scores() -> None:
+    truth, said = [0, 0, 0, 1, 2], [0, 0, 1, 1, 1]
+    assert accuracy(truth, said) == pytest.approx(3 / 5)
+    # By hand: label 0: 2*2/(3+2); label 1: 2*1/(1+3); label 2: 0.
+    assert macro_f1(truth, said) == pytest.approx((0.8 + 0.5 + 0) / 3)

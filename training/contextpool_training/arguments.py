@@ -1,0 +1,51 @@
+"""Values and groups of flags on the command line."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from contextpool_training.options import ContextPoolOptions
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    return int(text)
+
+
+def context_pool(text: str) -> ContextPoolOptions | None:
+    """The object as JSON, or "off"."""
+    if text == "off":
+        return None
+    try:
+        return ContextPoolOptions.from_dict(json.loads(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_fields(
+    parser: argparse.ArgumentParser,
+    title: str,
+    options: type[Any],
+    choices: Mapping[str, tuple[str, ...]],
+) -> None:
+    """One flag per field, of its name and with its default."""
+    group = parser.add_argument_group(title)
+    for field in dataclasses.fields(options):
+        kind = type(field.default)
+        counts = kind is int and field.name != "seed"
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=positive if counts else kind,
+            default=field.default,
+            choices=choices.get(field.name),
+            metavar=None if field.name in choices else kind.__name__.upper(),
+            help=field.metadata.get("help", " "),
+        )
+
+
+def fields_of(args: argparse.Namespace, options: type[Any]) -> Any:
+    names = [field.name for field in dataclasses.fields(options)]
+    return options(**{name: getattr(args, name) for name in names})

@@ -1,0 +1,130 @@
+"""A fresh BERT classifier, with or without ContextPool, and its scores."""
+
+import dataclasses
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig
+
+from contextpool_training.bert import BertForSequenceClassification, reset_context_pools
+from contextpool_training.options import ContextPoolOptions
+from contextpool_training.texts import PAD_ID, EncodedTexts
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+    width: int = 128
+    layers: int = 2
+    heads: int = 4
+    feed_forward: int = 512
+    max_tokens: int = 128
+    dropout: float = 0.1
+    classifier_dropout: float = 0.3
+    # "cls" or "mean": what the classifier reads.
+    pooling: str = "mean"
+    # Standard deviation of the first weights, those of the embeddings excepted (0.02).
+    first_weights: float = 0.02
+    # "random" or "sinusoid": the first position embeddings. Sinusoids let attention find
+    # neighbours from the start, which byte models need.
+    first_positions: str = "random"
+
+
+def build(
+    options: ModelOptions,
+    labels: list[str],
+    vocabulary: int,
+    context_pool: ContextPoolOptions | None,
+    seed: int,
+    typical_length: float,
+) -> BertForSequenceClassification:
+    """Models that differ only in `context_pool` start from the same transformer."""
+    config = BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=options.width,
+        num_hidden_layers=options.layers,
+        num_attention_heads=options.heads,
+        intermediate_size=options.feed_forward,
+        max_position_embeddings=options.max_tokens,
+        hidden_dropout_prob=options.dropout,
+        attention_probs_dropout_prob=0.0,
+        classifier_dropout=options.classifier_dropout,
+        pad_token_id=PAD_ID,
+        type_vocab_size=1,
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+        problem_type="single_label_classification",
+    )
+    config.classifier_pooling = options.pooling
+    torch.manual_seed(seed)
+    plain = BertForSequenceClassification(config)
+    _start(plain, options)
+    if context_pool is None:
+        return plain
+    config.context_pool = context_pool.to_dict()
+    model = BertForSequenceClassification(config)
+    model.load_state_dict(plain.state_dict(), strict=False)
+    torch.manual_seed(seed)
+    reset_context_pools(model, typical_length)
+    return model
+
+
+@torch.no_grad()
+def round_to_stored(model: nn.Module) -> None:
+    """Gives every weight the value that float16, in which it is stored, has for it."""
+    for parameter in model.parameters():
+        parameter.copy_(parameter.half())
+
+
+@torch.no_grad()
+def _start(model: BertForSequenceClassification, options: ModelOptions) -> None:
+    spread = model.config.initializer_range
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.weight.mul_(options.first_weights / spread)
+    if options.first_positions == "sinusoid":
+        positions = model.bert.embeddings.position_embeddings.weight
+        positions.copy_(_sinusoids(*positions.shape) * spread * math.sqrt(2))
+
+
+def _sinusoids(positions: int, width: int) -> Tensor:
+    """[positions, width]; wavelengths from 2 pi to 2,000 pi in geometric steps."""
+    rates = torch.exp(-math.log(1000) * torch.arange(0, width, 2) / width)
+    angles = torch.arange(positions).unsqueeze(1) * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]
+
+
+@torch.inference_mode()
+def logits_of(
+    model: BertForSequenceClassification, texts: EncodedTexts, batch_size: int = 64
+) -> Tensor:
+    """[texts, labels]"""
+    model.train(False)
+    order = sorted(range(len(texts)), key=lambda i: len(texts.ids[i]))
+    logits = torch.zeros(len(texts), model.classifier.out_features)
+    for at in range(0, len(order), batch_size):
+        batch = texts.batch(order[at : at + batch_size])
+        logits[batch.rows] = model(batch.ids, attention_mask=batch.mask).logits.float()
+    return logits
+
+
+def predictions_of(
+    model: BertForSequenceClassification, texts: EncodedTexts
+) -> npt.NDArray[np.int64]:
+    return np.asarray(logits_of(model, texts).argmax(dim=-1).numpy(), np.int64)
+
+
+def accuracy(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
+    return float(np.mean(np.asarray(labels) == np.asarray(predictions)))
+
+
+def macro_f1(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
+    """The mean over the labels that occur, of each one's F1."""
+    truth, said = np.asarray(labels), np.asarray(predictions)
+    scores = []
+    for label in np.union1d(truth, said):
+        hits = np.sum((truth == label) & (said == label))
+        scores.append(2 * hits / (np.sum(truth == label) + np.sum(said == label)))
+    return float(np.mean(scores))

@@ -1,0 +1,82 @@
+"""Trains the sentiment models from the corpora inside vaderSentiment's source distribution, which
+pip fetches: for each tokeniser the same transformer plain, with a fixed blur and with ContextPool,
+several seeds each. Writes the ContextPool seed with the best validation accuracy to
+OUT/sentiment-contextpool (wordpiece) and OUT/sentiment-bytes-contextpool (bytes). Finished runs are
+kept in the work folder and not trained again; a run that was killed goes on from its last
+checkpoint."""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from contextpool_training import corpora, sentiment
+from contextpool_training.arguments import positive
+from contextpool_training.card import model_name, sentiment_card
+from contextpool_training.export import export, spread
+from contextpool_training.facts import facts_of
+from contextpool_training.trainer import set_deterministic
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT", type=pathlib.Path, help="folder of the models")
+    parser.add_argument(
+        "--tokenizer",
+        nargs="+",
+        choices=list(sentiment.RECIPES),
+        default=list(sentiment.RECIPES),
+        help=" ",
+    )
+    parser.add_argument(
+        "--arm", nargs="+", choices=sentiment.ARMS, default=sentiment.ARMS, help=" "
+    )
+    parser.add_argument("--seed", nargs="+", type=int, default=sentiment.SEEDS, help=" ")
+    parser.add_argument("--epochs", type=positive, help="instead of what the recipe says")
+    parser.add_argument("--limit", type=positive, help="sentences per split, to try things out")
+    parser.add_argument(
+        "--jobs", type=positive, default=1, help="runs at the same time, one thread each"
+    )
+    parser.add_argument(
+        "--work", type=pathlib.Path, default=corpora.cache_folder(), help="the work folder"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    if "contextpool" not in args.arm:
+        raise ValueError("--arm must name contextpool, too: that model is the one written")
+    runs = [
+        sentiment.Run(tokenizer, arm, seed)
+        for tokenizer in args.tokenizer
+        for seed in args.seed
+        for arm in args.arm
+    ]
+    results = sentiment.run_all(runs, args.work, args.epochs, args.limit, args.jobs)
+    for tokenizer in args.tokenizer:
+        mine = [result for result in results if result["tokenizer"] == tokenizer]
+        directory = args.out / model_name(tokenizer)
+        write_model(tokenizer, mine, directory, args.work, args.limit)
+        print(f"wrote {directory}")
+
+
+def write_model(
+    tokenizer: str,
+    results: Sequence[dict[str, Any]],
+    directory: pathlib.Path,
+    work: pathlib.Path,
+    limit: int | None,
+) -> None:
+    """Exports the best ContextPool run, with all results in its card."""
+    set_deterministic(threads=1)
+    recipe = sentiment.RECIPES[tokenizer]
+    data = sentiment.load_data(recipe, work, limit)
+    candidates = [result for result in results if result["arm"] == "contextpool"]
+    chosen = max(candidates, key=lambda r: (r["validation_accuracy"], -r["seed"]))
+    model = sentiment.trained_model(chosen, data)
+    facts = facts_of(model, data.encoded["test"], data.tokenizer)
+    vader = sentiment.vader_result(data, work)
+    card = sentiment_card(recipe, data, results, chosen, vader, facts)
+    texts = spread([sentence.text for sentence in data.sentences["test"]])
+    tqdm.write(f"{tokenizer}: computing golden values")
+    export(directory, model, data.tokenizer, texts, card)

@@ -1,0 +1,211 @@
+"""Trains a text classifier: AdamW, warm-up and linear decay, the best epoch is kept.
+
+Deterministic: the same data, options, versions and thread count give the same bytes. Resumable: the
+chance of a step comes from the seed and the step's number alone, so a checkpoint holds weights,
+optimizer and scores, and a run that was killed at any moment ends as if it had not been.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from contextpool_training.bert import BertForSequenceClassification
+from contextpool_training.classifier import accuracy, predictions_of
+from contextpool_training.texts import EncodedTexts
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    epochs: int = 8
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    # Share of the steps in which the learning rate rises.
+    warmup: float = 0.15
+    label_smoothing: float = 0.1
+    # Share of the tokens that are hidden in training.
+    token_dropout: float = 0.1
+    gradient_norm: float = 1.0
+    seed: int = 1
+    # Steps from one checkpoint to the next.
+    checkpoint_steps: int = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    loss: float
+    # On the validation texts.
+    accuracy: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    epochs: list[Epoch]
+    # Whose weights the model now has, counted from 1.
+    best_epoch: int
+
+    @property
+    def validation_accuracy(self) -> float:
+        return self.epochs[self.best_epoch - 1].accuracy
+
+
+def set_deterministic(threads: int) -> None:
+    """Call before anything is computed."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+
+
+def train(
+    model: BertForSequenceClassification,
+    training: EncodedTexts,
+    validation: EncodedTexts,
+    options: TrainingOptions,
+    checkpoint: pathlib.Path | None = None,
+    bar: Callable[..., Any] = tqdm,
+) -> Outcome:
+    """Leaves the best epoch's weights in the model, and the checkpoint for the caller to delete.
+
+    Raises ValueError if the checkpoint belongs to other data or options.
+    """
+    run = _Run(model, training, validation, options, checkpoint)
+    run.resume()
+    with bar(total=run.total_steps, initial=run.step, unit="step", dynamic_ncols=True) as progress:
+        run.finish(progress)
+    model.load_state_dict(run.best_weights)
+    return Outcome(run.epochs, run.best_epoch)
+
+
+class _Run:
+    def __init__(
+        self,
+        model: BertForSequenceClassification,
+        training: EncodedTexts,
+        validation: EncodedTexts,
+        options: TrainingOptions,
+        checkpoint: pathlib.Path | None,
+    ) -> None:
+        self.model, self.training, self.validation = model, training, validation
+        self.options, self.checkpoint = options, checkpoint
+        self.optimizer = torch.optim.AdamW(
+            _groups(model, options.weight_decay), lr=options.learning_rate, fused=True
+        )
+        self.loss_of = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
+        self.steps_per_epoch = -(-len(training) // options.batch_size)
+        self.total_steps = options.epochs * self.steps_per_epoch
+        self.fingerprint = self._fingerprint()
+        self.step = 0
+        # Of the current epoch so far.
+        self.loss = 0.0
+        self.epochs: list[Epoch] = []
+        self.best_epoch = 0
+        self.best_weights: dict[str, Tensor] = {}
+
+    def finish(self, progress: Any) -> None:
+        while self.step < self.total_steps:
+            epoch, start = divmod(self.step, self.steps_per_epoch)
+            plan = self.training.plan(self.options.batch_size, self._chance("epoch", epoch))
+            for rows in plan[start:]:
+                self._train_on(rows)
+                self.step += 1
+                progress.update()
+                if self.step % self.options.checkpoint_steps == 0 and rows is not plan[-1]:
+                    self.save()
+            self._end_epoch()
+            self.save()
+            last = self.epochs[-1]
+            progress.set_postfix(loss=f"{last.loss:.3f}", validation=f"{last.accuracy:.3f}")
+
+    def save(self) -> None:
+        if self.checkpoint is None:
+            return
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.checkpoint.with_name(self.checkpoint.name + ".partial")
+        state = {
+            "fingerprint": self.fingerprint,
+            "step": self.step,
+            "loss": self.loss,
+            "epochs": [dataclasses.astuple(epoch) for epoch in self.epochs],
+            "best_epoch": self.best_epoch,
+            "best_weights": self.best_weights,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        torch.save(state, partial)
+        partial.replace(self.checkpoint)
+
+    def resume(self) -> None:
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return
+        state = torch.load(self.checkpoint, weights_only=True)
+        if state["fingerprint"] != self.fingerprint:
+            raise ValueError(
+                f"{self.checkpoint} belongs to a training with other data, options or start: "
+                "delete it to begin anew"
+            )
+        self.step, self.loss = state["step"], state["loss"]
+        self.epochs = [Epoch(*values) for values in state["epochs"]]
+        self.best_epoch, self.best_weights = state["best_epoch"], state["best_weights"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _train_on(self, rows: list[int]) -> None:
+        self.model.train()
+        chance = self._chance("step", self.step)
+        torch.manual_seed(chance.getrandbits(63))
+        batch = self.training.batch(rows, chance, self.options.token_dropout)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options.learning_rate * self._rate()
+        self.optimizer.zero_grad()
+        loss = self.loss_of(self.model(batch.ids, attention_mask=batch.mask).logits, batch.labels)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.options.gradient_norm)
+        self.optimizer.step()
+        self.loss += loss.item() * len(rows)
+
+    def _end_epoch(self) -> None:
+        score = accuracy(self.validation.labels, predictions_of(self.model, self.validation))
+        self.epochs.append(Epoch(self.loss / len(self.training), score))
+        self.loss = 0.0
+        if score > max((epoch.accuracy for epoch in self.epochs[:-1]), default=-1.0):
+            self.best_epoch = len(self.epochs)
+            self.best_weights = {k: v.clone() for k, v in self.model.state_dict().items()}
+
+    def _rate(self) -> float:
+        """What the learning rate is multiplied by: up to 1, then down to almost 0."""
+        rising = max(1.0, self.options.warmup * self.total_steps)
+        done = self.step + 1
+        return min(done / rising, (self.total_steps - self.step) / (self.total_steps - rising + 1))
+
+    def _chance(self, what: str, number: int) -> random.Random:
+        return random.Random(f"{self.options.seed} {what} {number}")
+
+    def _fingerprint(self) -> str:
+        """Of everything that decides the result, the first weights included."""
+        digest = hashlib.sha256()
+        options = {**dataclasses.asdict(self.options), "checkpoint_steps": None}
+        config = self.model.config.to_dict()
+        texts = [[data.ids, data.labels] for data in (self.training, self.validation)]
+        values = [options, config, texts, torch.__version__, torch.get_num_threads()]
+        digest.update(json.dumps(values, sort_keys=True).encode())
+        for name, value in self.model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(value.numpy()).tobytes())
+        return digest.hexdigest()
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Biases and LayerNorm do not decay."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
