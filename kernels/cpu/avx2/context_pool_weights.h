@@ -61,21 +61,15 @@ struct Tile {
 
 // The rule by which a tile's rows skip tokens: a token at distance d of the nearest row counts at
 // most 2^(log_weight - falloff d^2), and no row's sum is less than its own token's weight. A NaN
-// among the rows skips nothing.
+// among the rows is not looked at: it spoils what it should whatever the window.
 struct SkipRule {
   SkipRule(const Sequence& sequence, int64_t row, int64_t rows, float skip_bits) {
     float least = kInfinity;
-    bool bad = false;
-    falloff = kInfinity;
     for (int64_t i = row; i < row + rows; ++i) {
-      const float c = Falloff(sequence.support_size[i]);
-      const float own = sequence.log_weight[i];
-      bad |= std::isnan(c) || std::isnan(own);
-      falloff = std::min(falloff, c);
-      least = std::min(least, own);
+      falloff = std::min(falloff, Falloff(sequence.support_size[i]));
+      least = std::min(least, sequence.log_weight[i]);
     }
-    threshold = bad ? -kInfinity : least - skip_bits;
-    if (bad) falloff = 0;
+    threshold = least - skip_bits;
   }
 
   bool Skips(float log_weight, int64_t distance) const {
@@ -83,7 +77,7 @@ struct SkipRule {
     return log_weight - falloff * d * d <= threshold;
   }
 
-  float falloff;
+  float falloff = kInfinity;
   float threshold;
 };
 

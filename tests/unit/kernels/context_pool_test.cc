@@ -270,12 +270,27 @@ TEST_P(ContextPoolTest, AFarTokenOfGreatWeightIsNotLost) {
   EXPECT_GT(Run(batch)[120 * 16], 0.99f);
 }
 
+TEST_P(ContextPoolTest, ARowOfSmallWeightKeepsItsNeighbours) {
+  // Rows 6 to 11 are one tile; only the last one needs token 12.
+  Batch batch = Make({18}, 16);
+  std::fill(batch.support_size.begin(), batch.support_size.end(), 0.3f);
+  std::fill(batch.log_weight.begin(), batch.log_weight.end(), 0.0f);
+  batch.log_weight[6] = kMaxLogWeight;
+  std::fill_n(batch.log_weight.begin() + 7, 5, kMinLogWeight);
+  RunAndCompare(batch, 1, "a great and a small weight in one tile");
+}
+
+// Even where the rule drops a good part of the sums, both sides of the quotient lose it.
 TEST_P(ContextPoolTest, ReproducesConstants) {
-  Batch batch = Make({50}, 16);
+  Batch batch = Make({300}, 16);
   std::fill(batch.x.begin(), batch.x.end(), 3.0f);
-  for (const std::vector<float>& weights : AdversarialWeights(batch.tokens())) {
-    batch.log_weight = weights;
-    for (float value : Run(batch)) ASSERT_NEAR(value, 3.0f, 3e-6f);
+  std::fill(batch.support_size.begin(), batch.support_size.end(), 20.0f);
+  for (float skip_bits : {8.0f, 24.0f}) {
+    batch.skip_bits = skip_bits;
+    for (const std::vector<float>& weights : AdversarialWeights(batch.tokens())) {
+      batch.log_weight = weights;
+      for (float value : Run(batch)) ASSERT_NEAR(value, 3.0f, 6e-6f);
+    }
   }
 }
 
