@@ -6,7 +6,7 @@
 #include <span>
 
 #include "engine/base/stats.h"
-#include "kernels/context_pool.h"
+#include "engine/device/device.h"
 
 namespace contextpool::engine {
 
