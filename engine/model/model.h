@@ -25,8 +25,8 @@ struct ModelOutput {
   TensorView embeddings;
   // [sequences wanted for kClassify, labels], in the batch's order.
   TensorView logits;
-  // [context_pool_layers, 2, total_tokens]: of each such layer log2 of the pooling weights, then the
-  // support sizes in tokens; -infinity and 0 for tokens that are passed through. Empty without
+  // [context_pool_layers, 2, total_tokens]: of each such layer log2 of the pooling weights, then
+  // the support sizes in tokens; -infinity and 0 for tokens that are passed through. Empty without
   // ContextPool.
   TensorView context_pool;
   // What all those layers computed and skipped; null without ContextPool.

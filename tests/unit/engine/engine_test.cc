@@ -5,6 +5,7 @@
 #include <memory>
 #include <new>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -83,6 +84,7 @@ class EngineTest : public ::testing::Test {
                               Device&) -> absl::StatusOr<std::unique_ptr<Model>> {
       if (spec.name == "broken") return absl::InvalidArgumentError("config.json: is broken");
       if (spec.name == "throws") throw std::bad_alloc();
+      prefix_tokens_ = spec.prefix_tokens;
       return std::make_unique<testing::FakeModel>(spec, hooks_);
     };
     parts.load_tokenizer = [](const ModelSpec&) -> absl::StatusOr<std::unique_ptr<Tokenizer>> {
@@ -122,8 +124,15 @@ class EngineTest : public ::testing::Test {
   std::atomic<int> passes_{0};
   testing::FakeModel::Hooks hooks_;
   testing::FakeDevice* device_ = nullptr;
+  // What the last model was told of its tokeniser.
+  std::optional<int32_t> prefix_tokens_;
   std::unique_ptr<EngineImpl> engine_;
 };
+
+TEST_F(EngineTest, AModelIsLoadedKnowingWhatItsTokeniserPutsFirst) {
+  Start({Spec("model")});
+  EXPECT_EQ(prefix_tokens_, testing::FakeTokenizer().prefix_tokens());
+}
 
 TEST_F(EngineTest, AnswersEveryInputInItsOwnRow) {
   Start({Spec("m")});
