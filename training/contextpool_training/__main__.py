@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from transformers.utils.logging import disable_progress_bar
+
 from contextpool_training import augment, sentiment_command, train_command
 
 
@@ -32,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of reading weights
     try:
         args.run(args)
     except (OSError, ValueError) as error:

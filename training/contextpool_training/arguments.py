@@ -42,7 +42,7 @@ def add_fields(
             default=field.default,
             choices=choices.get(field.name),
             metavar=None if field.name in choices else kind.__name__.upper(),
-            help=field.metadata.get("help", " "),
+            help=field.metadata["help"],
         )
 
 

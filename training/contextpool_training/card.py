@@ -2,13 +2,14 @@
 
 import importlib.metadata
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import BertConfig
 
 from contextpool_training import corpora
-from contextpool_training.facts import LayerFacts, Spread
+from contextpool_training.facts import IDENTITY_SIGMA, LayerFacts, Spread
 from contextpool_training.sentiment import ARMS, BLUR_SIGMA, Data, Recipe
 from contextpool_training.trainer import Outcome
 
@@ -26,28 +27,24 @@ _CORPUS_NAMES = {
 _KINDS = {"wordpiece": "WordPiece tokens", "bytes": "single bytes"}
 _CARD = """# {name}
 
-Tells positive from negative English sentences. A small BERT with ContextPool over {kind}:
-{layers} layers of width {width}, {parameters:,} parameters stored as float16, at most {max_tokens}
-tokens. Trained from nothing by `script/train`.
+{summary}
 
 ## Test scores
 
-{train:,} training, {validation:,} validation and {test:,} test sentences. The arms share the
-transformer, its first weights, the order of the data and all settings; "fixed blur" has a Gaussian
-of one size in ContextPool's place. Spread is the standard deviation over the seeds.
+{arms}
 
 {scores}
 
-{margin} Seed {seed} of ContextPool is stored here: among its seeds it has the best
-validation accuracy ({validation_accuracy:.1%}, epoch {best_epoch} of {epochs}). Its test accuracy
-by corpus: {by_corpus}.
+{reading}
 
-VADER is the lexicon that comes with the corpora and was tuned on them; a compound score of 0, which
-it gives to {undecided:.1%} of the test sentences, counts as positive.
+{stored}
+
+{lexicon}
 
 ## What ContextPool learned
 
-Over the test sentences; a support size is in tokens, a pooling weight between 0 and 1.
+Over the test sentences. Support sizes are in tokens; pooling weights lie between 0 and 1; identity:
+tokens with a support size below {identity_sigma}, to which the pool adds nothing of a neighbour.
 
 {facts}
 
@@ -84,21 +81,14 @@ def sentiment_card(
     options = recipe.training
     return _CARD.format(
         name=model_name(recipe.tokenizer),
-        kind=_KINDS[recipe.tokenizer],
         tokenizer=recipe.tokenizer,
-        layers=recipe.model.layers,
-        width=recipe.model.width,
-        max_tokens=recipe.model.max_tokens,
-        **{key: chosen[key] for key in ("parameters", "seed", "best_epoch", "validation_accuracy")},
-        **{name: len(sentences) for name, sentences in data.sentences.items()},
+        summary=_summary(recipe, chosen),
+        arms=_arms(data),
         scores=_scores_table(results, vader, data),
-        margin=_margin(len(data.sentences["test"])),
-        epochs=len(chosen["epochs"]),
-        by_corpus=", ".join(
-            f"{_CORPUS_NAMES[name]} {score:.1%}"
-            for name, score in chosen["test_accuracy_by_corpus"].items()
-        ),
-        undecided=vader["undecided"],
+        reading=_reading(results, len(data.sentences["test"])),
+        stored=_stored(chosen),
+        lexicon=_lexicon(vader),
+        identity_sigma=IDENTITY_SIGMA,
         facts=_facts_table(facts),
         lists=_lists(facts),
         neutral=corpora.NEUTRAL,
@@ -143,11 +133,69 @@ def _scores_table(results: Sequence[dict[str, Any]], vader: dict[str, Any], data
     return "\n".join(lines)
 
 
-def _margin(count: int) -> str:
-    error = 100 * (0.25 / count) ** 0.5
-    return (
-        f"With {count:,} test sentences one accuracy has a standard error of about {error:.1f} %."
+def _summary(recipe: Recipe, chosen: Mapping[str, Any]) -> str:
+    model = recipe.model
+    layers = "1 layer" if model.layers == 1 else f"{model.layers} layers"
+    return _filled(
+        "Tells positive from negative English sentences. A small BERT with ContextPool over "
+        f"{_KINDS[recipe.tokenizer]}: {layers} of width {model.width}, {chosen['parameters']:,} "
+        f"parameters stored as float16, at most {model.max_tokens} tokens. Trained from nothing by "
+        "`script/train`."
     )
+
+
+def _arms(data: Data) -> str:
+    counts = {name: len(sentences) for name, sentences in data.sentences.items()}
+    return _filled(
+        f"{counts['train']:,} training, {counts['validation']:,} validation and "
+        f"{counts['test']:,} test sentences. The arms share the transformer, its first weights, "
+        "the order of the data and all settings; the fixed blur is a Gaussian of one size, the one "
+        "that ContextPool starts with, in ContextPool's place. The spread is the standard "
+        "deviation over the seeds."
+    )
+
+
+def _reading(results: Sequence[dict[str, Any]], count: int) -> str:
+    means = {
+        arm: 100 * statistics.mean(r["test_accuracy"] for r in results if r["arm"] == arm)
+        for arm in ARMS
+        if any(r["arm"] == arm for r in results)
+    }
+    error = 100 * (0.25 / count) ** 0.5
+    differences = [
+        f"{means['contextpool'] - mean:+.1f} points against {_NAMES[arm]}"
+        for arm, mean in means.items()
+        if arm != "contextpool"
+    ]
+    found = f"ContextPool's mean accuracy: {', '.join(differences)}. " if differences else ""
+    return _filled(
+        f"{found}One accuracy on {count:,} sentences has a standard error of about {error:.1f} "
+        "points: smaller differences between arms say nothing."
+    )
+
+
+def _stored(chosen: Mapping[str, Any]) -> str:
+    corpora_scores = ", ".join(
+        f"{_CORPUS_NAMES[name]} {score:.1%}"
+        for name, score in chosen["test_accuracy_by_corpus"].items()
+    )
+    return _filled(
+        f"Stored here is ContextPool's seed {chosen['seed']}, which has the best validation "
+        f"accuracy of its seeds ({chosen['validation_accuracy']:.1%}, epoch {chosen['best_epoch']} "
+        f"of {len(chosen['epochs'])}). Its test accuracy by corpus: {corpora_scores}."
+    )
+
+
+def _lexicon(vader: Mapping[str, Any]) -> str:
+    return _filled(
+        "VADER is a lexicon with rules by the corpora's authors, used as published. A compound "
+        f"score of 0, which it gives to {vader['undecided']:.1%} of the test sentences, counts as "
+        f"positive; of the others it has {vader['accuracy_where_decided']:.1%} right."
+    )
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _deviation(values: Sequence[float]) -> float:

@@ -11,25 +11,29 @@ from transformers import BertConfig
 
 from contextpool_training.bert import BertForSequenceClassification, reset_context_pools
 from contextpool_training.options import ContextPoolOptions
+from contextpool_training.settings import setting
 from contextpool_training.texts import PAD_ID, EncodedTexts
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelOptions:
-    width: int = 128
-    layers: int = 2
-    heads: int = 4
-    feed_forward: int = 512
-    max_tokens: int = 128
-    dropout: float = 0.1
-    classifier_dropout: float = 0.3
-    # "cls" or "mean": what the classifier reads.
-    pooling: str = "mean"
-    # Standard deviation of the first weights, those of the embeddings excepted (0.02).
-    first_weights: float = 0.02
-    # "random" or "sinusoid": the first position embeddings. Sinusoids let attention find
-    # neighbours from the start, which byte models need.
-    first_positions: str = "random"
+    width: int = setting(128, "of the hidden vectors")
+    layers: int = setting(2, "of the transformer")
+    heads: int = setting(4, "of each layer's attention")
+    feed_forward: int = setting(512, "width of the feed-forward blocks")
+    max_tokens: int = setting(128, "of a text; the rest is cut off")
+    dropout: float = setting(0.1, "of hidden values")
+    classifier_dropout: float = setting(0.3, "before the classifier")
+    pooling: str = setting("mean", "what the classifier reads")
+    first_weights: float = setting(
+        0.02, "standard deviation of the first weights, embeddings excepted"
+    )
+    first_embeddings: float = setting(0.02, "standard deviation of the first embeddings")
+    first_positions: str = setting(
+        "random",
+        "first position embeddings; sinusoids let attention find neighbours from the start, which "
+        "byte models need",
+    )
 
 
 def build(
@@ -84,9 +88,12 @@ def _start(model: BertForSequenceClassification, options: ModelOptions) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear):
             module.weight.mul_(options.first_weights / spread)
+        elif isinstance(module, nn.Embedding):
+            module.weight.mul_(options.first_embeddings / spread)
     if options.first_positions == "sinusoid":
         positions = model.bert.embeddings.position_embeddings.weight
-        positions.copy_(_sinusoids(*positions.shape) * spread * math.sqrt(2))
+        sinusoids = _sinusoids(*positions.shape)
+        positions.copy_(sinusoids * options.first_embeddings * math.sqrt(2))
 
 
 def _sinusoids(positions: int, width: int) -> Tensor:

@@ -24,6 +24,7 @@ REQUIREMENT = "vaderSentiment==3.3.2"
 CORPORA = ("movieReviewSnippets", "amazonReviewSnippets", "nytEditorialSnippets", "tweets")
 SPLITS = ("train", "validation", "test")
 LABELS = ("negative", "positive")
+_VADER_FILES = ("vaderSentiment.py", "vader_lexicon.txt", "emoji_utf8_lexicon.txt")
 # Sentences that people found nearly neutral belong to neither label.
 NEUTRAL = 0.3
 
@@ -100,9 +101,12 @@ def split_sentences(sentences: Iterable[Sentence]) -> dict[str, list[Sentence]]:
 
 def vader_scores(package_path: pathlib.Path, texts: Iterable[str]) -> list[float]:
     """What the package's own lexicon and rules say of each text, from -1 to 1 ("compound")."""
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(package_path) as archive:
-        archive.extractall(folder, filter="data")
-        path = next(pathlib.Path(folder).rglob("vaderSentiment/vaderSentiment.py"))
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(package_path) as archive:
+            for name in _VADER_FILES:
+                content = _member(archive, f"{PACKAGE}/vaderSentiment/{name}").read()
+                pathlib.Path(folder, name).write_bytes(content)
+        path = pathlib.Path(folder, _VADER_FILES[0])
         spec = importlib.util.spec_from_file_location("vader", path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)

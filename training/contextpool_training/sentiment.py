@@ -79,10 +79,11 @@ RECIPES: dict[str, Recipe] = {
             dropout=0.0,
             classifier_dropout=0.1,
             first_weights=0.125,
+            first_embeddings=0.5,
             first_positions="sinusoid",
         ),
         TrainingOptions(
-            epochs=4, batch_size=32, learning_rate=4e-3, label_smoothing=0.0, token_dropout=0.0
+            epochs=5, batch_size=32, learning_rate=3e-3, label_smoothing=0.0, token_dropout=0.0
         ),
     ),
 }
@@ -274,7 +275,13 @@ def vader_result(data: Data, cache: pathlib.Path) -> dict[str, Any]:
     texts = [sentence.text for sentence in data.sentences["test"]]
     compound = np.array(corpora.vader_scores(corpora.package(cache), texts))
     scores = scores_on_test(data, (compound >= 0).astype(np.int64))
-    return {**scores, "undecided": float(np.mean(compound == 0))}
+    decided = compound != 0
+    labels = np.array(data.encoded["test"].labels)
+    return {
+        **scores,
+        "undecided": float(np.mean(~decided)),
+        "accuracy_where_decided": accuracy(labels[decided], compound[decided] > 0),
+    }
 
 
 def _plain(options: ContextPoolOptions | None) -> dict[str, Any] | None:

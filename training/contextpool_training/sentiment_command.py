@@ -14,7 +14,9 @@ from tqdm import tqdm
 
 from contextpool_training import corpora, sentiment
 from contextpool_training.arguments import positive
+from contextpool_training.bert import BertForSequenceClassification
 from contextpool_training.card import model_name, sentiment_card
+from contextpool_training.classifier import predictions_of
 from contextpool_training.export import export, spread
 from contextpool_training.facts import facts_of
 from contextpool_training.trainer import set_deterministic
@@ -27,12 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=list(sentiment.RECIPES),
         default=list(sentiment.RECIPES),
-        help=" ",
+        help="one model each",
     )
     parser.add_argument(
-        "--arm", nargs="+", choices=sentiment.ARMS, default=sentiment.ARMS, help=" "
+        "--arm", nargs="+", choices=sentiment.ARMS, default=sentiment.ARMS, help="what to compare"
     )
-    parser.add_argument("--seed", nargs="+", type=int, default=sentiment.SEEDS, help=" ")
+    parser.add_argument("--seed", nargs="+", type=int, default=sentiment.SEEDS, help="one run each")
     parser.add_argument("--epochs", type=positive, help="instead of what the recipe says")
     parser.add_argument("--limit", type=positive, help="sentences per split, to try things out")
     parser.add_argument(
@@ -60,6 +62,18 @@ def run(args: argparse.Namespace) -> None:
         print(f"wrote {directory}")
 
 
+def check_scores(
+    model: BertForSequenceClassification, data: sentiment.Data, result: dict[str, Any]
+) -> None:
+    """Raises ValueError if what is to be written does not score as the run did."""
+    scores = sentiment.scores_on_test(data, predictions_of(model, data.encoded["test"]))
+    if scores["test_accuracy"] != result["test_accuracy"]:
+        raise ValueError(
+            f"{result['folder']} scores {scores['test_accuracy']:.4f} on the test sentences, not "
+            f"{result['test_accuracy']:.4f} as it did when trained: delete the folder and run again"
+        )
+
+
 def write_model(
     tokenizer: str,
     results: Sequence[dict[str, Any]],
@@ -74,6 +88,7 @@ def write_model(
     candidates = [result for result in results if result["arm"] == "contextpool"]
     chosen = max(candidates, key=lambda r: (r["validation_accuracy"], -r["seed"]))
     model = sentiment.trained_model(chosen, data)
+    check_scores(model, data, chosen)
     facts = facts_of(model, data.encoded["test"], data.tokenizer)
     vader = sentiment.vader_result(data, work)
     card = sentiment_card(recipe, data, results, chosen, vader, facts)

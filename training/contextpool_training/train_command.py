@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text-column", default="text", help="column or key of the text")
     parser.add_argument("--label-column", default="label", help="column or key of the label")
     parser.add_argument(
-        "--tokenizer", choices=("wordpiece", "bytes"), default="wordpiece", help=" "
+        "--tokenizer", choices=("wordpiece", "bytes"), default="wordpiece", help="trained on DATA"
     )
     parser.add_argument("--vocabulary", type=positive, default=8000, help="largest, of WordPiece")
     parser.add_argument(

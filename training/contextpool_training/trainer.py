@@ -20,24 +20,22 @@ from tqdm import tqdm
 
 from contextpool_training.bert import BertForSequenceClassification
 from contextpool_training.classifier import accuracy, predictions_of
+from contextpool_training.settings import setting
 from contextpool_training.texts import EncodedTexts
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    epochs: int = 8
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    # Share of the steps in which the learning rate rises.
-    warmup: float = 0.15
-    label_smoothing: float = 0.1
-    # Share of the tokens that are hidden in training.
-    token_dropout: float = 0.1
-    gradient_norm: float = 1.0
-    seed: int = 1
-    # Steps from one checkpoint to the next.
-    checkpoint_steps: int = 100
+    epochs: int = setting(8, "passes over the training texts")
+    batch_size: int = setting(64, "texts per step")
+    learning_rate: float = setting(1e-3, "the largest")
+    weight_decay: float = setting(0.05, "of matrices")
+    warmup: float = setting(0.15, "share of the steps in which the learning rate rises")
+    label_smoothing: float = setting(0.1, "share of the target given to all labels alike")
+    token_dropout: float = setting(0.1, "share of the tokens that are hidden in training")
+    gradient_norm: float = setting(1.0, "the largest")
+    seed: int = setting(1, "of the first weights, the order of texts and dropout")
+    checkpoint_steps: int = setting(100, "steps from one checkpoint to the next")
 
 
 @dataclasses.dataclass(frozen=True)
