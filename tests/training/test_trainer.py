@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from contextpool_training import trainer
 from contextpool_training.classifier import ModelOptions, accuracy, build, macro_f1
 from contextpool_training.options import ContextPoolOptions
 from contextpool_training.texts import EncodedTexts, Example, byte_tokenizer
@@ -96,6 +97,20 @@ def test_a_stopped_training_ends_with_the_same_bytes(
     second = Bar()
     assert run(checkpoint=checkpoint, bar=second) == whole
     assert second.steps < STEPS or last < 4  # it did not begin anew
+
+
+def test_a_stop_while_an_epoch_is_scored_loses_nothing(
+    whole: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    checkpoint = tmp_path / "checkpoint.pt"
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "predictions_of", stop)
+        with pytest.raises(Stopped):
+            run(checkpoint=checkpoint)
+    assert run(checkpoint=checkpoint) == whole
 
 
 def test_a_finished_training_is_not_repeated(whole: Any, tmp_path: pathlib.Path) -> None:
