@@ -48,7 +48,7 @@ tokens with a support size below {identity_sigma}, to which the pool adds nothin
 
 {facts}
 
-{lists}
+{shrunk}{lists}
 
 ## How it was made
 
@@ -87,9 +87,10 @@ def sentiment_card(
         scores=_scores_table(results, vader, data),
         reading=_reading(results, len(data.sentences["test"])),
         stored=_stored(chosen),
-        lexicon=_lexicon(vader),
+        lexicon=_lexicon(vader, results),
         identity_sigma=IDENTITY_SIGMA,
         facts=_facts_table(facts),
+        shrunk=_shrunk(facts),
         lists=_lists(facts),
         neutral=corpora.NEUTRAL,
         training=(
@@ -170,7 +171,7 @@ def _reading(results: Sequence[dict[str, Any]], count: int) -> str:
     found = f"ContextPool's mean accuracy: {', '.join(differences)}. " if differences else ""
     return _filled(
         f"{found}One accuracy on {count:,} sentences has a standard error of about {error:.1f} "
-        "points: smaller differences between arms say nothing."
+        f"points: differences between arms below about {2 * error:.0f} points say nothing."
     )
 
 
@@ -186,11 +187,13 @@ def _stored(chosen: Mapping[str, Any]) -> str:
     )
 
 
-def _lexicon(vader: Mapping[str, Any]) -> str:
+def _lexicon(vader: Mapping[str, Any], results: Sequence[dict[str, Any]]) -> str:
+    best = max(result["test_accuracy"] for result in results)
     return _filled(
         "VADER is a lexicon with rules by the corpora's authors, used as published. A compound "
         f"score of 0, which it gives to {vader['undecided']:.1%} of the test sentences, counts as "
         f"positive; of the others it has {vader['accuracy_where_decided']:.1%} right."
+        + (" It beats every arm here." if vader["test_accuracy"] > best else "")
     )
 
 
@@ -211,6 +214,20 @@ def _facts_table(facts: Sequence[LayerFacts]) -> str:
             f"{fact.identity_share:.1%} of the tokens |"
         )
     return "\n".join(lines)
+
+
+def _shrunk(facts: Sequence[LayerFacts]) -> str:
+    """Says so where training has made the pool do little, else nothing."""
+    layers = [str(layer) for layer, fact in enumerate(facts) if fact.identity_share > 0.5]
+    if not layers:
+        return ""
+    return (
+        _filled(
+            f"In layer {', '.join(layers)} the support size of most tokens has shrunk to almost 0, "
+            "where the pool is the identity and no gradient brings it back."
+        )
+        + "\n\n"
+    )
 
 
 def _numbers(spread: Spread) -> str:
