@@ -12,7 +12,6 @@
 #include "kernels/attention.h"
 #include "kernels/context_pool.h"
 #include "kernels/embedding.h"
-#include "kernels/gather.h"
 
 namespace contextpool::engine {
 namespace {
@@ -177,17 +176,6 @@ class CpuDevice final : public Device {
                                         .segment_count = out.shape[0],
                                         .columns = out.shape[1]};
     if (status_.ok()) Record("Pool", kernels::cpu::Pool(params, &pool_));
-  }
-
-  void GatherRows(const TensorView& x, const TensorView& rows, const TensorView& out) override {
-    const kernels::GatherRowsParams params = {.x = x.data,
-                                              .rows = rows.as<int32_t>(),
-                                              .out = out.data,
-                                              .dtype = x.dtype,
-                                              .count = out.shape[0],
-                                              .columns = out.shape[1],
-                                              .x_stride = x.strides[0]};
-    if (status_.ok()) Record("GatherRows", kernels::cpu::GatherRows(params, &pool_));
   }
 
  protected:

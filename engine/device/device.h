@@ -203,9 +203,6 @@ class Device {
   virtual void Pool(const TensorView& x, const kernels::PoolSegment* segments,
                     const TensorView& out) = 0;
 
-  // out[i] = x[rows[i]]. rows is int32 [count].
-  virtual void GatherRows(const TensorView& x, const TensorView& rows, const TensorView& out) = 0;
-
  protected:
   friend class DeviceBuffer;
   virtual void Free(void* data, size_t bytes) = 0;

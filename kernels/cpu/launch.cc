@@ -1,12 +1,9 @@
 // The launch functions: check the arguments, choose the implementation.
 
-#include <cstring>
-
 #include "kernels/cpu/attention_scratch.h"
 #include "kernels/cpu/context_pool_scratch.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/support.h"
-#include "kernels/gather.h"
 
 namespace contextpool::kernels::cpu {
 namespace {
@@ -95,18 +92,6 @@ Status ContextPool(const ContextPoolParams& p, StreamHandle stream) {
                     p.x_stride >= p.columns && p.out_stride >= p.columns && p.skip_bits >= 0 &&
                     p.workspace != nullptr;
   return Launch(p, stream, fits, avx2::ContextPool, reference::ContextPool);
-}
-
-// Copies bytes: one implementation, every dtype.
-Status GatherRows(const GatherRowsParams& p, StreamHandle) {
-  if (p.count < 0 || p.columns <= 0 || p.x_stride < p.columns) return Status::kBadShape;
-  const size_t element = SizeOf(p.dtype);
-  for (int64_t i = 0; i < p.count; ++i) {
-    std::memcpy(static_cast<char*>(p.out) + i * p.columns * element,
-                static_cast<const char*>(p.x) + p.rows[i] * p.x_stride * element,
-                p.columns * element);
-  }
-  return Status::kOk;
 }
 
 }  // namespace contextpool::kernels::cpu

@@ -62,8 +62,6 @@ class FakeDevice : public engine::Device {
                    const engine::TensorView&) override {}
   void Pool(const engine::TensorView&, const kernels::PoolSegment*,
             const engine::TensorView&) override {}
-  void GatherRows(const engine::TensorView&, const engine::TensorView&,
-                  const engine::TensorView&) override {}
 
  protected:
   void Free(void* data, size_t) override { std::free(data); }

@@ -1,11 +1,10 @@
-// Activation, normalisation, embedding, pooling and gathering.
+// Activation, normalisation, embedding and pooling.
 
 #include <algorithm>
 #include <limits>
 
 #include "kernels/activation.h"
 #include "kernels/embedding.h"
-#include "kernels/gather.h"
 #include "kernels/layer_norm.h"
 #include "kernels/pool.h"
 #include "tests/unit/kernels/kernel_test.h"
@@ -239,22 +238,6 @@ TEST_P(RowOpsTest, MaxPoolingReportsANanWhereverItIs) {
               Status::kOk);
     for (int c = 0; c < 9; ++c) EXPECT_EQ(std::isnan(out[c]), c == 4) << "row " << bad;
   }
-}
-
-TEST_P(RowOpsTest, GathersRowsOfAStridedMatrix) {
-  CpuStream stream(GetParam());
-  const std::vector<float> x = Random(5 * 7);
-  const std::vector<int32_t> rows = {4, 0, 4};
-  std::vector<float> out(3 * 6);
-  ASSERT_EQ(cpu::GatherRows({.x = x.data(),
-                             .rows = rows.data(),
-                             .out = out.data(),
-                             .count = 3,
-                             .columns = 6,
-                             .x_stride = 7},
-                            &stream),
-            Status::kOk);
-  for (int64_t i = 0; i < 18; ++i) EXPECT_EQ(out[i], x[rows[i / 6] * 7 + i % 6]);
 }
 
 }  // namespace
