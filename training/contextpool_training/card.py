@@ -224,7 +224,7 @@ def _shrunk(facts: Sequence[LayerFacts]) -> str:
     return (
         _filled(
             f"In layer {', '.join(layers)} the support size of most tokens has shrunk to almost 0, "
-            "where the pool is the identity and no gradient brings it back."
+            "where the pool is the identity and has hardly a gradient."
         )
         + "\n\n"
     )
