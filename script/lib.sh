@@ -6,7 +6,8 @@ CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/contextpool-server
 LIBTORCH=${LIBTORCH_ROOT:-$CACHE/libtorch-2.11.0}
 MINILM=$CACHE/models/all-MiniLM-L6-v2
 TEST_VENV=$CACHE/venv-test
-export ROOT CACHE LIBTORCH MINILM TEST_VENV
+TRAINING_VENV=$CACHE/venv-training
+export ROOT CACHE LIBTORCH MINILM TEST_VENV TRAINING_VENV
 
 step() { printf '==> %s\n' "$*" >&2; }
 note() { printf '    %s\n' "$*" >&2; }
