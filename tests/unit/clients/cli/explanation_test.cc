@@ -62,7 +62,9 @@ TEST(DrawExplanationTest, WindowsGoOnOverTheEndsOfALine) {
                           token("fifteen"), token("sixteen")}),
                  40),
             std::string(R"(
-   layer 2   weights 1 to 1, support sizes 1.0 to 1.0 tokens
+   layer 2
+   weights 1 to 1, support sizes 1.0 to
+   1.0 tokens
     ██████ ██████ ████████
     ██████ ██████ ████████
     eleven twelve thirteen
@@ -76,7 +78,10 @@ TEST(DrawExplanationTest, WindowsGoOnOverTheEndsOfALine) {
    ◂fourteen━━━━╸
         ╺━━━━fifteen━━━━╸
                 ╺━━━━sixteen
-)") + kLegend);
+
+   bar: how much a token counts; line:
+   how far it looks
+)"));
 }
 
 TEST(DrawExplanationTest, ByteLevelTokensStandSideBySide) {
@@ -91,6 +96,45 @@ TEST(DrawExplanationTest, ByteLevelTokensStandSideBySide) {
      ━b━
     ━━━c
 )") + kLegend);
+}
+
+TEST(DrawExplanationTest, TextsWithoutSpacesStandSideBySideToo) {
+  std::vector<Token> tokens;
+  for (const char letter : std::string("Wonderful!")) tokens.push_back({{letter}, 1, 0});
+  EXPECT_THAT(Draw(Explain(tokens)), HasSubstr("\n    Wonderful!\n    Wonderful!\n\n"))
+      << "words without lines share a row";
+}
+
+TEST(DrawExplanationTest, BytesOfOneCharacterAreDrawnAsOne) {
+  EXPECT_EQ(Draw(Explain({{"f", 0.25f, 0.5f}, {"Ã", 0.5f, 1.5f}, {"©", 1, 0.5f}, {"s", 1, 0}})),
+            std::string(R"(
+   layer 2   weights 0.25 to 1, support sizes 0.0 to 1.5 tokens
+     ██
+    ▄██
+    fés
+    f s
+    ━é
+)") + kLegend + "   a character of several tokens: its largest bar, all its lines\n");
+}
+
+TEST(DrawExplanationTest, BytesThatAreNoTextReachNoTerminal) {
+  const std::string picture =
+      Draw(Explain({{"ě", 1, 0}, {"[", 1, 0}, {"Ć", 1, 0}, {"ÿ", 1, 0}, {"Ã", 1, 0}}));
+  EXPECT_THAT(picture, HasSubstr("\n    \uFFFD[\uFFFD\uFFFD\uFFFD\n"));
+  EXPECT_THAT(picture, Not(HasSubstr("\x1B")));
+  EXPECT_THAT(picture, Not(HasSubstr("\x06")));
+}
+
+TEST(DrawExplanationTest, WindowsTakeTwelveRowsAtMost) {
+  const std::vector<Token> tokens(20, {"x", 1, 100});
+  const std::string picture = Draw(Explain(tokens));
+  EXPECT_THAT(picture, HasSubstr("\n   8 windows are not drawn\n"));
+  // Blank, heading, two of bars, text, windows, what is left out, blank, legend, end.
+  const std::vector<std::string> lines = absl::StrSplit(picture, '\n');
+  EXPECT_EQ(lines.size(), 1 + 1 + 2 + 1 + 12 + 1 + 1 + 1 + 1u);
+  EXPECT_THAT(Draw(Explain({tokens.begin(), tokens.begin() + 13})),
+              HasSubstr("\n   1 window is not drawn\n"));
+  EXPECT_THAT(Draw(Explain({tokens.begin(), tokens.begin() + 12})), Not(HasSubstr("not drawn")));
 }
 
 TEST(DrawExplanationTest, WideCharactersStayAligned) {
@@ -111,9 +155,10 @@ TEST(DrawExplanationTest, NoLineIsWiderThanTheTerminal) {
     tokens.push_back({std::string(1 + i % 11, 'x'), 0.5f, static_cast<float>(i % 13)});
   }
   tokens.push_back({std::string(500, 'y'), 1, 100});
-  // The captions are 72 wide at most.
-  for (const size_t columns : {72, 80, 200}) {
-    for (const absl::string_view line : absl::StrSplit(Draw(Explain(tokens), columns), '\n')) {
+  tokens[0].size = 1e9f;
+  for (const size_t columns : {40, 72, 80, 200}) {
+    const std::string picture = Draw(Explain(tokens), columns);
+    for (const absl::string_view line : absl::StrSplit(picture, '\n')) {
       EXPECT_LE(DisplayWidth(line), columns) << line;
     }
   }
