@@ -204,9 +204,6 @@ void Executor::RunBatch(Batch& batch) {
     return;
   }
   const TimePoint end = clock_.Now();
-  if (sampled && !staging_.context_pool.empty()) {
-    Observe(staging_.context_pool, staging_.tiles, counters.context_pool);
-  }
   counters.Observe(Stage::kBatchWait, start - batch.tasks.front()->taken);
   counters.Observe(Stage::kHostToDevice, times_.begin - start);
   counters.Observe(Stage::kCompute, times_.computed - times_.begin);
@@ -216,6 +213,10 @@ void Executor::RunBatch(Batch& batch) {
     task->compute = times_.computed - times_.begin;
   }
   Deliver(batch.tasks);
+  // Nobody waits for this.
+  if (sampled && !staging_.context_pool.empty()) {
+    Observe(staging_.context_pool, staging_.tiles, counters.context_pool);
+  }
 }
 
 }  // namespace contextpool::engine
