@@ -82,6 +82,7 @@ void Call::AnswerNow(absl::Status status) {
   } else {
     done_(std::move(status));
   }
+  share_ = ByteBudget::Share();  // what it counts in may be gone after the end
   at_end_();
   delete this;
 }

@@ -5,11 +5,13 @@
 #include <atomic>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/base/byte_budget.h"
 #include "engine/base/mutex.h"
 #include "engine/base/request.h"
 #include "engine/base/response.h"
@@ -39,6 +41,9 @@ class Call final : public Completion {
   Task& AddTask(int32_t index);
   std::span<Task> tasks() { return tasks_; }
 
+  // Gives the share back once the request has been answered.
+  void Hold(ByteBudget::Share share) { share_ = std::move(share); }
+
   // Answers without any task, and deletes this.
   void AnswerNow(absl::Status status);
 
@@ -50,6 +55,7 @@ class Call final : public Completion {
   void TaskDone();
   void FillTiming();
 
+  ByteBudget::Share share_;
   Request request_;
   ModelCounters& counters_;
   Engine::Callback done_;

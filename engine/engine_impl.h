@@ -47,9 +47,9 @@ class EngineImpl final : public Engine {
   // Turns every input into a task, or into the error of that input.
   void Preprocess(ServedModel& served, Call& call);
   absl::Status AddTask(const ServedModel& served, Call& call, int32_t index);
-  // Makes room for what ContextPool will choose, which counts as bytes that wait. Errors as
-  // Batcher::Enqueue.
-  absl::Status PrepareExplanations(const ServedModel& served, Call& call);
+  // Makes room for what ContextPool will choose. INVALID_ARGUMENT: more than the model's max_bytes
+  // alone. RESOURCE_EXHAUSTED with a retry delay: together with what others have explained now.
+  absl::Status PrepareExplanations(ServedModel& served, Call& call);
 
   // Counts a request as in flight, unless the engine is draining.
   bool Accept();

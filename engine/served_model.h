@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "engine/base/batch.h"
+#include "engine/base/byte_budget.h"
 #include "engine/base/mutex.h"
 #include "engine/base/options.h"
 #include "engine/base/stats.h"
@@ -26,6 +27,8 @@ struct ServedModel {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Model> model;
   QueueId queue = -1;
+  // Explanations of requests that are not answered yet.
+  ByteBudget explaining;
 };
 
 // Thread safe. Models are never removed, so references stay valid.

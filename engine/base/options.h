@@ -25,6 +25,7 @@ struct QueueOptions {
   // Bounds on what may wait.
   int64_t max_tokens = 1 << 20;
   int64_t max_inputs = 16384;
+  // Also what the explanations of requests that are not answered yet may take together.
   int64_t max_bytes = 64 << 20;
   // Deadline of requests that bring none.
   Duration default_deadline = std::chrono::seconds(60);

@@ -335,18 +335,36 @@ TEST_F(EngineTest, ModelWithoutContextPoolHasNothingToExplain) {
   EXPECT_EQ(engine_->Snapshot().requests_in_flight, 0);
 }
 
-TEST_F(EngineTest, ExplanationsCountAsBytesThatWait) {
+TEST_F(EngineTest, ExplanationsAreBoundedTogetherUntilTheyAreAnswered) {
+  const auto explained = [](const char* text) {
+    Request request = Texts({text});
+    request.explain = true;
+    return request;
+  };
   QueueOptions queue;
-  queue.max_bytes = 100;
+  queue.max_bytes = 1024;  // of which "abcd" takes about 700
   Start({Spec("pools", queue)});
-  EXPECT_TRUE(Send(Texts({"abc"})).get().ok());
-  Request request = Texts({"abc"});
-  request.explain = true;
-  const auto refused = Send(std::move(request)).get();
-  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+  const auto too_large = Send(explained("abcdefghij")).get();
+  EXPECT_EQ(too_large.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(too_large.status().message()), HasSubstr("options.explain: "));
+  EXPECT_FALSE(RetryDelay(too_large.status()).has_value());
+
+  HoldPasses();
+  auto running = Send(explained("abcd"));
+  gate_.WaitForArrivals(1);  // it waits no more
+  const auto refused = Send(explained("abcd")).get();
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(refused.status().message()), HasSubstr("options.explain: "));
-  engine_->Drain();
-  EXPECT_EQ(engine_->Snapshot().requests_in_flight, 0);
+  EXPECT_TRUE(RetryDelay(refused.status()).has_value());
+  auto plain = Send(Texts({"abcdefghij"}));
+  gate_.Open();
+  EXPECT_TRUE(running.get().ok());
+  EXPECT_TRUE(plain.get().ok());
+  while (engine_->Snapshot().requests_in_flight > 0) std::this_thread::yield();
+  EXPECT_TRUE(Send(explained("abcd")).get().ok()) << "the room is given back";
+  const Stats stats = engine_->Snapshot();
+  EXPECT_EQ(stats.models[0].rejected[static_cast<size_t>(RejectReason::kTooLarge)], 1u);
+  EXPECT_EQ(stats.models[0].rejected[static_cast<size_t>(RejectReason::kQueueFull)], 1u);
 }
 
 TEST_F(EngineTest, SamplesContextPoolOfTheFirstBatchAndEvery64thAfterIt) {
