@@ -1,6 +1,6 @@
 // ContextPool's kernel on the CPU, for bench/context_pool.py, which times it beside PyTorch.
 //
-//   context_pool_bench --threads=N
+//   context_pool_bench [--threads=N] [--cpu_time]
 //
 // Reads one command a line: SEQUENCES LENGTH COLUMNS SECONDS FOLDER. The folder holds x.bin
 // [sequences * length, columns], log_weight.bin and support_size.bin [sequences * length] in
@@ -64,8 +64,7 @@ void Run(const Command& command, engine::ThreadPool& pool) {
     cu_lengths.push_back(static_cast<int32_t>(i * command.length));
   }
   std::vector<char> workspace(
-      kernels::cpu::ContextPoolWorkspaceBytes(command.length, command.columns, pool.threads()) +
-      64);
+      kernels::cpu::ContextPoolWorkspaceBytes(command.length, pool.threads()) + 64);
   void* aligned = workspace.data();
   size_t space = workspace.size();
   std::align(64, space - 64, aligned, space);

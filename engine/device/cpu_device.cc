@@ -128,7 +128,6 @@ class CpuDevice final : public Device {
         .r = options.r,
         .fixed_n = options.fixed_n,
         .sequences = sequences.count(),
-        .tokens = support.shape[1],
         .prefix = options.prefix,
         .kernel_size = options.kernel_size,
         .bottleneck = options.bottleneck,
@@ -138,8 +137,8 @@ class CpuDevice final : public Device {
     }
   }
 
-  size_t ContextPoolWorkspaceBytes(int64_t max_length, int64_t columns) const override {
-    return kernels::cpu::ContextPoolWorkspaceBytes(max_length, columns, pool_.threads());
+  size_t ContextPoolWorkspaceBytes(int64_t max_length, int64_t /*columns*/) const override {
+    return kernels::cpu::ContextPoolWorkspaceBytes(max_length, pool_.threads());
   }
 
   void ContextPool(const TensorView& x, const TensorView& support, const Sequences& sequences,

@@ -107,10 +107,7 @@ struct ContextPoolOptions {
   int32_t kernel_size = 3;
   int32_t bottleneck = 32;
 
-  // Whether the parameter network has anything to say.
-  bool learned() const {
-    return weight != kernels::PoolWeight::kOne || size != kernels::SupportSize::kFixed;
-  }
+  bool learned() const { return kernels::Learned(weight, size); }
 };
 
 // One layer's ContextPool. The convolutions are null and empty unless something is learned.

@@ -3,7 +3,6 @@
 #include "kernels/cpu/attention_scratch.h"
 #include "kernels/cpu/context_pool_scratch.h"
 #include "kernels/cpu/ops.h"
-#include "kernels/cpu/support.h"
 
 namespace contextpool::kernels::cpu {
 namespace {
@@ -72,18 +71,18 @@ Status Linear(const LinearParams& p, StreamHandle stream) {
 }
 
 Status ContextPoolSupport(const ContextPoolSupportParams& p, StreamHandle stream) {
-  const bool learned = Learned(p);
+  const bool learned = Learned(p.weight, p.size);
   const bool network_fits = p.conv2_weight != nullptr && p.conv2_bias != nullptr &&
                             p.kernel_size > 0 && p.kernel_size % 2 == 1 && p.bottleneck > 0 &&
                             p.taps_stride >= p.kernel_size * p.bottleneck &&
                             IsPoolActivation(p.activation);
-  const bool fits = p.sequences >= 0 && p.tokens >= 0 && p.prefix >= 0 && p.r >= 0 &&
-                    p.fixed_n >= 0 && p.fixed_size >= 0 && (p.taps != nullptr) == learned &&
+  const bool fits = p.sequences >= 0 && p.prefix >= 0 && p.r >= 0 && p.fixed_n >= 0 &&
+                    p.fixed_size >= 0 && (p.taps != nullptr) == learned &&
                     (!learned || network_fits);
   return Launch(p, stream, fits, avx2::ContextPoolSupport, reference::ContextPoolSupport);
 }
 
-size_t ContextPoolWorkspaceBytes(int64_t max_length, int64_t /*columns*/, int threads) {
+size_t ContextPoolWorkspaceBytes(int64_t max_length, int threads) {
   return static_cast<size_t>(ContextPoolScratch::Floats(max_length) * threads) * sizeof(float);
 }
 

@@ -140,21 +140,15 @@ void RunRows(const ContextPoolParams& p, const Sequence& sequence, int64_t row, 
 // Of sequence `index`: its prefix tokens and the tiles that begin among tokens [begin, end).
 void RunTokens(const ContextPoolParams& p, int64_t index, int64_t begin, int64_t end,
                const Scratch& scratch) {
-  const int64_t start = p.cu_lengths[index];
-  const int64_t length = p.cu_lengths[index + 1] - start;
-  const int64_t pooled = start + std::min(p.prefix, length);
+  const SequenceRange range(p, index);
   const auto* x = static_cast<const float*>(p.x);
   auto* out = static_cast<float*>(p.out);
-  for (int64_t token = std::max(begin, start); token < std::min(end, pooled); ++token) {
+  for (int64_t token = std::max(begin, range.begin); token < std::min(end, range.pooled); ++token) {
     std::memcpy(out + token * p.out_stride, x + token * p.x_stride, p.columns * sizeof(float));
   }
-  const Sequence sequence = {.x = x + pooled * p.x_stride,
-                             .log_weight = p.log_weight + pooled,
-                             .support_size = p.support_size + pooled,
-                             .out = out + pooled * p.out_stride,
-                             .n = start + length - pooled};
-  const int64_t row = Scratch::RowTiles(std::max<int64_t>(0, begin - pooled)) * kTileRows;
-  const int64_t row_end = std::min(sequence.n, end - pooled);
+  const Sequence sequence(p, range);
+  const int64_t row = Scratch::RowTiles(std::max<int64_t>(0, begin - range.pooled)) * kTileRows;
+  const int64_t row_end = std::min(sequence.n, end - range.pooled);
   if (row < row_end) RunRows(p, sequence, row, row_end, scratch);
 }
 

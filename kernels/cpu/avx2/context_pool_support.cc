@@ -1,11 +1,10 @@
-// ContextPool's parameter network from its first convolution's products on. One task per sequence.
+// ContextPool's parameter network from its first convolution's products on.
 
 #include <algorithm>
-#include <limits>
 
 #include "kernels/cpu/avx2/math.h"
+#include "kernels/cpu/context_pool_formula.h"
 #include "kernels/cpu/ops.h"
-#include "kernels/cpu/support.h"
 
 namespace contextpool::kernels::cpu::avx2 {
 namespace {
@@ -76,22 +75,9 @@ void Outputs(const ContextPoolSupportParams& p, const float* taps, int64_t n, fl
 }  // namespace
 
 void ContextPoolSupport(const ContextPoolSupportParams& p, CpuStream& stream) {
-  stream.ParallelFor(p.sequences, [&](int64_t sequence, int) {
-    const int64_t begin = p.cu_lengths[sequence];
-    const int64_t length = p.cu_lengths[sequence + 1] - begin;
-    const int64_t prefix = std::min(p.prefix, length);
-    const int64_t n = length - prefix;
-    float* log_weight = p.log_weight + begin + prefix;
-    float* support_size = p.support_size + begin + prefix;
-    std::fill_n(p.log_weight + begin, prefix, -std::numeric_limits<float>::infinity());
-    std::fill_n(p.support_size + begin, prefix, 0.0f);
-    if (Learned(p)) {
-      float* taps = static_cast<float*>(p.taps) + (begin + prefix) * p.taps_stride;
-      Hidden(p, taps, n);
-      Outputs(p, taps, n, log_weight, support_size);
-    }
-    ToLogWeights(p.weight, n, log_weight);
-    ToSupportSizes(p, n, support_size);
+  ForSupport(p, stream, [&](float* taps, int64_t n, float* a, float* b) {
+    Hidden(p, taps, n);
+    Outputs(p, taps, n, a, b);
   });
 }
 

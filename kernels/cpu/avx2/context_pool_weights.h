@@ -10,8 +10,8 @@
 
 #include "kernels/cpu/avx2/math.h"
 #include "kernels/cpu/avx2/tile.h"
+#include "kernels/cpu/context_pool_formula.h"
 #include "kernels/cpu/context_pool_scratch.h"
-#include "kernels/cpu/support.h"
 
 namespace contextpool::kernels::cpu::avx2 {
 namespace {
@@ -19,15 +19,6 @@ namespace {
 using Scratch = ContextPoolScratch;
 static_assert(Scratch::kTileRows == kTileRows);
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-// One sequence's pooled tokens.
-struct Sequence {
-  const float* x;  // [n, columns]
-  const float* log_weight;
-  const float* support_size;
-  float* out;
-  int64_t n;
-};
 
 // The largest log weight of each tile of tokens; a NaN counts as infinite, so that it is never
 // skipped. Tiles beyond the sequence, up to 8, get -infinity.

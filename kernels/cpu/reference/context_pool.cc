@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cpu/context_pool_formula.h"
 #include "kernels/cpu/context_pool_scratch.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/reference/rows.h"
-#include "kernels/cpu/support.h"
 
 namespace contextpool::kernels::cpu::reference {
 namespace {
@@ -43,82 +43,52 @@ float Output(const ContextPoolSupportParams& p, const float* taps, int64_t n, in
   return sum;
 }
 
-// One sequence's pooled tokens.
-struct Tokens {
-  const float* x;  // [n, columns]
-  const float* log_weight;
-  const float* support_size;
-  float* out;
-  int64_t n;
-};
-
-void PoolRow(const ContextPoolParams& p, const Tokens& tokens, int64_t i, float* weights) {
-  const float falloff = Falloff(tokens.support_size[i]);
-  float divisor = p.normalization == PoolNormalization::kMean ? static_cast<float>(tokens.n) : 1;
+void PoolRow(const ContextPoolParams& p, const Sequence& sequence, int64_t i, float* weights) {
+  const float falloff = Falloff(sequence.support_size[i]);
+  float divisor = p.normalization == PoolNormalization::kMean ? static_cast<float>(sequence.n) : 1;
   float sum = 0;
-  for (int64_t j = 0; j < tokens.n; ++j) {
+  for (int64_t j = 0; j < sequence.n; ++j) {
     const auto distance = static_cast<float>(i - j);
-    weights[j] = std::exp2(tokens.log_weight[j] - falloff * distance * distance);
+    weights[j] = std::exp2(sequence.log_weight[j] - falloff * distance * distance);
     sum += weights[j];
   }
   if (p.normalization == PoolNormalization::kSum) divisor = sum;
   for (int64_t c = 0; c < p.columns; ++c) {
     float y = 0;
-    for (int64_t j = 0; j < tokens.n; ++j) y += weights[j] * tokens.x[j * p.x_stride + c];
+    for (int64_t j = 0; j < sequence.n; ++j) y += weights[j] * sequence.x[j * p.x_stride + c];
     y /= divisor;
-    const float x = tokens.x[i * p.x_stride + c];
+    const float x = sequence.x[i * p.x_stride + c];
     if (p.residual == PoolResidual::kAdd) y = x + y;
     if (p.residual == PoolResidual::kGate) y = x + p.gate * (y - x);
-    tokens.out[i * p.out_stride + c] = y;
+    sequence.out[i * p.out_stride + c] = y;
   }
 }
 
 }  // namespace
 
 void ContextPoolSupport(const ContextPoolSupportParams& p, CpuStream& stream) {
-  stream.ParallelFor(p.sequences, [&](int64_t sequence, int) {
-    const int64_t begin = p.cu_lengths[sequence];
-    const int64_t length = p.cu_lengths[sequence + 1] - begin;
-    const int64_t prefix = std::min(p.prefix, length);
-    const int64_t n = length - prefix;
-    float* log_weight = p.log_weight + begin;
-    float* support_size = p.support_size + begin;
-    std::fill_n(log_weight, prefix, -INFINITY);
-    std::fill_n(support_size, prefix, 0.0f);
-    log_weight += prefix;
-    support_size += prefix;
-    if (Learned(p)) {
-      float* taps = static_cast<float*>(p.taps) + (begin + prefix) * p.taps_stride;
-      Hidden(p, taps, n);
-      for (int64_t i = 0; i < n; ++i) {
-        log_weight[i] = Output(p, taps, n, i, 0);
-        support_size[i] = Output(p, taps, n, i, 1);
-      }
+  ForSupport(p, stream, [&](float* taps, int64_t n, float* a, float* b) {
+    Hidden(p, taps, n);
+    for (int64_t i = 0; i < n; ++i) {
+      a[i] = Output(p, taps, n, i, 0);
+      b[i] = Output(p, taps, n, i, 1);
     }
-    ToLogWeights(p.weight, n, log_weight);
-    ToSupportSizes(p, n, support_size);
   });
 }
 
 void ContextPool(const ContextPoolParams& p, CpuStream& stream) {
-  stream.ParallelFor(p.sequences, [&](int64_t sequence, int thread) {
-    const int64_t begin = p.cu_lengths[sequence];
-    const int64_t length = p.cu_lengths[sequence + 1] - begin;
-    const int64_t prefix = std::min(p.prefix, length);
-    const float* x = static_cast<const float*>(p.x) + begin * p.x_stride;
-    float* out = static_cast<float*>(p.out) + begin * p.out_stride;
-    for (int64_t i = 0; i < prefix; ++i) {
-      std::copy_n(x + i * p.x_stride, p.columns, out + i * p.out_stride);
+  stream.ParallelFor(p.sequences, [&](int64_t index, int thread) {
+    const SequenceRange range(p, index);
+    const auto* x = static_cast<const float*>(p.x);
+    auto* out = static_cast<float*>(p.out);
+    for (int64_t token = range.begin; token < range.pooled; ++token) {
+      std::copy_n(x + token * p.x_stride, p.columns, out + token * p.out_stride);
     }
-    const Tokens tokens = {.x = x + prefix * p.x_stride,
-                           .log_weight = p.log_weight + begin + prefix,
-                           .support_size = p.support_size + begin + prefix,
-                           .out = out + prefix * p.out_stride,
-                           .n = length - prefix};
+    const Sequence sequence(p, range);
     const ContextPoolScratch scratch(p.workspace, p.max_length, thread);
-    for (int64_t i = 0; i < tokens.n; ++i) PoolRow(p, tokens, i, scratch.weights);
+    for (int64_t i = 0; i < sequence.n; ++i) PoolRow(p, sequence, i, scratch.weights);
     using Scratch = ContextPoolScratch;
-    Count(p.tiles, Scratch::RowTiles(tokens.n) * Scratch::Tiles(tokens.n), 0);
+    Count(p.tiles, Scratch::RowTiles(sequence.n) * Scratch::Tiles(sequence.n), 0);
   });
 }
 

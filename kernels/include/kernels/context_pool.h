@@ -1,9 +1,10 @@
 // ContextPool: every token pools its neighbours, weighted by w_j exp(-(i - j)^2 / (2 sigma_i^2)).
 //
-// Huang et al., "Efficient Representation Learning via Adaptive Context Pooling", ICML 2022, in this
-// project's reading of it: docs/contextpool.md. Two operations: ContextPoolSupport turns the output
-// of the parameter network's first convolution into each token's pooling weight w and support size
-// sigma, ContextPool does the pooling. Weights, sizes and sums are float32 in every dtype.
+// Huang et al., "Efficient Representation Learning via Adaptive Context Pooling", ICML 2022, in
+// this project's reading of it: docs/contextpool.md. Two operations: ContextPoolSupport turns the
+// output of the parameter network's first convolution into each token's pooling weight w and
+// support size sigma, ContextPool does the pooling. Weights, sizes and sums are float32 in every
+// dtype.
 #pragma once
 
 #include <cstddef>
@@ -15,13 +16,18 @@
 
 namespace contextpool::kernels {
 
-// From the parameter network's first number a to the pooling weight w. kSoftmax runs over the pooled
-// tokens of the sequence; kOne ignores a.
+// From the parameter network's first number a to the pooling weight w. kSoftmax runs over the
+// pooled tokens of the sequence; kOne ignores a.
 enum class PoolWeight : uint8_t { kSigmoid, kExp, kSoftmax, kOne };
 
 // From the second number b to the support size sigma: r N s with s = sigmoid(b) or softmax(b) over
 // the pooled tokens of the sequence; kFixed: the same sigma for all.
 enum class SupportSize : uint8_t { kSigmoid, kSoftmax, kFixed };
+
+// Whether the parameter network has anything to say.
+constexpr bool Learned(PoolWeight weight, SupportSize size) {
+  return weight != PoolWeight::kOne || size != SupportSize::kFixed;
+}
 
 // What a weighted sum is divided by: the sum of its weights, the number of pooled tokens, nothing.
 enum class PoolNormalization : uint8_t { kSum, kMean, kNone };
@@ -39,8 +45,8 @@ inline constexpr float kSupportEps = 1e-4f;
 // get log_weight -infinity and support_size 0. Below, n is the number of a sequence's other tokens.
 struct ContextPoolSupportParams {
   // [tokens, kernel_size, bottleneck], rows `taps_stride` elements apart: x W1_t^T of each tap t of
-  // the first convolution, its bias added to the middle tap. Overwritten. Null where neither weight
-  // nor size is learned: then no other input but cu_lengths is read.
+  // the first convolution, its bias added to the middle tap. Overwritten. Null where nothing is
+  // Learned: then no other input but cu_lengths is read.
   void* taps = nullptr;
   // float32 [kernel_size, 2, bottleneck] and [2]: the second convolution, row 0 for a, row 1 for b.
   const float* conv2_weight = nullptr;
@@ -62,7 +68,6 @@ struct ContextPoolSupportParams {
   // N; 0: n of each sequence.
   float fixed_n = 0;
   int64_t sequences = 0;
-  int64_t tokens = 0;
   int64_t prefix = 0;
   // Odd.
   int64_t kernel_size = 0;
@@ -77,11 +82,12 @@ struct ContextPoolTiles {
 };
 
 // out_i = residual(x_i, sum_j p_ij x_j / normalization), p_ij = 2^(log_weight_j - c_i (i - j)^2),
-// c_i = log2(e) / (2 support_size_i^2 + kSupportEps); j over the pooled tokens of i's sequence. Prefix
-// tokens are copied. A row depends on its own sequence alone, bit for bit.
+// c_i = log2(e) / (2 support_size_i^2 + kSupportEps); j over the pooled tokens of i's sequence.
+// Prefix tokens are copied. A row depends on its own sequence alone, bit for bit.
 //
 // Blocks of weights are skipped where each is at most 2^-skip_bits of its row's sum, whatever the
-// weights are: that drops at most n 2^-skip_bits of the sum. Infinity skips only zeros.
+// weights are: that drops at most n 2^-skip_bits of the sum. Infinity skips only zeros. Not every
+// such block is: those between two that matter may be computed, and are counted as computed.
 struct ContextPoolParams {
   // [tokens, columns], rows `x_stride` elements apart.
   const void* x = nullptr;
@@ -113,7 +119,7 @@ struct ContextPoolParams {
 
 namespace cpu {
 Status ContextPoolSupport(const ContextPoolSupportParams& params, StreamHandle stream);
-size_t ContextPoolWorkspaceBytes(int64_t max_length, int64_t columns, int threads);
+size_t ContextPoolWorkspaceBytes(int64_t max_length, int threads);
 Status ContextPool(const ContextPoolParams& params, StreamHandle stream);
 }  // namespace cpu
 

@@ -121,7 +121,7 @@ class ContextPoolSupportTest : public KernelTest {
     std::vector<float> taps = batch.taps;
     ShuffledStream stream(GetParam(), threads);
     ContextPoolSupportParams p = batch.params;
-    const bool learned = p.weight != PoolWeight::kOne || p.size != SupportSize::kFixed;
+    const bool learned = Learned(p.weight, p.size);
     p.taps = learned ? taps.data() : nullptr;
     p.conv2_weight = learned ? batch.conv2_weight.data() : nullptr;
     p.conv2_bias = learned ? batch.conv2_bias.data() : nullptr;
@@ -129,7 +129,6 @@ class ContextPoolSupportTest : public KernelTest {
     p.log_weight = support.log_weight.data();
     p.support_size = support.support_size.data();
     p.sequences = static_cast<int64_t>(batch.cu_lengths.size()) - 1;
-    p.tokens = batch.tokens();
     p.taps_stride = batch.stride();
     EXPECT_EQ(cpu::ContextPoolSupport(p, &stream), Status::kOk);
     for (std::vector<float>* values : {&support.log_weight, &support.support_size}) {
@@ -312,7 +311,6 @@ TEST_P(ContextPoolSupportTest, RefusesWhatItCannotCompute) {
   EXPECT_TRUE(refuses(&Params::fixed_n, -1.0f));
   EXPECT_TRUE(refuses(&Params::fixed_size, -1.0f));
   EXPECT_TRUE(refuses(&Params::sequences, -1));
-  EXPECT_TRUE(refuses(&Params::tokens, -1));
   EXPECT_TRUE(refuses(&Params::prefix, -1));
   EXPECT_TRUE(refuses(&Params::kernel_size, 2));
   EXPECT_TRUE(refuses(&Params::kernel_size, -1));

@@ -94,8 +94,7 @@ class ContextPoolTest : public KernelTest {
   static std::vector<float> Run(const Batch& batch, int threads = 1,
                                 ContextPoolTiles* tiles = nullptr) {
     // Poisoned: what is not written must not be read.
-    const size_t floats =
-        cpu::ContextPoolWorkspaceBytes(batch.longest(), batch.columns, threads) / sizeof(float);
+    const size_t floats = cpu::ContextPoolWorkspaceBytes(batch.longest(), threads) / sizeof(float);
     std::vector<float> workspace(floats + 1, std::nanf(""));
     workspace.back() = kSentinel;
     const int64_t out_stride = batch.columns + 2 * batch.gap;

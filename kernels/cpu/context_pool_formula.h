@@ -1,6 +1,6 @@
-// From the two numbers of ContextPool's network to log weights and support sizes, for extreme
-// numbers too. In an unnamed namespace because files compiled for different instruction sets
-// include it.
+// What ContextPool's implementations share: a sequence's place in the batch, and the way from the
+// network's two numbers to log weights and support sizes, for extreme numbers too. In an unnamed
+// namespace because files compiled for different instruction sets include it.
 #pragma once
 
 #include <algorithm>
@@ -9,11 +9,42 @@
 #include <limits>
 
 #include "kernels/context_pool.h"
+#include "kernels/cpu_stream.h"
 
 namespace contextpool::kernels::cpu {
 namespace {
 
 constexpr float kLog2E = 1.44269504f;
+
+// Of sequence `index` of a batch: where its tokens begin, where those that are pooled do, and where
+// both end.
+struct SequenceRange {
+  template <typename Params>
+  SequenceRange(const Params& p, int64_t index)
+      : begin(p.cu_lengths[index]),
+        pooled(std::min<int64_t>(begin + p.prefix, p.cu_lengths[index + 1])),
+        end(p.cu_lengths[index + 1]) {}
+
+  int64_t begin;
+  int64_t pooled;
+  int64_t end;
+};
+
+// One sequence's pooled tokens.
+struct Sequence {
+  Sequence(const ContextPoolParams& p, const SequenceRange& range)
+      : x(static_cast<const float*>(p.x) + range.pooled * p.x_stride),
+        log_weight(p.log_weight + range.pooled),
+        support_size(p.support_size + range.pooled),
+        out(static_cast<float*>(p.out) + range.pooled * p.out_stride),
+        n(range.end - range.pooled) {}
+
+  const float* x;  // [n, columns]
+  const float* log_weight;
+  const float* support_size;
+  float* out;
+  int64_t n;
+};
 
 // NaN stays NaN here and below.
 inline float ClampLogWeight(float log_weight) {
@@ -73,9 +104,24 @@ inline void ToSupportSizes(const ContextPoolSupportParams& p, int64_t n, float* 
   }
 }
 
-// Whether the network has a say.
-inline bool Learned(const ContextPoolSupportParams& p) {
-  return p.weight != PoolWeight::kOne || p.size != SupportSize::kFixed;
+// One task per sequence. network(taps, n, a, b) computes the two numbers of n pooled tokens.
+template <typename Network>
+void ForSupport(const ContextPoolSupportParams& p, CpuStream& stream, const Network& network) {
+  stream.ParallelFor(p.sequences, [&](int64_t index, int) {
+    const SequenceRange range(p, index);
+    const int64_t prefix = range.pooled - range.begin;
+    const int64_t n = range.end - range.pooled;
+    float* log_weight = p.log_weight + range.pooled;
+    float* support_size = p.support_size + range.pooled;
+    std::fill_n(p.log_weight + range.begin, prefix, -std::numeric_limits<float>::infinity());
+    std::fill_n(p.support_size + range.begin, prefix, 0.0f);
+    if (Learned(p.weight, p.size)) {
+      network(static_cast<float*>(p.taps) + range.pooled * p.taps_stride, n, log_weight,
+              support_size);
+    }
+    ToLogWeights(p.weight, n, log_weight);
+    ToSupportSizes(p, n, support_size);
+  });
 }
 
 // c of the tokens whose sizes these are: a token at distance d counts 2^-(c d^2) times.
