@@ -17,6 +17,8 @@ using nlohmann::json;
 // float can hold.
 constexpr IntRange kKernelRange = {1, 255};
 constexpr IntRange kBottleneckRange = {1, 4096};
+// Outputs of the first convolution for each token, all taps together.
+constexpr int32_t kMaxTaps = 1 << 16;
 constexpr IntRange kPrefixRange = {0, 1 << 20};
 constexpr double kMaxTokens = 1e9;
 constexpr double kMaxR = 1e6;
@@ -135,6 +137,7 @@ class Parser {
     for (const auto& [key, value] : object.items()) {
       if (absl::Status status = Read(key, value); !status.ok()) return status;
     }
+    if (absl::Status status = CheckTaps(); !status.ok()) return status;
     if (absl::Status status = SettlePrefix(); !status.ok()) return status;
     SettleLayers();
     return std::move(config_);
@@ -195,6 +198,14 @@ class Parser {
     if (status.ok() && size % 2 == 1) return status;
     return Wrong("kernel_size", value,
                  absl::StrCat("an odd integer from ", kKernelRange.min, " to ", kKernelRange.max));
+  }
+
+  absl::Status CheckTaps() const {
+    const ContextPoolOptions& options = config_.options;
+    if (options.kernel_size * options.bottleneck <= kMaxTaps) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"context_pool.kernel_size\" times \"context_pool.bottleneck\" must be at most ", kMaxTaps,
+        ", found ", options.kernel_size, " times ", options.bottleneck));
   }
 
   absl::Status SettlePrefix() {

@@ -88,6 +88,15 @@ TEST(ContextPoolConfigTest, WithNothingLearnedThereAreNoTaps) {
   EXPECT_EQ(Good({{"size_activation", {{"fixed", 1}}}}).taps(), 96);
 }
 
+TEST(ContextPoolConfigTest, KernelSizeAndBottleneckAreBoundedTogether) {
+  EXPECT_EQ(Good({{"kernel_size", 17}, {"bottleneck", 3855}}).taps(), 65535);
+  const absl::Status status = Parse({{"kernel_size", 17}, {"bottleneck", 3856}}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(),
+              AllOf(HasSubstr("\"context_pool.kernel_size\" times \"context_pool.bottleneck\""),
+                    HasSubstr("at most 65536, found 17 times 3856")));
+}
+
 TEST(ContextPoolConfigTest, TakesThePrefixFromTheTokeniserUnlessToldOtherwise) {
   const auto prefix = [](json object, std::optional<int32_t> of_tokenizer) {
     return Parse(object, {.layers = 3, .prefix_tokens = of_tokenizer})->options.prefix;
