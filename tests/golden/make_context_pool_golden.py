@@ -46,6 +46,8 @@ NOISE = 2e-5
 SHORT = list(range(1, 33))
 LONG = [*range(1, 35), 63, 64, 65, 95, 96, 97, 127, 128, 129, 191, 192, 193, 255, 256, 257, 300,
         383, 384, 385, 450, 510, 511, 512]  # fmt: skip
+# Beyond SHORT: windows of more than 32 tokens, which are trimmed and packed.
+FAR = [64, 97, 257, 512]
 THREE = ["bad", "middling", "good"]
 TOPICS = ["toxic", "spam", "off topic"]
 
@@ -91,8 +93,9 @@ CASES = [
         {"layers": "all", "placement": "after_layer", "kernel_size": 5, "bottleneck": 7,
          "activation": "relu", "weight_activation": "exp", "normalization": "mean",
          "n_mode": "side", "residual": "add", "num_prefix_tokens": 1},
-        labels=TOPICS, a=(0.5, 1.0),
-        config={"classifier_pooling": "mean", "problem_type": "multi_label_classification"},
+        labels=TOPICS, a=(0.5, 1.0), lengths=SHORT + FAR,
+        config={"classifier_pooling": "mean", "problem_type": "multi_label_classification",
+                "max_position_embeddings": 512},
     ),
     # Sequences of 1 and 2 tokens consist of prefix only.
     Case(
@@ -100,7 +103,8 @@ CASES = [
         {"layers": [0, 2], "kernel_size": 1, "bottleneck": 5, "activation": "leaky_relu",
          "weight_activation": "softmax", "normalization": "none", "r": 0.25, "residual": "gate",
          "num_prefix_tokens": 2},
-        layers=3, labels=THREE, config={"classifier_pooling": "cls"},
+        layers=3, labels=THREE, lengths=SHORT + FAR,
+        config={"classifier_pooling": "cls", "max_position_embeddings": 512},
     ),
     # The class token is pooled, and so reads the last layer's pool: "auto" is all.
     Case(
@@ -136,7 +140,8 @@ CASES = [
         "blur_gate_after_layer_bf16", torch.bfloat16,
         {"layers": [1], "placement": "after_layer", "weight_activation": "one",
          "size_activation": {"fixed": 3.0}, "residual": "gate", "num_prefix_tokens": 0},
-        gamma=-0.6, unfelt=("activation", "r ", "n_mode", "prefix_tokens"),
+        lengths=SHORT + FAR, gamma=-0.6, config={"max_position_embeddings": 512},
+        unfelt=("activation", "r ", "n_mode", "prefix_tokens"),
     ),
     # Both bounds of the weights act in every longer sequence.
     Case(

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <stdexcept>
 
@@ -42,11 +41,6 @@ std::vector<int32_t> ReadInts(const SafetensorsFile& file, const std::string& te
 }
 
 }  // namespace
-
-std::filesystem::path GoldenFolder() {
-  const char* source = std::getenv("CONTEXTPOOL_SOURCE_DIR");
-  return std::filesystem::path(source == nullptr ? "." : source) / "tests/golden";
-}
 
 Golden::Golden(const std::filesystem::path& path) : file(path) {
   const SafetensorsFile opened = OpenFile(path);

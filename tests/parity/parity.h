@@ -20,9 +20,6 @@ namespace contextpool::engine {
 using TokenIds = std::vector<int32_t>;
 using Row = std::vector<float>;
 
-// tests/golden of the source tree.
-std::filesystem::path GoldenFolder();
-
 // Throws if the file cannot be read: a test without it is a failed test.
 struct Golden {
   std::filesystem::path file;

@@ -13,15 +13,6 @@ namespace contextpool::engine {
 
 namespace fs = std::filesystem;
 
-namespace {
-
-fs::path GoldenFolder() {
-  const char* source = std::getenv("CONTEXTPOOL_SOURCE_DIR");
-  return fs::path(source == nullptr ? "." : source) / "tests/golden";
-}
-
-}  // namespace
-
 TempDirectory::TempDirectory() {
   std::string pattern = (fs::temp_directory_path() / "contextpool-model-XXXXXX").string();
   if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
@@ -83,6 +74,11 @@ nlohmann::json SmallConfig() {
   return {{"model_type", "bert"},   {"architectures", {"BertModel"}}, {"hidden_size", 8},
           {"num_hidden_layers", 1}, {"num_attention_heads", 2},       {"intermediate_size", 12},
           {"vocab_size", 10},       {"max_position_embeddings", 16}};
+}
+
+fs::path GoldenFolder() {
+  const char* source = std::getenv("CONTEXTPOOL_SOURCE_DIR");
+  return fs::path(source == nullptr ? "." : source) / "tests/golden";
 }
 
 fs::path GoldenCheckpoint(const std::string& name) { return GoldenFolder() / "random" / name; }

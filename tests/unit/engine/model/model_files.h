@@ -52,6 +52,8 @@ std::string SafetensorsBytes(const std::map<std::string, TestTensor>& tensors);
 // A BertModel's config.json with the smallest sizes that mean anything.
 nlohmann::json SmallConfig();
 
+// tests/golden of the source tree.
+std::filesystem::path GoldenFolder();
 // A committed checkpoint of tests/golden/random.
 std::filesystem::path GoldenCheckpoint(const std::string& name);
 // One of tests/golden/context_pool.
