@@ -26,6 +26,9 @@ struct ModelInfo {
   int32_t max_tokens = 0;
   Pooling pooling = Pooling::kMean;
   bool normalize = false;
+  // Both as the checkpoint's own files say, whatever the operator made of them.
+  Pooling own_pooling = Pooling::kMean;
+  bool own_normalize = false;
   // Empty: no classifier. Regression models have one label per output.
   std::vector<std::string> labels;
   ProblemType problem_type = ProblemType::kNone;

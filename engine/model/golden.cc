@@ -10,7 +10,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/json.h"
-#include "engine/model/model_directory.h"
 #include "engine/model/safetensors.h"
 
 namespace contextpool::engine {
@@ -218,13 +217,10 @@ absl::StatusOr<std::optional<GoldenFile>> ReadGolden(const ModelSpec& spec, cons
   absl::StatusOr<SafetensorsFile> file = SafetensorsFile::Open(spec.directory, kFile);
   if (absl::IsNotFound(file.status())) return std::optional<GoldenFile>();
   if (!file.ok()) return file.status();
-  // `info` has the operator's pooling and normalisation.
-  absl::StatusOr<ModelDirectory> directory = ReadModelDirectory(spec.directory, spec.prefix_tokens);
-  if (!directory.ok()) return directory.status();
   GoldenFile golden;
   golden.dtype = info.dtype;
   golden.tolerance = spec.golden_tolerance;
-  const OutputSpec embed = {.pooling = directory->pooling, .normalize = directory->normalize};
+  const OutputSpec embed = {.pooling = info.own_pooling, .normalize = info.own_normalize};
   const OutputSpec classify = {.task = TaskKind::kClassify};
   absl::Status status = CheckNames(*file);
   if (status.ok()) status = ReadTokenIds(*file, info, golden);

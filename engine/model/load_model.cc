@@ -36,6 +36,8 @@ ModelInfo Describe(const ModelSpec& spec, const ModelDirectory& directory) {
   info.max_tokens = spec.max_tokens.value_or(directory.max_tokens);
   info.pooling = spec.pooling.value_or(directory.pooling);
   info.normalize = spec.normalize.value_or(directory.normalize);
+  info.own_pooling = directory.pooling;
+  info.own_normalize = directory.normalize;
   info.labels = config.labels;
   info.problem_type = config.problem_type;
   info.context_pool_layers = config.context_pool.layers;

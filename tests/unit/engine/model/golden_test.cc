@@ -15,7 +15,6 @@
 namespace contextpool::engine {
 namespace {
 
-using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -36,7 +35,6 @@ TestTensor I64(const std::vector<int64_t>& values) { return Integers("I64", valu
 class GoldenTest : public ::testing::Test {
  protected:
   GoldenTest() {
-    directory_.Write("config.json", SmallConfig());
     info_.embedding_dimensions = 2;
     info_.labels = {"a", "b", "c"};
     info_.vocabulary_size = 10;
@@ -111,10 +109,8 @@ TEST_F(GoldenTest, SixtyFourBitIntegersAreTheSame) {
 }
 
 TEST_F(GoldenTest, EmbeddingsArePooledAsTheCheckpointSaysNotAsTheOperatorDoes) {
-  directory_.Write("modules.json", json::array({{{"type", "Transformer"}, {"path", ""}},
-                                                {{"type", "Pooling"}, {"path", "1_Pooling"}},
-                                                {{"type", "Normalize"}, {"path", "2_Normalize"}}}));
-  directory_.Write("1_Pooling/config.json", {{"pooling_mode", "max"}});
+  info_.own_pooling = Pooling::kMax;
+  info_.own_normalize = true;
   spec_.pooling = info_.pooling = Pooling::kCls;
   spec_.normalize = info_.normalize = false;
   const GoldenFile golden = MustRead();

@@ -79,6 +79,8 @@ TEST_F(LoadModelTest, TheOperatorsWishesReplaceTheCheckpoints) {
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ((*model)->info().pooling, Pooling::kCls);
   EXPECT_TRUE((*model)->info().normalize);
+  EXPECT_EQ((*model)->info().own_pooling, Pooling::kMean);
+  EXPECT_FALSE((*model)->info().own_normalize);
   EXPECT_EQ((*model)->info().max_tokens, 50);
   EXPECT_FALSE((*model)->info().classifies());
 }
