@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,7 +25,7 @@ using ::testing::HasSubstr;
 class GoldenCheckTest : public ::testing::TestWithParam<const char*> {
  protected:
   GoldenCheckTest() : device_(*CreateCpuDevice({.threads = 2, .isa = {}, .gemm = {}})) {
-    directory_.CopyFrom(GoldenCheckpoint(GetParam()));
+    directory_.CopyFrom(GoldenFolder() / GetParam());
     const auto file = SafetensorsFile::Open(directory_.path(), "expected.safetensors");
     std::map<std::string, TestTensor> tensors = {{"input_ids", Copy(*file, "token_ids")},
                                                  {"cu_lengths", Copy(*file, "cu_lengths")},
@@ -64,9 +65,10 @@ class GoldenCheckTest : public ::testing::TestWithParam<const char*> {
     directory_.Write("model.safetensors", absl::string_view(bytes));
   }
 
-  void EditConfig(const char* key, const json& value) {
+  // `pointer`: "/key" or "/object/key".
+  void EditConfig(const char* pointer, const json& value) {
     json config = json::parse(ReadFileForTest(directory_.path() + "/config.json"));
-    config[key] = value;
+    config[json::json_pointer(pointer)] = value;
     directory_.Write("config.json", config);
   }
 
@@ -105,7 +107,8 @@ TEST_P(GoldenCheckTest, FindsALostClassifier) {
 }
 
 TEST_P(GoldenCheckTest, FindsAConfigurationOfAnotherModel) {
-  EditConfig("hidden_act", GetParam() == std::string("regression_relu_bf16") ? "gelu" : "relu");
+  EditConfig("/hidden_act",
+             GetParam() == std::string("random/regression_relu_bf16") ? "gelu" : "relu");
   EXPECT_THAT(Error(), HasSubstr("golden.safetensors: sequence 0, dimension "));
 }
 
@@ -122,10 +125,40 @@ TEST_P(GoldenCheckTest, SequencesTheOperatorMadeTooLongAreNamed) {
                              HasSubstr("raise max_tokens if serving.textproto sets it")));
 }
 
+std::string NameOf(const ::testing::TestParamInfo<const char*>& info) {
+  return std::filesystem::path(info.param).filename();
+}
+
 INSTANTIATE_TEST_SUITE_P(Checkpoints, GoldenCheckTest,
-                         ::testing::Values("single_label_gelu_f32", "multi_label_gelu_new_f16",
-                                           "regression_relu_bf16", "encoder_gelu_f16"),
-                         [](const auto& info) { return std::string(info.param); });
+                         ::testing::Values("random/single_label_gelu_f32",
+                                           "random/multi_label_gelu_new_f16",
+                                           "random/regression_relu_bf16", "random/encoder_gelu_f16",
+                                           "context_pool/defaults_cls_f32"),
+                         NameOf);
+
+using ContextPoolGoldenCheckTest = GoldenCheckTest;
+
+TEST_P(ContextPoolGoldenCheckTest, FindsOptionsOfAnotherModel) {
+  const json config = json::parse(ReadFileForTest(directory_.path() + "/config.json"));
+  EditConfig("/context_pool/r", 0.15);
+  EXPECT_THAT(Error(), HasSubstr("golden.safetensors: sequence ")) << "r";
+  directory_.Write("config.json", config);
+  EditConfig("/context_pool/placement", "after_layer");
+  EXPECT_THAT(Error(), HasSubstr("golden.safetensors: sequence ")) << "placement";
+  directory_.Write("config.json", config);
+  EXPECT_EQ(Error(), "");
+}
+
+TEST_P(ContextPoolGoldenCheckTest, FindsALostPartOfTheParameterNetwork) {
+  Erase("encoder.layer.0.context_pool.conv2.weight");
+  EXPECT_THAT(Error(), HasSubstr("golden.safetensors: sequence "));
+}
+
+INSTANTIATE_TEST_SUITE_P(Checkpoints, ContextPoolGoldenCheckTest,
+                         ::testing::Values("context_pool/defaults_cls_f32",
+                                           "context_pool/one_softmax_size_identity_pool_prefix_f32",
+                                           "context_pool/extreme_sizes_f32"),
+                         NameOf);
 
 }  // namespace
 }  // namespace contextpool::engine
