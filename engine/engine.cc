@@ -187,9 +187,12 @@ absl::Status EngineImpl::LoadOrExplain(ServedModel& served) try {
 absl::Status EngineImpl::Load(ServedModel& served) {
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = parts_.load_tokenizer(served.spec);
   if (tokenizer.ok()) served.spec.prefix_tokens = (*tokenizer)->prefix_tokens();
-  // What is wrong with the model says more than what is wrong with its tokeniser.
   absl::StatusOr<std::unique_ptr<Model>> model = parts_.load_model(served.spec, *parts_.device);
-  if (!model.ok()) return model.status();
+  // What is wrong with the model says more than that there is no tokeniser. But a tokeniser that
+  // could not be read may be all that is wrong with the model.
+  if (!model.ok() && (tokenizer.ok() || absl::IsNotFound(tokenizer.status()))) {
+    return model.status();
+  }
   if (!tokenizer.ok()) return tokenizer.status();
   QueueOptions& queue = served.spec.queue;
   if (queue.batch_token_budget == 0) {

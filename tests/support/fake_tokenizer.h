@@ -1,4 +1,5 @@
-// A tokeniser whose tokens can be told by looking: each byte is a token with its value as id.
+// A tokeniser whose tokens can be told by looking: each byte is a token with its value as id. It
+// claims to put two special tokens before a text, but puts none.
 #pragma once
 
 #include <algorithm>
@@ -31,7 +32,7 @@ class FakeTokenizer : public engine::Tokenizer {
     return id < vocabulary_size() ? absl::string_view(bytes).substr(id, 1) : "";
   }
   int32_t vocabulary_size() const override { return 256; }
-  int32_t prefix_tokens() const override { return 0; }
+  int32_t prefix_tokens() const override { return 2; }
   int32_t suffix_tokens() const override { return 0; }
 };
 

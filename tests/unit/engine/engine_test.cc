@@ -87,11 +87,20 @@ class EngineTest : public ::testing::Test {
       prefix_tokens_ = spec.prefix_tokens;
       return std::make_unique<testing::FakeModel>(spec, hooks_);
     };
-    parts.load_tokenizer = [](const ModelSpec&) -> absl::StatusOr<std::unique_ptr<Tokenizer>> {
+    parts.load_tokenizer = [this](const ModelSpec&) -> absl::StatusOr<std::unique_ptr<Tokenizer>> {
+      if (!tokenizer_error_.ok()) return tokenizer_error_;
       return std::make_unique<testing::FakeTokenizer>();
     };
     engine_ = std::make_unique<EngineImpl>(std::move(options), std::move(parts), Clock::Real());
     engine_->WaitUntilLoaded();
+  }
+
+  // Why a model does not serve.
+  std::string FailureOf(absl::string_view name) {
+    for (const ModelStatus& model : engine_->ListModels()) {
+      if (model.info->name == name && model.state == ModelState::kFailed) return model.reason;
+    }
+    return "";
   }
 
   std::future<absl::StatusOr<Response>> Send(Request request) {
@@ -126,12 +135,28 @@ class EngineTest : public ::testing::Test {
   testing::FakeDevice* device_ = nullptr;
   // What the last model was told of its tokeniser.
   std::optional<int32_t> prefix_tokens_;
+  // What every tokeniser fails with.
+  absl::Status tokenizer_error_;
   std::unique_ptr<EngineImpl> engine_;
 };
 
 TEST_F(EngineTest, AModelIsLoadedKnowingWhatItsTokeniserPutsFirst) {
   Start({Spec("model")});
-  EXPECT_EQ(prefix_tokens_, testing::FakeTokenizer().prefix_tokens());
+  EXPECT_EQ(prefix_tokens_, 2);
+}
+
+TEST_F(EngineTest, WhatIsWrongWithTheModelIsToldBeforeAMissingTokeniser) {
+  tokenizer_error_ = absl::NotFoundError("tokenizer.json: is missing");
+  Start({Spec("broken"), Spec("m")});
+  EXPECT_EQ(FailureOf("broken"), "config.json: is broken");
+  EXPECT_EQ(FailureOf("m"), "tokenizer.json: is missing");
+}
+
+TEST_F(EngineTest, ATokeniserThatCannotBeReadIsToldBeforeWhatItMayHaveDoneToTheModel) {
+  tokenizer_error_ = absl::InvalidArgumentError("tokenizer.json: is broken");
+  Start({Spec("broken"), Spec("m")});
+  EXPECT_EQ(FailureOf("broken"), "tokenizer.json: is broken");
+  EXPECT_EQ(FailureOf("m"), "tokenizer.json: is broken");
 }
 
 TEST_F(EngineTest, AnswersEveryInputInItsOwnRow) {
