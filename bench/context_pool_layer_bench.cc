@@ -33,6 +33,8 @@ ABSL_FLAG(bool, cpu_time, false, "Processor time, all threads together: for a bu
 namespace contextpool::engine {
 namespace {
 
+constexpr int32_t kHeadSize = 32;
+
 // Unwraps or ends the program.
 template <typename T>
 T Get(absl::StatusOr<T> value) {
@@ -131,7 +133,7 @@ class Layer {
   double PoolFlops() const { return static_cast<double>(2 * length_ * columns_); }
 
  private:
-  AttentionShape Heads() const { return {columns_ / 32, 32}; }
+  AttentionShape Heads() const { return {columns_ / kHeadSize, kHeadSize}; }
 
   size_t Scratch() const {
     return std::max(device_.AttentionWorkspaceBytes(length_, Heads()),
@@ -235,6 +237,10 @@ int Main(const std::vector<char*>& arguments) {
   if (options.threads <= 0) options.threads = AvailableCpus();
   const std::unique_ptr<Device> device = Get(CreateCpuDevice(options));
   const int32_t columns = absl::GetFlag(FLAGS_columns);
+  if (columns < 1 || columns % kHeadSize != 0) {
+    std::fprintf(stderr, "--columns must be a multiple of %d, but is %d\n", kHeadSize, columns);
+    return 2;
+  }
   std::printf(
       "%d thread(s), d = %d\n\n"
       "| n | sigma | us per token | tiles computed | network (of FLOPs) | pool (of FLOPs, dense) "
