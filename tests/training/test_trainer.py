@@ -2,15 +2,24 @@
 
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
 import torch
+
 from contextpool_training import trainer
-from contextpool_training.classifier import ModelOptions, accuracy, build, macro_f1
+from contextpool_training.classifier import (
+    ModelOptions,
+    accuracy,
+    build,
+    macro_f1,
+    round_to_stored,
+)
 from contextpool_training.options import ContextPoolOptions
 from contextpool_training.texts import EncodedTexts, Example, byte_tokenizer
 from contextpool_training.trainer import Outcome, TrainingOptions, set_deterministic, train
@@ -127,6 +136,79 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: pathlib.Path) -> No
     other = TrainingOptions(**{**vars(OPTIONS), "learning_rate": 1e-3})
     with pytest.raises(ValueError, match=r"checkpoint\.pt belongs to a training with other"):
         run(other, checkpoint)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: pathlib.Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    run(checkpoint=checkpoint)
+    whole = checkpoint.read_bytes()
+    for content in (b"", b"not a checkpoint", whole[: len(whole) // 2]):
+        checkpoint.write_bytes(content)
+        with pytest.raises(ValueError, match=r"checkpoint\.pt cannot be read .*delete it"):
+            run(checkpoint=checkpoint)
+
+
+def test_a_training_that_diverges_is_refused(tmp_path: pathlib.Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    options = TrainingOptions(**{**vars(OPTIONS), "learning_rate": 1e38})
+    with pytest.raises(ValueError, match=r"diverged in step \d+ of 24 .*--learning-rate below"):
+        run(options, checkpoint)
+    assert not checkpoint.exists()  # another learning rate can be tried at once
+
+
+def test_weights_beyond_float16_are_refused_and_left_alone() -> None:
+    model = start()
+    before = model.classifier.weight.clone()
+    model.classifier.bias.data[0] = 7e4
+    with pytest.raises(ValueError, match=r"classifier\.bias .*largest 70000.*--learning-rate"):
+        round_to_stored(model)
+    assert torch.equal(model.classifier.weight, before)
+
+
+def test_the_time_of_all_parts_counts(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    clock = iter(range(0, 100_000, 10))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with pytest.raises(Stopped):
+        run(checkpoint=checkpoint, bar=Bar(12))
+    saved = torch.load(checkpoint, weights_only=True)["seconds"]
+    assert saved > 0
+    again = run(checkpoint=checkpoint)[1]
+    assert again.seconds > saved + 10
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"warmup": 1.0}, "--warmup is 1.0: it must be at least 0 and below 1"),
+        ({"token_dropout": -0.1}, "--token-dropout is -0.1"),
+        ({"epochs": 0}, "--epochs is 0: it must be at least 1"),
+        ({"learning_rate": float("nan")}, "--learning-rate is nan: it must be above 0"),
+        ({"learning_rate": float("inf")}, "--learning-rate is inf"),
+        ({"gradient_norm": 0.0}, "--gradient-norm is 0.0: it must be above 0"),
+        ({"seed": -1}, "--seed is -1: it must be at least 0 and below 4294967296"),
+        ({"checkpoint_steps": 0}, "--checkpoint-steps is 0"),
+    ],
+)
+def test_training_options_out_of_range_are_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        TrainingOptions(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"dropout": 1.0}, "--dropout is 1.0"),
+        ({"max_tokens": 2}, "--max-tokens is 2: it must be at least 3"),
+        ({"first_weights": 0.0}, "--first-weights is 0.0: it must be above 0"),
+        ({"width": 10, "heads": 4}, "--width 10 is not a multiple of --heads 4"),
+    ],
+)
+def test_model_options_out_of_range_are_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ModelOptions(**values)
 
 
 CHILD = """

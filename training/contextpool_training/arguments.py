@@ -7,11 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from contextpool_training.options import ContextPoolOptions
+from contextpool_training.settings import SEED, flag_of
 
 
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    if not text.isdecimal() or not SEED.holds(int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of {SEED}")
     return int(text)
 
 
@@ -23,6 +30,8 @@ def context_pool(text: str) -> ContextPoolOptions | None:
         return ContextPoolOptions.from_dict(json.loads(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+    except RecursionError as error:
+        raise argparse.ArgumentTypeError("it is nested too deeply") from error
 
 
 def add_fields(
@@ -35,10 +44,9 @@ def add_fields(
     group = parser.add_argument_group(title)
     for field in dataclasses.fields(options):
         kind = type(field.default)
-        counts = kind is int and field.name != "seed"
         group.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=positive if counts else kind,
+            flag_of(field.name),
+            type=kind,
             default=field.default,
             choices=choices.get(field.name),
             metavar=None if field.name in choices else kind.__name__.upper(),
@@ -47,5 +55,6 @@ def add_fields(
 
 
 def fields_of(args: argparse.Namespace, options: type[Any]) -> Any:
+    """Raises ValueError, which names a flag, if a value is out of its range."""
     names = [field.name for field in dataclasses.fields(options)]
     return options(**{name: getattr(args, name) for name in names})

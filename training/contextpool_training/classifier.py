@@ -11,29 +11,36 @@ from transformers import BertConfig
 
 from contextpool_training.bert import BertForSequenceClassification, reset_context_pools
 from contextpool_training.options import ContextPoolOptions
-from contextpool_training.settings import setting
+from contextpool_training.settings import COUNT, SHARE, Range, check_settings, setting
 from contextpool_training.texts import PAD_ID, EncodedTexts
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelOptions:
-    width: int = setting(128, "of the hidden vectors")
-    layers: int = setting(2, "of the transformer")
-    heads: int = setting(4, "of each layer's attention")
-    feed_forward: int = setting(512, "width of the feed-forward blocks")
-    max_tokens: int = setting(128, "of a text; the rest is cut off")
-    dropout: float = setting(0.1, "of hidden values")
-    classifier_dropout: float = setting(0.3, "before the classifier")
+    width: int = setting(128, "of the hidden vectors", COUNT)
+    layers: int = setting(2, "of the transformer", COUNT)
+    heads: int = setting(4, "of each layer's attention", COUNT)
+    feed_forward: int = setting(512, "width of the feed-forward blocks", COUNT)
+    max_tokens: int = setting(128, "of a text; the rest is cut off", Range(3))
+    dropout: float = setting(0.1, "of hidden values", SHARE)
+    classifier_dropout: float = setting(0.3, "before the classifier", SHARE)
     pooling: str = setting("mean", "what the classifier reads")
     first_weights: float = setting(
-        0.02, "standard deviation of the first weights, embeddings excepted"
+        0.02, "standard deviation of the first weights, embeddings excepted", Range(0, above=True)
     )
-    first_embeddings: float = setting(0.02, "standard deviation of the first embeddings")
+    first_embeddings: float = setting(
+        0.02, "standard deviation of the first embeddings", Range(0, above=True)
+    )
     first_positions: str = setting(
         "random",
         "first position embeddings; sinusoids let attention find neighbours from the start, which "
         "byte models need",
     )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.width % self.heads:
+            raise ValueError(f"--width {self.width} is not a multiple of --heads {self.heads}")
 
 
 def build(
@@ -77,7 +84,16 @@ def build(
 
 @torch.no_grad()
 def round_to_stored(model: nn.Module) -> None:
-    """Gives every weight the value that float16, in which it is stored, has for it."""
+    """Gives every weight the value that float16, in which it is stored, has for it.
+
+    Raises ValueError, before anything is changed, for a weight that float16 cannot hold.
+    """
+    for name, parameter in model.named_parameters():
+        if not parameter.half().isfinite().all():
+            raise ValueError(
+                f"{name} has values that float16 cannot hold (largest {parameter.abs().max():g}): "
+                "train with a lower --learning-rate"
+            )
     for parameter in model.parameters():
         parameter.copy_(parameter.half())
 

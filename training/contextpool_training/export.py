@@ -6,6 +6,7 @@ the stored weights must give for a few texts, which the server can check when it
 
 import json
 import pathlib
+import tempfile
 from collections.abc import Sequence
 
 import torch
@@ -26,8 +27,23 @@ def export(
     golden_texts: Sequence[str],
     card: str,
 ) -> None:
-    """Files that are there already are replaced."""
+    """Files that are there already are replaced, once all new ones are complete. Raises ValueError
+    if the model's values are not finite."""
     directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".new-") as name:
+        folder = pathlib.Path(name)
+        _write(folder, model, tokenizer, golden_texts, card)
+        for file in FILES:
+            (folder / file).replace(directory / file)
+
+
+def _write(
+    directory: pathlib.Path,
+    model: bert.BertForSequenceClassification,
+    tokenizer: Tokenizer,
+    golden_texts: Sequence[str],
+    card: str,
+) -> None:
     config = model.config.to_dict()
     config |= {"architectures": ["BertForSequenceClassification"], "dtype": "float16"}
     text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
@@ -36,7 +52,14 @@ def export(
     weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
     _save(weights, directory / "model.safetensors")
     (directory / "README.md").write_text(card, encoding="utf-8")
-    _save(golden(directory, golden_texts), directory / "golden.safetensors")
+    expected = golden(directory, golden_texts)
+    for name in ("embedding", "logits"):
+        if not expected[name].isfinite().all():
+            raise ValueError(
+                f"the model's {name} of the golden texts is not finite: train with a lower "
+                "--learning-rate"
+            )
+    _save(expected, directory / "golden.safetensors")
 
 
 def golden(directory: pathlib.Path, texts: Sequence[str]) -> dict[str, Tensor]:

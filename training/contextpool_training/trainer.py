@@ -8,8 +8,11 @@ optimizer and scores, and a run that was killed at any moment ends as if it had 
 import dataclasses
 import hashlib
 import json
+import math
 import pathlib
+import pickle
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,28 +23,37 @@ from tqdm import tqdm
 
 from contextpool_training.bert import BertForSequenceClassification
 from contextpool_training.classifier import accuracy, predictions_of
-from contextpool_training.settings import setting
+from contextpool_training.settings import COUNT, SEED, SHARE, Range, check_settings, setting
 from contextpool_training.texts import EncodedTexts
+
+# What torch.load raises for a file that is not whole, and what else a strange file leads to.
+_DAMAGE = (
+    AttributeError, EOFError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError,
+    pickle.UnpicklingError,
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    epochs: int = setting(8, "passes over the training texts")
-    batch_size: int = setting(64, "texts per step")
-    learning_rate: float = setting(1e-3, "the largest")
-    weight_decay: float = setting(0.05, "of matrices")
-    warmup: float = setting(0.15, "share of the steps in which the learning rate rises")
-    label_smoothing: float = setting(0.1, "share of the target given to all labels alike")
-    token_dropout: float = setting(0.1, "share of the tokens that are hidden in training")
-    gradient_norm: float = setting(1.0, "the largest")
-    seed: int = setting(1, "of the first weights, the order of texts and dropout")
-    checkpoint_steps: int = setting(100, "steps from one checkpoint to the next")
+    epochs: int = setting(8, "passes over the training texts", COUNT)
+    batch_size: int = setting(64, "texts per step", COUNT)
+    learning_rate: float = setting(1e-3, "the largest", Range(0, above=True))
+    weight_decay: float = setting(0.05, "of matrices", Range(0))
+    warmup: float = setting(0.15, "share of the steps in which the learning rate rises", SHARE)
+    label_smoothing: float = setting(0.1, "share of the target given to all labels alike", SHARE)
+    token_dropout: float = setting(0.1, "share of the tokens that are hidden in training", SHARE)
+    gradient_norm: float = setting(1.0, "the largest", Range(0, above=True))
+    seed: int = setting(1, "of the first weights, the order of texts and dropout", SEED)
+    checkpoint_steps: int = setting(100, "steps from one checkpoint to the next", COUNT)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
     loss: float
-    # On the validation texts.
+    # On the validation texts, of the float32 weights.
     accuracy: float
 
 
@@ -50,6 +62,8 @@ class Outcome:
     epochs: list[Epoch]
     # Whose weights the model now has, counted from 1.
     best_epoch: int
+    # That training took, over all its parts if it was interrupted.
+    seconds: float = dataclasses.field(compare=False)
 
     @property
     def validation_accuracy(self) -> float:
@@ -72,14 +86,15 @@ def train(
 ) -> Outcome:
     """Leaves the best epoch's weights in the model, and the checkpoint for the caller to delete.
 
-    Raises ValueError if the checkpoint belongs to other data or options.
+    Raises ValueError if the checkpoint is damaged or belongs to other data or options, and if
+    training diverges.
     """
     run = _Run(model, training, validation, options, checkpoint)
     run.resume()
     with bar(total=run.total_steps, initial=run.step, unit="step", dynamic_ncols=True) as progress:
         run.finish(progress)
     model.load_state_dict(run.best_weights)
-    return Outcome(run.epochs, run.best_epoch)
+    return Outcome(run.epochs, run.best_epoch, run.seconds)
 
 
 class _Run:
@@ -106,6 +121,12 @@ class _Run:
         self.epochs: list[Epoch] = []
         self.best_epoch = 0
         self.best_weights: dict[str, Tensor] = {}
+        self.earlier_seconds = 0.0
+        self.started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return self.earlier_seconds + time.monotonic() - self.started
 
     def finish(self, progress: Any) -> None:
         while self.step < self.total_steps:
@@ -131,6 +152,7 @@ class _Run:
             "fingerprint": self.fingerprint,
             "step": self.step,
             "loss": self.loss,
+            "seconds": self.seconds,
             "epochs": [dataclasses.astuple(epoch) for epoch in self.epochs],
             "best_epoch": self.best_epoch,
             "best_weights": self.best_weights,
@@ -143,13 +165,20 @@ class _Run:
     def resume(self) -> None:
         if self.checkpoint is None or not self.checkpoint.exists():
             return
-        state = torch.load(self.checkpoint, weights_only=True)
-        if state["fingerprint"] != self.fingerprint:
+        try:
+            state = torch.load(self.checkpoint, weights_only=True)
+            same = state["fingerprint"] == self.fingerprint
+        except _DAMAGE as error:
+            raise ValueError(
+                f"{self.checkpoint} cannot be read (damaged?): delete it to begin anew"
+            ) from error
+        if not same:
             raise ValueError(
                 f"{self.checkpoint} belongs to a training with other data, options or start: "
                 "delete it to begin anew"
             )
         self.step, self.loss = state["step"], state["loss"]
+        self.earlier_seconds = state["seconds"]
         self.epochs = [Epoch(*values) for values in state["epochs"]]
         self.best_epoch, self.best_weights = state["best_epoch"], state["best_weights"]
         self.model.load_state_dict(state["model"])
@@ -165,9 +194,20 @@ class _Run:
         self.optimizer.zero_grad()
         loss = self.loss_of(self.model(batch.ids, attention_mask=batch.mask).logits, batch.labels)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.options.gradient_norm)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.gradient_norm)
+        self._check_finite(loss.item(), norm.item())
         self.optimizer.step()
         self.loss += loss.item() * len(rows)
+
+    def _check_finite(self, loss: float, norm: float) -> None:
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        if self.checkpoint is not None:
+            self.checkpoint.unlink(missing_ok=True)  # it leads here again
+        raise ValueError(
+            f"training diverged in step {self.step + 1} of {self.total_steps} (loss {loss:g}, "
+            f"gradient norm {norm:g}): give a --learning-rate below {self.options.learning_rate:g}"
+        )
 
     def _end_epoch(self) -> None:
         score = accuracy(self.validation.labels, predictions_of(self.model, self.validation))
