@@ -4,16 +4,18 @@ import argparse
 import json
 import os
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import transformers
-from contextpool_training import ContextPoolOptions, Fixed, augment, bert
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, processors
+
+from contextpool_training import ContextPoolOptions, Fixed, augment, bert
 
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
 MINILM = pathlib.Path(
@@ -140,6 +142,11 @@ def test_what_cannot_be_augmented_is_refused_before_anything_is_written(
         assert not out.exists()
 
     refused("layer 7", layers=(7,))
+    (tmp_path / "augmented.partial").mkdir()
+    refused(r"augmented\.partial exists")
+    (tmp_path / "augmented.partial").rmdir()
+    with pytest.raises(ValueError, match="--typical-length is 0"):
+        augment.augment(directory, out, typical_length=0)
     config = directory / "config.json"
     text = config.read_text()
     edit(config, model_type="vit")
@@ -159,6 +166,51 @@ def test_what_cannot_be_augmented_is_refused_before_anything_is_written(
     out.mkdir()
     with pytest.raises(ValueError, match="exists"):
         augment.augment(directory, out)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", b"\x00" * 20),
+        ("model.safetensors", b""),
+        ("config.json", b"{"),
+        ("config.json", b'{"model_type": "\xe9"}'),
+        ("config.json", b"[" * 100_000),
+        ("config.json", b'{"model_type": "bert", "hidden_size": "wide"}'),
+        ("tokenizer.json", b"{}"),
+    ],
+)
+def test_a_damaged_file_is_named(
+    name: str, content: bytes, directory: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    (directory / name).write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(str(directory / name))):
+        augment.augment(directory, tmp_path / "augmented")
+    assert not (tmp_path / "augmented").exists()
+
+
+def test_auto_layers_that_are_none_are_refused_with_advice(tmp_path: pathlib.Path) -> None:
+    folder, out = tmp_path / "small", tmp_path / "augmented"
+    config = transformers.BertConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=24, max_position_embeddings=32,
+    )  # fmt: skip
+    transformers.BertForSequenceClassification(config).save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"auto chooses none of .*--layers all with --prefix"):
+        augment.augment(folder, out, ContextPoolOptions(num_prefix_tokens=1))
+    assert augment.augment(folder, out, ContextPoolOptions(prefix_tokens="pool")) == (0,)
+
+
+def test_nothing_is_left_of_a_copy_that_fails(
+    directory: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(augment, "save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        augment.augment(directory, tmp_path / "augmented")
+    assert [path.name for path in tmp_path.iterdir()] == [directory.name]
 
 
 @pytest.mark.skipif(not (MINILM / "model.safetensors").exists(), reason=f"no model in {MINILM}")

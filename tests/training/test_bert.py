@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from contextpool_training import ContextPool, bert
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from contextpool_training import ContextPool, bert
+from contextpool_training.texts import prefix_tokens_in, read_tokenizer
 
 LAYERS = 3
 HIDDEN = 16
 
 
 def config(context_pool: dict[str, Any] | None = None, **others: Any) -> transformers.BertConfig:
-    values = {
+    values: dict[str, Any] = {
         "vocab_size": 40, "hidden_size": HIDDEN, "num_hidden_layers": LAYERS,
         "num_attention_heads": 2, "intermediate_size": 24, "max_position_embeddings": 32,
         "num_labels": 3,
@@ -277,7 +279,7 @@ def test_prefix_tokens_are_read_off_a_tokeniser(tmp_path: pathlib.Path) -> None:
                 single=single, special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
             )
         tokenizer.save(str(file))
-        assert bert.prefix_tokens_of(file) == wanted
+        assert prefix_tokens_in(read_tokenizer(file)) == wanted
     model = bert.BertModel(config({"num_prefix_tokens": 2}))
     model.config.context_pool.pop("num_prefix_tokens")
     model.save_pretrained(tmp_path)

@@ -5,16 +5,19 @@ import pathlib
 import random
 
 import pytest
+from tokenizers import Tokenizer
+
 from contextpool_training.texts import (
     EncodedTexts,
     Example,
     byte_tokenizer,
     bytes_to_letters,
+    cut_share,
     encode,
     prefix_tokens_in,
+    read_tokenizer,
     train_wordpiece,
 )
-from tokenizers import Tokenizer
 
 SENTENCES = [
     "The film was a quiet, careful triumph.",
@@ -87,6 +90,18 @@ def test_over_long_texts_lose_their_end_and_keep_special_tokens(wordpiece: Token
 def test_prefix_tokens(wordpiece: Tokenizer) -> None:
     assert prefix_tokens_in(wordpiece) == 1
     assert prefix_tokens_in(byte_tokenizer()) == 0
+
+
+def test_the_share_of_texts_that_lose_their_end() -> None:
+    assert cut_share(byte_tokenizer(), ["a", "abc", "abcd", "é" * 2], 3) == 0.5
+    assert cut_share(byte_tokenizer(), ["a", "abc"], 3) == 0
+
+
+def test_a_damaged_tokenizer_is_named(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text("{}")
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokeniser"):
+        read_tokenizer(path)
 
 
 def encoded(count: int = 50) -> EncodedTexts:

@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        resumes = args.run is not augment.run
+        more = "; the same command goes on from the last checkpoint" if resumes else ""
+        print(f"stopped{more}", file=sys.stderr)
         return 130
     return 0
 

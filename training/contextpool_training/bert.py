@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 
 import torch
 import transformers
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import BertConfig, initialization
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
@@ -19,6 +18,7 @@ from transformers.models.bert.modeling_bert import BertLayer
 
 from contextpool_training.context_pool import ContextPool
 from contextpool_training.options import ContextPoolOptions
+from contextpool_training.texts import prefix_tokens_in, read_tokenizer
 
 CLASSIFIER_POOLINGS = ("cls", "mean")
 _CLASSIFIER = "BertForSequenceClassification"
@@ -192,12 +192,6 @@ def support_of(model: nn.Module, input_ids: Tensor, attention_mask: Tensor | Non
     return torch.stack(found)
 
 
-def prefix_tokens_of(tokenizer_json: pathlib.Path) -> int:
-    """How many special tokens a tokeniser puts before a text."""
-    special = Tokenizer.from_file(str(tokenizer_json)).encode("a").special_tokens_mask
-    return [*special, 0].index(0)
-
-
 def load(directory: pathlib.Path, dtype: torch.dtype = torch.float32) -> AnyBert:
     """The model of a directory, as the server understands it. Raises ValueError, which names what
     is missing."""
@@ -206,7 +200,7 @@ def load(directory: pathlib.Path, dtype: torch.dtype = torch.float32) -> AnyBert
     if options and options.prefix_tokens == "pass_through" and options.num_prefix_tokens is None:
         tokenizer = directory / "tokenizer.json"
         if tokenizer.exists():
-            config.context_pool["num_prefix_tokens"] = prefix_tokens_of(tokenizer)
+            config.context_pool["num_prefix_tokens"] = prefix_tokens_in(read_tokenizer(tokenizer))
     classifies = _CLASSIFIER in (config.architectures or ())
     cls = BertForSequenceClassification if classifies else BertModel
     loaded: Any = cls.from_pretrained(

@@ -188,7 +188,9 @@ class ContextPool(nn.Module):
         """N of each sequence, [batch, 1]."""
         mode = self.options.n_mode or ("tokens" if self.dimensions == 1 else "side")
         if isinstance(mode, Fixed):
-            return torch.full((inside.shape[0], 1), mode.value, dtype=torch.float64)
+            return torch.full(
+                (inside.shape[0], 1), mode.value, dtype=torch.float64, device=inside.device
+            )
         if mode == "tokens" or self.dimensions == 1:
             return inside.sum(dim=1, keepdim=True)
         cells = inside.view(inside.shape[0], *self._shape(inside, grid))

@@ -57,7 +57,7 @@ class ContextPoolOptions:
     n_mode: NMode | Fixed | None = None
     residual: Residual = "none"
     prefix_tokens: PrefixTokens = "pass_through"
-    # None: the special tokens that the tokeniser puts first; see bert.prefix_tokens_of.
+    # None: the special tokens that the tokeniser puts first; see texts.prefix_tokens_in.
     num_prefix_tokens: int | None = None
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """Texts as token ids: tokenisers that the server reads, and padded batches."""
 
 import dataclasses
+import pathlib
 import random
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
@@ -112,11 +113,25 @@ def prefix_tokens_in(tokenizer: Tokenizer) -> int:
     return [*tokenizer.encode("a").special_tokens_mask, 0].index(0)
 
 
+def read_tokenizer(path: pathlib.Path) -> Tokenizer:
+    """Raises ValueError, which names the file."""
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # it raises no narrower class
+        raise ValueError(f"{path} is not a tokeniser that can be read: {error}") from error
+
+
 def encode(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
     """As the server does: over-long texts lose their end, special tokens stay."""
     limited = Tokenizer.from_str(tokenizer.to_str())
     limited.enable_truncation(max_tokens)
     return [encoding.ids for encoding in limited.encode_batch(list(texts))]
+
+
+def cut_share(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> float:
+    """The share of the texts that lose their end; of a tokeniser that does not truncate."""
+    lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts))]
+    return sum(length > max_tokens for length in lengths) / len(lengths)
 
 
 class EncodedTexts:
