@@ -2,9 +2,11 @@
 
 import io
 import pathlib
+import sys
 import tarfile
 
 import pytest
+
 from contextpool_training import corpora
 from contextpool_training.corpora import CORPORA, Sentence, split_of, split_sentences
 
@@ -60,6 +62,23 @@ def test_a_package_in_the_cache_is_not_fetched(package: pathlib.Path) -> None:
 )
 def test_the_split_of_a_text_is_fixed(text: str, split: str) -> None:
     assert split_of(text) == split
+
+
+def test_a_damaged_archive_is_named(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "package.tar.gz"
+    for content in (b"not an archive", archive_of({"other": "file"})):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"package\.tar\.gz cannot be read .*delete it"):
+            corpora.read_sentences(path)
+
+
+def test_a_failed_download_says_what_to_do(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "false")
+    with pytest.raises(OSError, match=r"could not fetch vaderSentiment==3\.3\.2: check that"):
+        corpora.package(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_split_ignores_case_spaces_and_punctuation() -> None:

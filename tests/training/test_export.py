@@ -3,15 +3,17 @@
 import json
 import pathlib
 import random
+import shlex
 
 import numpy as np
 import pytest
 import torch
-from contextpool_training import bert
-from contextpool_training.__main__ import main
-from contextpool_training.export import FILES, spread
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
+
+from contextpool_training import bert, train_command
+from contextpool_training.__main__ import main, parser
+from contextpool_training.export import FILES, export, spread
 
 SIZES = "--width 16 --heads 2 --feed-forward 32 --layers 2 --epochs 1 --max-tokens 32".split()
 GOOD, BAD = ("lovely", "great", "fine"), ("awful", "dull", "sad")
@@ -102,9 +104,11 @@ def test_golden_values_notice_a_changed_weight(
     changed = {name: value.half().contiguous() for name, value in weights.items()}
     changed["bert.encoder.layer.0.context_pool.conv2.bias"] += 1
     save_file(changed, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    before = load_file(directory / "golden.safetensors")["logits"]
-    after = golden(tmp_path, ["a lovely story, number 5"])["logits"]
-    assert np.abs(before - after.numpy()).max() > 1e-4
+    texts = ["a lovely story, number 5"]
+    before, after = golden(directory, texts), golden(tmp_path, texts)
+    assert torch.equal(before["input_ids"], after["input_ids"])
+    for name in ("embedding", "logits"):
+        assert (before[name] - after[name]).abs().max() > 1e-5
 
 
 def test_the_same_command_writes_the_same_bytes(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -120,7 +124,61 @@ def test_the_card_has_scores_and_the_command(directory: pathlib.Path) -> None:
     card = (directory / "README.md").read_text()
     assert "test scores | accuracy 0." in card or "test scores | accuracy 1." in card
     assert "python -m contextpool_training train" in card
-    assert "width: 16" in card
+    assert "--width 16 \\\n" in card
+    assert "stories.tsv stories \\\n" in card and str(directory.parent) not in card
+    assert "validation accuracy is that of the float32 weights" in card
+
+
+def test_the_command_of_the_card_makes_the_same_model(
+    directory: pathlib.Path, data: pathlib.Path, tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    card = (directory / "README.md").read_text()
+    block = card[card.index("python -m contextpool_training train") :].split("\n\n")[0]
+    words = shlex.split(block.replace("\\\n", " "))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / data.name).write_bytes(data.read_bytes())
+    assert main(words[3:]) == 0
+    for name in FILES:
+        assert (tmp_path / "stories" / name).read_bytes() == (directory / name).read_bytes(), name
+
+
+def test_texts_of_the_held_out_files_are_not_trained_on(
+    data: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = data.read_text().splitlines()[1:]
+    held_out = [row.replace(",", " ;") for row in rows[2:9]]
+    files = {"validation": rows[:3], "test": [*held_out, rows[2]]}
+    arguments = []
+    for name, lines in files.items():
+        path = tmp_path / f"{name}.tsv"
+        path.write_text("\n".join(["text\tlabel", *lines]) + "\n")
+        arguments += [f"--{name}", str(path)]
+    args = parser().parse_args(["train", str(data), str(tmp_path / "out"), *arguments])
+    splits, labels = train_command.read_splits(args)
+    assert {name: len(split) for name, split in splits.items()} == {
+        "train": 141, "validation": 2, "test": 7,
+    }  # fmt: skip
+    assert labels == ["negative", "positive"]
+    assert capsys.readouterr().err.splitlines() == [
+        f"{tmp_path}/test.tsv: dropped 1, repeated",
+        "validation texts: dropped 1, held out for test",
+        "train texts: dropped 9, held out for validation or test",
+    ]
+
+
+def test_a_model_whose_values_are_not_finite_is_not_written(
+    directory: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    model = bert.load(directory)
+    assert isinstance(model, bert.BertForSequenceClassification)
+    model.classifier.weight.data[0, 0] = float("inf")
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    (tmp_path / "README.md").write_text("an older model")
+    with pytest.raises(ValueError, match="logits of the golden texts is not finite"):
+        export(tmp_path, model, tokenizer, ["a text"], "a card")
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    assert (tmp_path / "README.md").read_text() == "an older model"
 
 
 def test_context_pool_options_reach_the_model(data: pathlib.Path, tmp_path: pathlib.Path) -> None:

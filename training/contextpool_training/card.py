@@ -1,6 +1,7 @@
 """The model card (README.md) of a sentiment model, made from the experiment's results."""
 
-import importlib.metadata
+import dataclasses
+import re
 import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,8 @@ from transformers import BertConfig
 
 from contextpool_training import corpora
 from contextpool_training.facts import IDENTITY_SIGMA, LayerFacts, Spread
-from contextpool_training.sentiment import ARMS, BLUR_SIGMA, Data, Recipe
+from contextpool_training.sentiment import ARMS, BLUR_SIGMA, Data, Recipe, versions
+from contextpool_training.texts import cut_share
 from contextpool_training.trainer import Outcome
 
 _NAMES = {
@@ -25,6 +27,13 @@ _CORPUS_NAMES = {
     "tweets": "tweets",
 }
 _KINDS = {"wordpiece": "WordPiece tokens", "bytes": "single bytes"}
+_ARMS = (
+    " The arms share the transformer, its first weights, the order of the data and all settings."
+)
+_BLUR = (
+    " The fixed blur is a Gaussian of one size, the one that ContextPool starts with, in "
+    "ContextPool's place."
+)
 _CARD = """# {name}
 
 {summary}
@@ -43,8 +52,7 @@ _CARD = """# {name}
 
 ## What ContextPool learned
 
-Over the test sentences. Support sizes are in tokens; pooling weights lie between 0 and 1; identity:
-tokens with a support size below {identity_sigma}, to which the pool adds nothing of a neighbour.
+{legend}
 
 {facts}
 
@@ -60,13 +68,15 @@ PyPI (Hutto and Gilbert, ICWSM 2014): movie reviews, product reviews, newspaper 
 the rest is left out |
 | split | by a hash of the letters, 80 / 10 / 10, after removing duplicates |
 | read-out | mean over all tokens |
+| model | {model} |
 | training | {training} |
-| command | `script/train {tokenizer}` |
+{command}
 | time | {minutes:.1f} minutes per run on average, one thread of a shared processor |
 | versions | {versions} |
 
-Scores are measured on the stored float16 weights. The model knows only what these sentences teach:
-use it as an example, not to judge people.
+Test scores are measured on the stored float16 weights, validation scores before the weights are
+rounded to them. The model knows only what these sentences teach: use it as an example, not to judge
+people.
 """
 
 
@@ -77,31 +87,45 @@ def sentiment_card(
     chosen: dict[str, Any],
     vader: dict[str, Any],
     facts: Sequence[LayerFacts],
+    command: str,
 ) -> str:
-    options = recipe.training
+    """`command`: what makes this model again."""
     return _CARD.format(
         name=model_name(recipe.tokenizer),
-        tokenizer=recipe.tokenizer,
         summary=_summary(recipe, chosen),
-        arms=_arms(data),
+        arms=_arms(data, results),
         scores=_scores_table(results, vader, data),
         reading=_reading(results, len(data.sentences["test"])),
-        stored=_stored(chosen),
-        lexicon=_lexicon(vader, results),
-        identity_sigma=IDENTITY_SIGMA,
+        stored=_stored(chosen, results),
+        lexicon=_lexicon(vader, results, _cut(recipe, data)),
+        legend=_legend(),
         facts=_facts_table(facts),
         shrunk=_shrunk(facts),
         lists=_lists(facts),
         neutral=corpora.NEUTRAL,
+        model=_settings(recipe.model) + f", vocabulary at most {recipe.vocabulary}",
         training=(
-            f"{len(chosen['epochs'])} epochs of batches of {options.batch_size}, AdamW, learning "
-            f"rate {options.learning_rate:g} with warm-up and linear decay, weight decay "
-            f"{options.weight_decay:g}, dropout {recipe.model.dropout:g}, token dropout "
-            f"{options.token_dropout:g}, label smoothing {options.label_smoothing:g}; the epoch "
-            "with the best validation accuracy is kept"
+            f"AdamW; {_settings(recipe.training, epochs=len(chosen['epochs']))}; the learning rate "
+            "rises in the warm-up and then falls evenly; the epoch with the best validation "
+            "accuracy is kept"
         ),
+        command=command_row(command),
         minutes=statistics.mean(result["seconds"] for result in results) / 60,
-        versions=_versions(),
+        versions=_listed_versions(chosen["versions"]),
+    )
+
+
+def command_row(command: str) -> str:
+    return f"| command | `{command}` |"
+
+
+def _settings(options: Any, **actual: object) -> str:
+    """Every one by its flag's name; but for those that are each run's own or change nothing."""
+    values = {**dataclasses.asdict(options), **actual}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in values.items()
+        if name not in ("seed", "checkpoint_steps")
     )
 
 
@@ -121,8 +145,8 @@ def _scores_table(results: Sequence[dict[str, Any]], vader: dict[str, Any], data
         cells = [f"{r['test_accuracy']:.1%}, {r['test_macro_f1']:.3f}" for r in mine]
         accuracies = [100 * r["test_accuracy"] for r in mine]
         f1s = [r["test_macro_f1"] for r in mine]
-        cells.append(f"{statistics.mean(accuracies):.1f} ± {_deviation(accuracies):.1f} %")
-        cells.append(f"{statistics.mean(f1s):.3f} ± {_deviation(f1s):.3f}")
+        cells.append(f"{statistics.mean(accuracies):.1f}{_spread(accuracies, 1)} %")
+        cells.append(f"{statistics.mean(f1s):.3f}{_spread(f1s, 3)}")
         lines.append(f"| {_NAMES[arm]} | {' | '.join(cells)} |")
     blank = " |" * len(seeds)
     lines.append(
@@ -145,14 +169,16 @@ def _summary(recipe: Recipe, chosen: Mapping[str, Any]) -> str:
     )
 
 
-def _arms(data: Data) -> str:
+def _arms(data: Data, results: Sequence[dict[str, Any]]) -> str:
     counts = {name: len(sentences) for name, sentences in data.sentences.items()}
+    arms = {result["arm"] for result in results}
+    seeds = len({result["seed"] for result in results})
     return _filled(
         f"{counts['train']:,} training, {counts['validation']:,} validation and "
-        f"{counts['test']:,} test sentences. The arms share the transformer, its first weights, "
-        "the order of the data and all settings; the fixed blur is a Gaussian of one size, the one "
-        "that ContextPool starts with, in ContextPool's place. The spread is the standard "
-        "deviation over the seeds."
+        f"{counts['test']:,} test sentences."
+        + (_ARMS if len(arms) > 1 else "")
+        + (_BLUR if "blur" in arms else "")
+        + (f" The spread is the standard deviation over {seeds} seeds." if seeds > 1 else "")
     )
 
 
@@ -175,25 +201,56 @@ def _reading(results: Sequence[dict[str, Any]], count: int) -> str:
     )
 
 
-def _stored(chosen: Mapping[str, Any]) -> str:
+def _stored(chosen: Mapping[str, Any], results: Sequence[dict[str, Any]]) -> str:
     corpora_scores = ", ".join(
         f"{_CORPUS_NAMES[name]} {score:.1%}"
         for name, score in chosen["test_accuracy_by_corpus"].items()
     )
+    score = (
+        f"{chosen['validation_accuracy']:.1%}, epoch {chosen['best_epoch']} of "
+        f"{len(chosen['epochs'])}"
+    )
+    seeds = sum(result["arm"] == "contextpool" for result in results)
+    why = (
+        f"which has the best validation accuracy of its {seeds} seeds ({score})"
+        if seeds > 1
+        else f"the only one (validation accuracy {score})"
+    )
     return _filled(
-        f"Stored here is ContextPool's seed {chosen['seed']}, which has the best validation "
-        f"accuracy of its seeds ({chosen['validation_accuracy']:.1%}, epoch {chosen['best_epoch']} "
-        f"of {len(chosen['epochs'])}). Its test accuracy by corpus: {corpora_scores}."
+        f"Stored here is ContextPool's seed {chosen['seed']}, {why}. Its "
+        f"test accuracy by corpus: {corpora_scores}."
     )
 
 
-def _lexicon(vader: Mapping[str, Any], results: Sequence[dict[str, Any]]) -> str:
+def _cut(recipe: Recipe, data: Data) -> str:
+    """Says so where the model does not see whole sentences, else nothing."""
+    texts = [sentence.text for sentence in data.sentences["test"]]
+    share = cut_share(data.tokenizer, texts, recipe.model.max_tokens)
+    if share == 0:
+        return ""
+    return (
+        f" It reads every sentence whole, while the arms cut {share:.1%} of the test sentences "
+        f"after {recipe.model.max_tokens} tokens."
+    )
+
+
+def _legend() -> str:
+    return _filled(
+        "Over the test sentences. Support sizes are in tokens; pooling weights lie between 0 and "
+        f"1. With a support size below {IDENTITY_SIGMA} a neighbour of the same pooling weight "
+        "counts for less than 0.4 % of what the token itself does; one of a greater weight counts "
+        "for more in proportion."
+    )
+
+
+def _lexicon(vader: Mapping[str, Any], results: Sequence[dict[str, Any]], cut: str) -> str:
     best = max(result["test_accuracy"] for result in results)
     return _filled(
         "VADER is a lexicon with rules by the corpora's authors, used as published. A compound "
         f"score of 0, which it gives to {vader['undecided']:.1%} of the test sentences, counts as "
         f"positive; of the others it has {vader['accuracy_where_decided']:.1%} right."
         + (" It beats every arm here." if vader["test_accuracy"] > best else "")
+        + cut
     )
 
 
@@ -201,12 +258,13 @@ def _filled(text: str) -> str:
     return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
-def _deviation(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+def _spread(values: Sequence[float], digits: int) -> str:
+    return f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
 
 
 def _facts_table(facts: Sequence[LayerFacts]) -> str:
-    lines = ["| layer | support size: mean (5 % … median … 95 %) | pooling weight | identity |"]
+    head = "| layer | support size: mean (5 % … median … 95 %) | pooling weight |"
+    lines = [f"{head} below {IDENTITY_SIGMA} |"]
     lines.append("|---|---|---|---|")
     for layer, fact in enumerate(facts):
         lines.append(
@@ -224,7 +282,7 @@ def _shrunk(facts: Sequence[LayerFacts]) -> str:
     return (
         _filled(
             f"In layer {', '.join(layers)} the support size of most tokens has shrunk to almost 0, "
-            "where the pool is the identity and has hardly a gradient."
+            "where the pool is nearly the identity and has hardly a gradient."
         )
         + "\n\n"
     )
@@ -244,7 +302,13 @@ def _lists(facts: Sequence[LayerFacts]) -> str:
 
 
 def _listed(tokens: Sequence[tuple[str, float]]) -> str:
-    return ", ".join(f"`{token}` {value:.2f}" for token, value in tokens)
+    return ", ".join(f"{_code(token)} {value:.2f}" for token, value in tokens)
+
+
+def _code(token: str) -> str:
+    """In Markdown, backticks included."""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", token)), default=0))
+    return f"{fence}{token}{fence}" if len(fence) == 1 else f"{fence} {token} {fence}"
 
 
 _OWN_CARD = """# {name}
@@ -259,11 +323,12 @@ as float16, at most {max_tokens} tokens, {pool}.
 | epochs | {epochs}; number {best} had the best validation accuracy ({validation:.1%}) and is kept |
 | versions | {versions} |
 
-Made by `python -m contextpool_training train` with these settings:
+Made by
 
-{settings}
+{command}
 
-Scores are measured on the stored float16 weights.
+The validation accuracy is that of the float32 weights; the test scores are those of the stored
+float16 ones.
 """
 
 
@@ -274,9 +339,9 @@ def own_card(
     counts: Mapping[str, int],
     scores: Mapping[str, float],
     outcome: Outcome,
-    settings: Mapping[str, object],
+    command: str,
 ) -> str:
-    """Of a model that `train` made from anybody's data."""
+    """Of a model that `train` made from anybody's data, by this command (one or more lines)."""
     with_pool = getattr(config, "context_pool", None) is not None
     return _OWN_CARD.format(
         name=name,
@@ -291,8 +356,8 @@ def own_card(
         epochs=len(outcome.epochs),
         best=outcome.best_epoch,
         validation=outcome.validation_accuracy,
-        versions=_versions(),
-        settings="\n".join(f"    {key}: {value}" for key, value in settings.items()),
+        versions=_listed_versions(versions()),
+        command=textwrap.indent(command, "    "),
     )
 
 
@@ -300,6 +365,5 @@ def _words(labels: Sequence[str]) -> str:
     return ", ".join(labels[:-1]) + f" and {labels[-1]}"
 
 
-def _versions() -> str:
-    names = ("torch", "transformers", "tokenizers", "numpy")
-    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+def _listed_versions(found: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found.items())

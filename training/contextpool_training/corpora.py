@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterable
 from typing import IO, Any
 
@@ -47,20 +48,34 @@ def cache_folder() -> pathlib.Path:
 
 
 def package(cache: pathlib.Path | None = None) -> pathlib.Path:
-    """The source distribution; pip fetches it on the first call."""
+    """The source distribution; pip fetches it on the first call. Raises OSError if it cannot."""
     path = (cache or cache_folder()) / f"{PACKAGE}.tar.gz"
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary"]
-        subprocess.run([*command, ":all:", "--dest", folder, REQUIREMENT], check=True)
+        if subprocess.run([*command, ":all:", "--dest", folder, REQUIREMENT]).returncode != 0:
+            raise OSError(
+                f"pip could not fetch {REQUIREMENT}: check that this machine reaches PyPI (or the "
+                f"index in pip.conf), or put the file there yourself: {path}"
+            )
         next(pathlib.Path(folder).glob("*.tar.gz")).replace(path)
     return path
 
 
 def read_sentences(package_path: pathlib.Path) -> list[Sentence]:
-    """Every sentence, corpus by corpus in the published order."""
+    """Every sentence, corpus by corpus in the published order. Raises ValueError, which names the
+    file, if it is damaged."""
+    try:
+        return _read_sentences(package_path)
+    except (EOFError, StopIteration, ValueError, tarfile.TarError, zlib.error) as error:
+        raise ValueError(
+            f"{package_path} cannot be read (damaged?): delete it, and it is fetched again"
+        ) from error
+
+
+def _read_sentences(package_path: pathlib.Path) -> list[Sentence]:
     with tarfile.open(package_path) as outer:
         name = next(n for n in outer.getnames() if n.endswith("hutto_ICWSM_2014.tar.gz"))
         data = _member(outer, name).read()

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 from contextpool_training.bert import BertForSequenceClassification, support_of
 from contextpool_training.texts import EncodedTexts
 
-# exp(-1 / (2 sigma^2)) < 0.4 %: the pool adds nothing of a neighbour.
+# exp(-1 / (2 sigma^2)) < 0.4 %, of what the token itself counts: all that a neighbour of the same
+# pooling weight adds.
 IDENTITY_SIGMA = 0.3
 
 
@@ -28,7 +29,7 @@ class Spread:
 class LayerFacts:
     sigma: Spread
     weight: Spread
-    # Of the tokens, those whose pool is the identity.
+    # Of the tokens, those with a support size below IDENTITY_SIGMA.
     identity_share: float
     # By mean pooling weight, with that weight, among the tokens that occur often enough.
     heaviest: list[tuple[str, float]]

@@ -2,23 +2,26 @@
 
 Each arm is the same transformer from the same first weights: plain, with a fixed Gaussian blur in
 ContextPool's place, or with ContextPool. Every finished run leaves a folder with result.json and
-its weights, and is not trained again.
+its weights, and is not trained again while the settings, the data, the tokeniser and the versions
+of the libraries stay the same.
 """
 
 import dataclasses
+import functools
 import hashlib
+import importlib.metadata
 import json
 import multiprocessing
 import os
 import pathlib
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tqdm import tqdm
@@ -46,6 +49,7 @@ from contextpool_training.trainer import TrainingOptions, set_deterministic, tra
 
 ARMS = ("plain", "blur", "contextpool")
 SEEDS = (1, 2, 3)
+_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 # The support size of the blur: where ContextPool starts.
 BLUR_SIGMA = 1.0
 
@@ -107,6 +111,21 @@ class Data:
     sentences: dict[str, list[Sentence]]
     tokenizer: Tokenizer
     encoded: dict[str, EncodedTexts]
+
+    @property
+    def digest(self) -> str:
+        """Of the texts, labels and corpora of each split, in order, and of the tokeniser."""
+        splits = {
+            name: [[s.corpus, s.text, s.label] for s in split]
+            for name, split in self.sentences.items()
+        }
+        text = json.dumps([splits, self.tokenizer.to_str()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that decide what a run gives."""
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
 
 
 def load_data(recipe: Recipe, cache: pathlib.Path, limit: int | None = None) -> Data:
@@ -182,7 +201,13 @@ def run_all(
     with ProcessPoolExecutor(
         jobs, mp_context=context, initializer=_start_worker, initargs=(lock, lines)
     ) as pool:
-        return list(pool.map(work, runs))
+        try:
+            return list(pool.map(work, runs))
+        except BrokenProcessPool as error:
+            raise OSError(
+                "a training process was killed, perhaps for want of memory: fewer --jobs need "
+                "less; the same command goes on from the last checkpoint"
+            ) from error
 
 
 _line = 0
@@ -209,14 +234,14 @@ def _run_one(
     }
     settings |= {"training": dataclasses.asdict(options), "limit": limit}
     settings["context_pool"] = _plain(context_pool_of(run.arm, 0))
+    data = _loaded(recipe, cache, limit)
+    settings["data"] = data.digest
     folder = cache / "sentiment" / f"{run.name}-{_hash(settings)}"
     finished = folder / "result.json"
     if finished.exists():
         tqdm.write(f"{run.name}: already trained ({folder})")
-        return dict(json.loads(finished.read_text()))
+        return _read_result(finished)
 
-    started = time.monotonic()
-    data = load_data(recipe, cache, limit)
     model = build_model(run, data)
     checkpoint = folder / "checkpoint.pt"
     bar = partial(tqdm, desc=run.name, position=_line, leave=False)
@@ -227,7 +252,9 @@ def _run_one(
     result = {
         **dataclasses.asdict(run),
         "folder": str(folder),
-        "seconds": round(time.monotonic() - started, 1),
+        "versions": versions(),
+        "data": data.digest,
+        "seconds": round(outcome.seconds, 1),
         "parameters": sum(p.numel() for p in model.parameters()),
         "best_epoch": outcome.best_epoch,
         "epochs": [dataclasses.asdict(epoch) for epoch in outcome.epochs],
@@ -237,7 +264,7 @@ def _run_one(
     weights = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
     partial_file = finished.with_suffix(".partial")
-    partial_file.write_text(json.dumps(result, indent=2) + "\n")
+    partial_file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     partial_file.replace(finished)
     checkpoint.unlink(missing_ok=True)
     tqdm.write(
@@ -247,11 +274,32 @@ def _run_one(
     return result
 
 
+# Of the recipe that this process worked on last.
+_loaded = functools.lru_cache(maxsize=1)(load_data)
+
+
+def _read_result(path: pathlib.Path) -> dict[str, Any]:
+    """`folder` is where it lies now, wherever it was written."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return {**values, "folder": str(path.parent)}
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): delete its folder, and the run is repeated"
+        ) from error
+
+
 def trained_model(result: dict[str, Any], data: Data) -> BertForSequenceClassification:
     """The model of a finished run."""
     run = Run(result["tokenizer"], result["arm"], result["seed"])
     model = build_model(run, data)
-    weights = load_file(pathlib.Path(result["folder"]) / "weights.safetensors")
+    path = pathlib.Path(result["folder"]) / "weights.safetensors"
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): delete its folder, and the run is repeated"
+        ) from error
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     return model
 
@@ -289,6 +337,5 @@ def _plain(options: ContextPoolOptions | None) -> dict[str, Any] | None:
 
 
 def _hash(settings: dict[str, Any]) -> str:
-    versions = [torch.__version__, corpora.PACKAGE]
-    text = json.dumps([settings, versions], sort_keys=True)
+    text = json.dumps([settings, versions(), corpora.PACKAGE], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -7,15 +7,16 @@ checkpoint."""
 
 import argparse
 import pathlib
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
 
 from contextpool_training import corpora, sentiment
-from contextpool_training.arguments import positive
+from contextpool_training.arguments import positive, seed
 from contextpool_training.bert import BertForSequenceClassification
-from contextpool_training.card import model_name, sentiment_card
+from contextpool_training.card import command_row, model_name, sentiment_card
 from contextpool_training.classifier import predictions_of
 from contextpool_training.export import export, spread
 from contextpool_training.facts import facts_of
@@ -34,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arm", nargs="+", choices=sentiment.ARMS, default=sentiment.ARMS, help="what to compare"
     )
-    parser.add_argument("--seed", nargs="+", type=int, default=sentiment.SEEDS, help="one run each")
+    parser.add_argument(
+        "--seed", nargs="+", type=seed, default=sentiment.SEEDS, help="one run each"
+    )
     parser.add_argument("--epochs", type=positive, help="instead of what the recipe says")
     parser.add_argument("--limit", type=positive, help="sentences per split, to try things out")
     parser.add_argument(
@@ -43,11 +46,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--work", type=pathlib.Path, default=corpora.cache_folder(), help="the work folder"
     )
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="replace the model of a whole comparison even if --arm, --seed, --epochs or --limit "
+        "make this one less",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     if "contextpool" not in args.arm:
         raise ValueError("--arm must name contextpool, too: that model is the one written")
+    for tokenizer in args.tokenizer:
+        _check_replaceable(tokenizer, args)
     runs = [
         sentiment.Run(tokenizer, arm, seed)
         for tokenizer in args.tokenizer
@@ -58,8 +69,38 @@ def run(args: argparse.Namespace) -> None:
     for tokenizer in args.tokenizer:
         mine = [result for result in results if result["tokenizer"] == tokenizer]
         directory = args.out / model_name(tokenizer)
-        write_model(tokenizer, mine, directory, args.work, args.limit)
+        command = command_of(tokenizer, args)
+        write_model(tokenizer, mine, directory, args.work, args.limit, command)
         print(f"wrote {directory}")
+
+
+def command_of(tokenizer: str, args: argparse.Namespace) -> str:
+    """That repeats this model's runs."""
+    flags = []
+    if tuple(args.arm) != tuple(sentiment.ARMS):
+        flags += ["--arm", *args.arm]
+    if tuple(args.seed) != tuple(sentiment.SEEDS):
+        flags += ["--seed", *map(str, args.seed)]
+    for name in ("epochs", "limit"):
+        value = getattr(args, name)
+        if value is not None:
+            flags += [f"--{name}", str(value)]
+    return shlex.join(["script/train", tokenizer, *(["--", *flags] if flags else [])])
+
+
+def _check_replaceable(tokenizer: str, args: argparse.Namespace) -> None:
+    """Raises ValueError if a whole comparison's model would give way to a lesser one's."""
+    directory = args.out / model_name(tokenizer)
+    card = directory / "README.md"
+    whole = command_row(f"script/train {tokenizer}")
+    command = command_of(tokenizer, args)
+    if args.replace or command_row(command) == whole or not card.exists():
+        return
+    if whole in card.read_text(encoding="utf-8").splitlines():
+        raise ValueError(
+            f"{directory} holds the model of the whole comparison, and `{command}` makes less: "
+            "give another OUT, or --replace"
+        )
 
 
 def check_scores(
@@ -80,6 +121,7 @@ def write_model(
     directory: pathlib.Path,
     work: pathlib.Path,
     limit: int | None,
+    command: str,
 ) -> None:
     """Exports the best ContextPool run, with all results in its card."""
     set_deterministic(threads=1)
@@ -91,7 +133,7 @@ def write_model(
     check_scores(model, data, chosen)
     facts = facts_of(model, data.encoded["test"], data.tokenizer)
     vader = sentiment.vader_result(data, work)
-    card = sentiment_card(recipe, data, results, chosen, vader, facts)
+    card = sentiment_card(recipe, data, results, chosen, vader, facts, command)
     texts = spread([sentence.text for sentence in data.sentences["test"]])
     tqdm.write(f"{tokenizer}: computing golden values")
     export(directory, model, data.tokenizer, texts, card)

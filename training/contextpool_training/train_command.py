@@ -6,7 +6,10 @@ count give the same bytes."""
 
 import argparse
 import dataclasses
+import json
 import pathlib
+import shlex
+import sys
 
 from tokenizers import Tokenizer
 
@@ -22,8 +25,18 @@ from contextpool_training.classifier import (
     round_to_stored,
 )
 from contextpool_training.corpora import SPLITS
-from contextpool_training.examples import DataError, labels_of, read_rows, split_rows, to_examples
+from contextpool_training.examples import (
+    DataError,
+    distinct,
+    key_of,
+    labels_of,
+    read_rows,
+    split_rows,
+    to_examples,
+)
 from contextpool_training.export import export, spread
+from contextpool_training.options import ContextPoolOptions
+from contextpool_training.settings import flag_of
 from contextpool_training.texts import (
     EncodedTexts,
     Example,
@@ -81,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
         {name: len(split) for name, split in splits.items()},
         scores,
         outcome,
-        {key: value for key, value in vars(args).items() if key != "run"},
+        command_of(args),
     )
     texts = spread([example.text for example in splits["test"]])
     export(args.out, model, tokenizer, texts, card)
@@ -89,14 +102,42 @@ def run(args: argparse.Namespace) -> None:
     print(f"wrote {args.out}: test " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
 
 
+def command_of(args: argparse.Namespace) -> str:
+    """The command line with every option, also where it was left to its default, over several
+    lines. Files are named without their folders."""
+    lines = [
+        shlex.join([*"python -m contextpool_training train".split(), args.data.name, args.out.name])
+    ]
+    for key, value in vars(args).items():
+        if key in ("data", "out", "run") or (value is None and key != "context_pool"):
+            continue
+        if isinstance(value, pathlib.Path):
+            value = value.name
+        elif isinstance(value, ContextPoolOptions):
+            value = json.dumps(value.to_dict())
+        lines.append(f"{flag_of(key)} {shlex.quote('off' if value is None else str(value))}")
+    return " \\\n    ".join(lines)
+
+
 def read_splits(args: argparse.Namespace) -> tuple[dict[str, list[Example]], list[str]]:
     """The examples of each split, and the labels' names."""
-    rows = split_rows(read_rows(args.data, args.text_column, args.label_column))
+    given = read_rows(args.data, args.text_column, args.label_column)
+    rows = split_rows(given)
+    _report(args.data, len(given) - sum(map(len, rows.values())), "repeated")
     for name in ("validation", "test"):
         path = getattr(args, name)
         if path is not None:
             rows["train"] += rows[name]
-            rows[name] = read_rows(path, args.text_column, args.label_column)
+            given = read_rows(path, args.text_column, args.label_column)
+            rows[name] = distinct(given)
+            _report(path, len(given) - len(rows[name]), "repeated")
+    held_out: set[str] = set()
+    for name in reversed(SPLITS):  # test keeps all, and training gives way to both
+        kept = distinct(rows[name], held_out)
+        where = f"held out for {'validation or test' if name == 'train' else 'test'}"
+        _report(f"{name} texts", len(rows[name]) - len(kept), where)
+        rows[name] = kept
+        held_out |= {key_of(row.text) for row in kept}
     for name in SPLITS:
         if not rows[name]:
             raise DataError(
@@ -107,6 +148,11 @@ def read_splits(args: argparse.Namespace) -> tuple[dict[str, list[Example]], lis
     return {name: to_examples(rows[name], labels, paths[name]) for name in SPLITS}, labels
 
 
+def _report(what: object, dropped: int, why: str) -> None:
+    if dropped:
+        print(f"{what}: dropped {dropped:,}, {why}", file=sys.stderr)
+
+
 def _fresh_model(
     args: argparse.Namespace,
     sizes: ModelOptions,
@@ -114,8 +160,6 @@ def _fresh_model(
     tokenizer: Tokenizer,
     mean_length: float,
 ) -> BertForSequenceClassification:
-    if sizes.width % sizes.heads:
-        raise ValueError(f"--width {sizes.width} is not a multiple of --heads {sizes.heads}")
     prefix = prefix_tokens_in(tokenizer)
     pool = args.context_pool
     if pool is not None and pool.num_prefix_tokens is None:
