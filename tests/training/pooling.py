@@ -2,13 +2,15 @@
 
 import dataclasses
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from contextpool_training import ContextPool, ContextPoolOptions, Fixed
 from contextpool_training.oracle import Array, Pooled, context_pool
-from torch import Tensor
 
 DIM = 5
 
@@ -32,20 +34,13 @@ def every_option() -> list[ContextPoolOptions]:
     found = [BASE]
     for key, values in VARIED.items():
         found += [dataclasses.replace(BASE, **{key: value}) for value in values]
-    pairs = itertools.product(
+    keys = ("weight_activation", "size_activation", "normalization", "residual")
+    pairs: Iterable[tuple[Any, ...]] = itertools.product(
         ["sigmoid", "exp", "softmax", "one"], ["sigmoid", "softmax", Fixed(1.2)],
         ["sum", "mean", "none"], ["none", "add", "gate"],
     )  # fmt: skip
-    for weight, size, normalization, residual in pairs:
-        found.append(
-            dataclasses.replace(
-                BASE,
-                weight_activation=weight,
-                size_activation=size,
-                normalization=normalization,
-                residual=residual,
-            )
-        )
+    for chosen in pairs:
+        found.append(dataclasses.replace(BASE, **dict(zip(keys, chosen, strict=True))))
     return list(dict.fromkeys(found))
 
 

@@ -1,12 +1,14 @@
 """Properties that ContextPool has by its formula."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from contextpool_training import ContextPool, ContextPoolOptions, Fixed
 from pooling import BASE, DIM, assert_close, by_loops, every_option, make_pool, name_of, tokens
-from torch import Tensor
 
 EQUAL = dataclasses.replace(BASE, weight_activation="one", num_prefix_tokens=0)
 
@@ -73,7 +75,7 @@ def test_padding_brings_no_bad_number_into_gradients() -> None:
         pool(x, mask).square().sum().backward()
         for value in (x, *pool.parameters()):
             assert value.grad is None or value.grad.isfinite().all(), options
-        assert not x.grad[1, 3:].any()
+        assert x.grad is not None and not x.grad[1, 3:].any()
 
 
 @pytest.mark.parametrize("options", every_option(), ids=name_of)
@@ -99,7 +101,7 @@ def test_gradients_equal_finite_differences(options: ContextPoolOptions, dimensi
 
 @pytest.mark.parametrize("size", ["sigmoid", "softmax"])
 @pytest.mark.parametrize("weight", ["sigmoid", "exp", "softmax"])
-def test_every_parameter_is_reached_by_a_gradient(size: str, weight: str) -> None:
+def test_every_parameter_is_reached_by_a_gradient(size: Any, weight: Any) -> None:
     options = dataclasses.replace(
         BASE, size_activation=size, weight_activation=weight, residual="gate"
     )
@@ -160,7 +162,8 @@ def test_the_sequence_alone_sets_n() -> None:
         mask = torch.ones(2, 21, dtype=torch.bool)
         mask[1, 7:] = False
         assert pool.support(x, mask)[1][1, 1:7].tolist() == pytest.approx([0.3 * n * 0.5] * 6)
-    for mode, n in ((None, 5), ("side", 5), ("tokens", 15), (Fixed(50), 50)):
+    modes: list[tuple[Any, int]] = [(None, 5), ("side", 5), ("tokens", 15), (Fixed(50), 50)]
+    for mode, n in modes:
         pool = make_pool(dataclasses.replace(BASE, n_mode=mode), dimensions=2, scale=0)
         size = pool.support(tokens(1, 16), grid=(3, 5))[1]
         assert size[0, 1:].tolist() == pytest.approx([0.3 * n * 0.5] * 15)

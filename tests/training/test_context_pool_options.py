@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from contextpool_training.options import ContextPoolOptions, Fixed
 
 FULL = {

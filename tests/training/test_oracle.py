@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+
 from contextpool_training import ContextPoolOptions, Fixed
 from contextpool_training.oracle import context_pool
 from pooling import BASE, DIM, assert_close, by_loops, every_option, make_pool, name_of, tokens
@@ -54,7 +56,7 @@ def test_a_smaller_grid_in_the_corner_of_a_padded_one_equals_loops() -> None:
 @pytest.mark.parametrize("scale", [30.0, 3000.0])
 @pytest.mark.parametrize("weight", ["sigmoid", "exp", "softmax"])
 @pytest.mark.parametrize("normalization", ["sum", "mean", "none"])
-def test_extreme_numbers_equal_loops(scale: float, weight: str, normalization: str) -> None:
+def test_extreme_numbers_equal_loops(scale: float, weight: Any, normalization: Any) -> None:
     options = dataclasses.replace(
         BASE, weight_activation=weight, normalization=normalization, n_mode=Fixed(1e7)
     )

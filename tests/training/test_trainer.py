@@ -172,7 +172,7 @@ def test_the_time_of_all_parts_counts(
     clock = iter(range(0, 100_000, 10))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     with pytest.raises(Stopped):
-        run(checkpoint=checkpoint, bar=Bar(12))
+        run(checkpoint=checkpoint, bar=Bar(20))
     saved = torch.load(checkpoint, weights_only=True)["seconds"]
     assert saved > 0
     again = run(checkpoint=checkpoint)[1]
