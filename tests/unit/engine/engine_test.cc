@@ -377,12 +377,15 @@ TEST_F(EngineTest, ExplanationsAreBoundedTogetherUntilTheyAreAnswered) {
   HoldPasses();
   auto running = Send(explained("abcd"));
   gate_.WaitForArrivals(1);  // it waits no more
-  const auto refused = Send(explained("abcd")).get();
+  auto second = Send(explained("abcd"));
+  EXPECT_EQ(second.wait_for(std::chrono::seconds(10)), std::future_status::ready)
+      << "refused at once, whatever runs";
+  auto plain = Send(Texts({"abcdefghij"}));
+  gate_.Open();
+  const auto refused = second.get();
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(refused.status().message()), HasSubstr("options.explain: "));
   EXPECT_TRUE(RetryDelay(refused.status()).has_value());
-  auto plain = Send(Texts({"abcdefghij"}));
-  gate_.Open();
   EXPECT_TRUE(running.get().ok());
   EXPECT_TRUE(plain.get().ok());
   while (engine_->Snapshot().requests_in_flight > 0) std::this_thread::yield();
