@@ -94,3 +94,9 @@ def test_something_is_learned_unless_both_numbers_are_fixed() -> None:
     assert ContextPoolOptions(weight_activation="one").learned
     assert ContextPoolOptions(size_activation=Fixed(1)).learned
     assert not ContextPoolOptions(weight_activation="one", size_activation=Fixed(1)).learned
+
+
+def test_the_convolutions_together_are_bounded_as_in_the_server() -> None:
+    ContextPoolOptions.from_dict({"kernel_size": 15, "bottleneck": 4096})
+    with pytest.raises(ValueError, match=r"kernel_size times context_pool\.bottleneck is 69632"):
+        ContextPoolOptions.from_dict({"kernel_size": 17, "bottleneck": 4096})

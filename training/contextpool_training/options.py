@@ -30,6 +30,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 FIXED = ("size_activation", "n_mode")
 
+# Numbers that the first convolution makes of a token.
+MAX_TAPS = 1 << 16
+
 
 @dataclasses.dataclass(frozen=True)
 class Fixed:
@@ -68,6 +71,11 @@ class ContextPoolOptions:
         if self.kernel_size % 2 == 0:
             raise _error("kernel_size", self.kernel_size, "an odd number")
         _check_integer("bottleneck", self.bottleneck, 1, 4096)
+        if self.kernel_size * self.bottleneck > MAX_TAPS:
+            raise ValueError(
+                f"context_pool.kernel_size times context_pool.bottleneck is "
+                f"{self.kernel_size * self.bottleneck}: it must be at most {MAX_TAPS}"
+            )
         if self.num_prefix_tokens is not None:
             _check_integer("num_prefix_tokens", self.num_prefix_tokens, 0, 1 << 20)
         _check_number("r", self.r, 1e6, positive=True)
