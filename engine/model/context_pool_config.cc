@@ -194,7 +194,7 @@ class Parser {
 
   absl::Status ReadKernelSize(const json& value) {
     int32_t& size = config_.options.kernel_size;
-    const absl::Status status = ReadInteger("kernel_size", value, kKernelRange, size);
+    absl::Status status = ReadInteger("kernel_size", value, kKernelRange, size);
     if (status.ok() && size % 2 == 1) return status;
     return Wrong("kernel_size", value,
                  absl::StrCat("an odd integer from ", kKernelRange.min, " to ", kKernelRange.max));
