@@ -42,14 +42,11 @@ class EngineImpl final : public Engine {
   void LoadAll();
   absl::Status Load(ServedModel& served);
   // The same, with exceptions of libraries turned into errors.
-  absl::Status LoadOrExplain(ServedModel& served);
+  absl::Status LoadNoThrow(ServedModel& served);
 
   // Turns every input into a task, or into the error of that input.
   void Preprocess(ServedModel& served, Call& call);
   absl::Status AddTask(const ServedModel& served, Call& call, int32_t index);
-  // Makes room for what ContextPool will choose. INVALID_ARGUMENT: more than the model's max_bytes
-  // alone. RESOURCE_EXHAUSTED with a retry delay: together with what others have explained now.
-  absl::Status PrepareExplanations(ServedModel& served, Call& call);
 
   // Counts a request as in flight, unless the engine is draining.
   bool Accept();

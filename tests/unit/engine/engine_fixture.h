@@ -1,0 +1,133 @@
+// An engine with a fake device and fake models, for the tests of this folder.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <future>
+#include <memory>
+#include <new>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/engine_impl.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_device.h"
+#include "tests/support/fake_model.h"
+#include "tests/support/fake_tokenizer.h"
+
+namespace contextpool::engine {
+
+// A gate that passes stand at until it is opened.
+class Gate {
+ public:
+  void Close() {
+    MutexLock lock(mutex_);
+    open_ = false;
+  }
+  void Open() {
+    MutexLock lock(mutex_);
+    open_ = true;
+    changed_.NotifyAll();
+  }
+  void Pass() {
+    MutexLock lock(mutex_);
+    ++arrived_;
+    changed_.NotifyAll();
+    while (!open_) changed_.Wait(mutex_);
+  }
+  void WaitForArrivals(int count) {
+    MutexLock lock(mutex_);
+    while (arrived_ < count) changed_.Wait(mutex_);
+  }
+
+ private:
+  Mutex mutex_;
+  CondVar changed_;
+  bool open_ ABSL_GUARDED_BY(mutex_) = true;
+  int arrived_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+inline ModelSpec Spec(const std::string& name, QueueOptions queue = {}) {
+  ModelSpec spec;
+  spec.name = name;
+  spec.queue = queue;
+  return spec;
+}
+
+inline uint64_t Total(const HistogramSnapshot& histogram) {
+  return std::accumulate(histogram.counts.begin(), histogram.counts.end(), uint64_t{0});
+}
+
+class EngineTest : public ::testing::Test {
+ protected:
+  void Start(std::vector<ModelSpec> specs) {
+    EngineOptions options;
+    options.models = std::move(specs);
+    auto device = std::make_unique<testing::FakeDevice>();
+    device_ = device.get();
+    EngineParts parts;
+    parts.device = std::move(device);
+    parts.load_model = [this](const ModelSpec& spec,
+                              Device&) -> absl::StatusOr<std::unique_ptr<Model>> {
+      if (spec.name == "broken") return absl::InvalidArgumentError("config.json: is broken");
+      if (spec.name == "throws") throw std::bad_alloc();
+      prefix_tokens_ = spec.prefix_tokens;
+      return std::make_unique<testing::FakeModel>(spec, hooks_);
+    };
+    parts.load_tokenizer = [this](const ModelSpec&) -> absl::StatusOr<std::unique_ptr<Tokenizer>> {
+      if (!tokenizer_error_.ok()) return tokenizer_error_;
+      return std::make_unique<testing::FakeTokenizer>();
+    };
+    engine_ = std::make_unique<EngineImpl>(std::move(options), std::move(parts), Clock::Real());
+    engine_->WaitUntilLoaded();
+  }
+
+  // Why a model does not serve.
+  std::string FailureOf(absl::string_view name) {
+    for (const ModelStatus& model : engine_->ListModels()) {
+      if (model.info->name == name && model.state == ModelState::kFailed) return model.reason;
+    }
+    return "";
+  }
+
+  std::future<absl::StatusOr<Response>> Send(Request request) {
+    auto promise = std::make_shared<std::promise<absl::StatusOr<Response>>>();
+    auto future = promise->get_future();
+    engine_->Infer(std::move(request), [promise](absl::StatusOr<Response> response) {
+      promise->set_value(std::move(response));
+    });
+    return future;
+  }
+
+  static Request Texts(std::vector<const char*> texts, TaskKind task = TaskKind::kEmbed) {
+    Request request;
+    request.task = task;
+    for (const char* text : texts) request.inputs.emplace_back(TextInput{text});
+    return request;
+  }
+
+  // Passes begin, are counted, and stand until the gate is opened.
+  void HoldPasses() {
+    gate_.Close();
+    hooks_.forward = [this](const PackedBatch&) {
+      ++passes_;
+      gate_.Pass();
+      return absl::OkStatus();
+    };
+  }
+
+  Gate gate_;
+  std::atomic<int> passes_{0};
+  testing::FakeModel::Hooks hooks_;
+  testing::FakeDevice* device_ = nullptr;
+  // What the last model was told of its tokeniser.
+  std::optional<int32_t> prefix_tokens_;
+  // What every tokeniser fails with.
+  absl::Status tokenizer_error_;
+  std::unique_ptr<EngineImpl> engine_;
+};
+
+}  // namespace contextpool::engine
