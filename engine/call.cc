@@ -25,35 +25,49 @@ Task& Call::AddTask(int32_t index) {
   Task& task = tasks_.emplace_back();
   task.index = index;
   task.completion = this;
-  task.priority = request_.priority;
-  task.cancelled = &request_.cancelled;
   task.values = std::span<float>(response_.values)
                     .subspan(static_cast<size_t>(index) * response_.width, response_.width);
-  open_tasks_.store(tasks_.size(), std::memory_order_relaxed);
   return task;
+}
+
+void Call::UseCache(ResultCache& cache) {
+  cache_ = &cache;
+  std::erase_if(tasks_, [&cache](Task& task) { return cache.Find(task); });
+}
+
+absl::Status Call::Queue(Batcher& batcher, QueueId queue, TimePoint deadline) {
+  open_tasks_.store(static_cast<int64_t>(tasks_.size()), std::memory_order_relaxed);
+  work_.tasks = tasks_;
+  work_.priority = request_.priority;
+  work_.deadline = deadline;
+  work_.stop = request_.stop;
+  work_.completion = this;
+  on_stop_.emplace(request_.stop, LeaveQueue{batcher, work_});
+  return batcher.Enqueue(queue, work_);
 }
 
 void Call::Finish(Task& task, absl::Status status) {
   if (!status.ok()) {
     std::fill(task.values.begin(), task.values.end(), 0.0f);
     if (request_.explain) response_.explanations[task.index] = {};
+  } else if (cache_ != nullptr) {
+    cache_->Put(task);
   }
   response_.results[task.index].status = std::move(status);
-  TaskDone();
+  TasksDone(1);
 }
 
-void Call::Abort(Task&, absl::Status status) {
-  if (absl::IsDeadlineExceeded(status)) counters_.Count(DropReason::kDeadline);
-  if (absl::IsCancelled(status)) counters_.Count(DropReason::kCancelled);
+void Call::Abort(int64_t tasks, absl::Status status) {
+  counters_.CountDropped(status.code(), tasks);
   {
     MutexLock lock(mutex_);
     failure_.Update(std::move(status));
   }
-  TaskDone();
+  TasksDone(tasks);
 }
 
-void Call::TaskDone() {
-  if (open_tasks_.fetch_sub(1, std::memory_order_acq_rel) > 1) return;
+void Call::TasksDone(int64_t count) {
+  if (open_tasks_.fetch_sub(count, std::memory_order_acq_rel) > count) return;
   absl::Status failure;
   {
     MutexLock lock(mutex_);
@@ -68,14 +82,16 @@ void Call::FillTiming() {
   TimePoint batch{};
   for (const Task& task : tasks_) {
     last_taken = std::max(last_taken, task.taken);
-    // Tasks of one batch stand side by side: a queue keeps a request's order.
-    if (task.taken != batch) response_.timing.compute += task.compute;
-    batch = task.taken;
+    // Batches take a request's tasks in its order, twins of others' tasks aside.
+    if (task.taken > batch) response_.timing.compute += task.compute;
+    batch = std::max(batch, task.taken);
   }
   response_.timing.queue = last_taken - tasks_.front().enqueued;
 }
 
 void Call::AnswerNow(absl::Status status) {
+  // If the caller gives up right now, in another thread, this waits for what that thread does here.
+  on_stop_.reset();
   if (status.ok()) {
     FillTiming();
     done_(std::move(response_));

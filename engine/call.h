@@ -4,7 +4,8 @@
 
 #include <atomic>
 #include <memory>
-#include <span>
+#include <optional>
+#include <stop_token>
 #include <utility>
 #include <vector>
 
@@ -16,7 +17,9 @@
 #include "engine/base/request.h"
 #include "engine/base/response.h"
 #include "engine/base/task.h"
+#include "engine/batching/batcher.h"
 #include "engine/engine.h"
+#include "engine/result_cache.h"
 
 namespace contextpool::engine {
 
@@ -39,7 +42,14 @@ class Call final : public Completion {
 
   // Makes a task of input `index`. All tasks are added before any is queued.
   Task& AddTask(int32_t index);
-  std::span<Task> tasks() { return tasks_; }
+  std::vector<Task>& tasks() { return tasks_; }
+
+  // Answers what `cache` knows, and lets it know what is computed. It must outlive the call.
+  void UseCache(ResultCache& cache);
+
+  // Queues the tasks; REQUIRES: there are some. Once this is OK the call may be answered, and gone,
+  // at any time. When the caller gives up, what still waits leaves the queue.
+  absl::Status Queue(Batcher& batcher, QueueId queue, TimePoint deadline);
 
   // Gives the share back once the request has been answered.
   void Hold(ByteBudget::Share share) { share_ = std::move(share); }
@@ -48,11 +58,17 @@ class Call final : public Completion {
   void AnswerNow(absl::Status status);
 
   void Finish(Task& task, absl::Status status) override;
-  void Abort(Task& task, absl::Status status) override;
+  void Abort(int64_t tasks, absl::Status status) override;
 
  private:
+  struct LeaveQueue {
+    Batcher& batcher;
+    Submission& work;
+    void operator()() const { batcher.Cancel(work); }
+  };
+
   ~Call() = default;
-  void TaskDone();
+  void TasksDone(int64_t count);
   void FillTiming();
 
   ByteBudget::Share share_;
@@ -63,10 +79,13 @@ class Call final : public Completion {
   Response response_;
   std::vector<int32_t> token_ids_;
   std::vector<Task> tasks_;
-  std::atomic<size_t> open_tasks_{0};
+  Submission work_;
+  ResultCache* cache_ = nullptr;
+  std::atomic<int64_t> open_tasks_{0};
   Mutex mutex_;
   // The first reason for which the whole request failed.
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  std::optional<std::stop_callback<LeaveQueue>> on_stop_;
 };
 
 }  // namespace contextpool::engine

@@ -16,19 +16,32 @@ namespace contextpool::engine {
 // starve the matrix products.
 inline constexpr int64_t kDefaultBatchTokenBudget = 1536;
 
-// How one model's work is queued and cut into batches.
-struct QueueOptions {
+// Bounds on what may wait.
+struct QueueBounds {
+  int64_t max_tokens = 1 << 20;
+  int64_t max_inputs = 16384;
+  // Of one model: also what the explanations of requests that are not answered yet may take
+  // together.
+  int64_t max_bytes = 64 << 20;
+};
+
+// How one model's work is queued and cut into batches; max_tokens and so on bound what waits for
+// it.
+struct QueueOptions : QueueBounds {
   // Tokens that one batch holds at most; 0: kDefaultBatchTokenBudget, or the model's longest input
   // if that is more.
   int64_t batch_token_budget = 0;
   int64_t batch_max_inputs = 256;
-  // Bounds on what may wait.
-  int64_t max_tokens = 1 << 20;
-  int64_t max_inputs = 16384;
-  // Also what the explanations of requests that are not answered yet may take together.
-  int64_t max_bytes = 64 << 20;
+  // Longest time for which an idle device may wait for company; 0: it never waits.
+  Duration max_wait = std::chrono::milliseconds(2);
+  // Shares of the device where both classes wait: bulk gets bulk_weight tokens for every
+  // interactive_weight tokens of interactive work.
+  int32_t interactive_weight = 8;
+  int32_t bulk_weight = 1;
   // Deadline of requests that bring none.
   Duration default_deadline = std::chrono::seconds(60);
+  // Memory for exact results of inputs that were computed before; 0: none are kept.
+  int64_t result_cache_bytes = 0;
 };
 
 // One model directory and what the operator wants of it. Unset: as the checkpoint says.
@@ -48,8 +61,13 @@ struct ModelSpec {
 
 struct EngineOptions {
   std::vector<ModelSpec> models;
+  // On what waits for all models together.
+  QueueBounds queue{.max_tokens = 4 << 20, .max_inputs = 65536, .max_bytes = 256 << 20};
   // Threads of the CPU device; 0: as many as the process may use (its cgroup's quota).
   int32_t cpu_threads = 0;
+  // A model that computed nothing for so long is asked by the engine itself whether it still
+  // answers; 0: never.
+  Duration canary_interval{};
 };
 
 }  // namespace contextpool::engine

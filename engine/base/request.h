@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <variant>
 #include <vector>
@@ -53,9 +53,12 @@ struct Request {
   Priority priority = Priority::kInteractive;
   // Unset: the model's default deadline.
   std::optional<TimePoint> deadline;
-  // Whether the caller has given up; work that still waits is then dropped. Called from other
-  // threads, until the request is answered; must not block. Empty: never.
-  std::function<bool()> cancelled;
+  // Asked to stop when the caller gives up: work that still waits is then dropped at once and the
+  // request is answered with CANCELLED.
+  std::stop_token stop;
+
+  // Of the engine's own, to see whether it answers: not counted as traffic, and always computed.
+  bool canary = false;
 };
 
 }  // namespace contextpool::engine

@@ -11,6 +11,7 @@ namespace contextpool::engine {
 namespace {
 
 constexpr char kRetryDelayUrl[] = "contextpool/retry-delay-ns";
+constexpr char kTooLateUrl[] = "contextpool/too-late";
 
 }  // namespace
 
@@ -25,5 +26,13 @@ std::optional<Duration> RetryDelay(const absl::Status& status) {
   if (!payload || !absl::SimpleAtoi(std::string(*payload), &nanoseconds)) return std::nullopt;
   return std::chrono::nanoseconds(nanoseconds);
 }
+
+absl::Status TooLate(absl::string_view message) {
+  absl::Status status = absl::ResourceExhaustedError(message);
+  status.SetPayload(kTooLateUrl, absl::Cord());
+  return status;
+}
+
+bool IsTooLate(const absl::Status& status) { return status.GetPayload(kTooLateUrl).has_value(); }
 
 }  // namespace contextpool::engine

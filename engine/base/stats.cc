@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/base/retry.h"
+
 namespace contextpool::engine {
 namespace {
 
@@ -31,6 +33,17 @@ const std::vector<double>& Histogram::SupportSizeBounds() {
   return bounds;
 }
 
+void Accumulate(HistogramSnapshot& total, const HistogramSnapshot& part) {
+  if (total.bounds.empty()) {
+    total = part;
+    return;
+  }
+  for (size_t i = 0; i < part.counts.size() && i < total.counts.size(); ++i) {
+    total.counts[i] += part.counts[i];
+  }
+  total.sum += part.sum;
+}
+
 Histogram::Histogram(const std::vector<double>& bounds) : bounds_(bounds) {}
 
 void Histogram::Observe(double value) {
@@ -49,6 +62,21 @@ HistogramSnapshot Histogram::Snapshot() const {
   return snapshot;
 }
 
+void ModelCounters::CountDropped(absl::StatusCode why, int64_t inputs) {
+  const auto count = [&](DropReason reason) { dropped[static_cast<size_t>(reason)] += inputs; };
+  if (why == absl::StatusCode::kDeadlineExceeded) count(DropReason::kDeadline);
+  if (why == absl::StatusCode::kCancelled) count(DropReason::kCancelled);
+}
+
+void ModelCounters::CountRefused(const absl::Status& why, int64_t inputs) {
+  CountDropped(why.code(), inputs);
+  if (absl::IsInvalidArgument(why)) Count(RejectReason::kTooLarge);
+  if (absl::IsUnavailable(why)) Count(RejectReason::kDraining);
+  if (absl::IsResourceExhausted(why)) {
+    Count(IsTooLate(why) ? RejectReason::kDeadline : RejectReason::kQueueFull);
+  }
+}
+
 ModelStats CountersSnapshot(const ModelCounters& counters) {
   ModelStats stats;
   for (size_t i = 0; i < kStages.size(); ++i) {
@@ -60,6 +88,8 @@ ModelStats CountersSnapshot(const ModelCounters& counters) {
   stats.truncated_inputs = counters.truncated_inputs;
   for (size_t i = 0; i < kRejectReasons.size(); ++i) stats.rejected[i] = counters.rejected[i];
   for (size_t i = 0; i < kDropReasons.size(); ++i) stats.dropped[i] = counters.dropped[i];
+  for (size_t i = 0; i < kCanaryResults.size(); ++i) stats.canaries[i] = counters.canaries[i];
+  stats.coalesced_inputs = counters.coalesced_inputs;
   return stats;
 }
 
@@ -72,6 +102,25 @@ ContextPoolStats CountersSnapshot(const ContextPoolCounters& counters) {
   stats.skipped_tiles = counters.skipped_tiles;
   stats.skipped_tiles_ratio = counters.skipped_tiles_ratio;
   return stats;
+}
+
+void Accumulate(ModelStats& total, const ModelStats& part) {
+  for (size_t i = 0; i < kStages.size(); ++i) {
+    Accumulate(total.stage_seconds[i], part.stage_seconds[i]);
+  }
+  Accumulate(total.batch_inputs, part.batch_inputs);
+  Accumulate(total.batch_tokens, part.batch_tokens);
+  Accumulate(total.input_tokens, part.input_tokens);
+  total.truncated_inputs += part.truncated_inputs;
+  for (size_t i = 0; i < kRejectReasons.size(); ++i) total.rejected[i] += part.rejected[i];
+  for (size_t i = 0; i < kDropReasons.size(); ++i) total.dropped[i] += part.dropped[i];
+  for (size_t i = 0; i < kCanaryResults.size(); ++i) total.canaries[i] += part.canaries[i];
+  total.coalesced_inputs += part.coalesced_inputs;
+  for (size_t i = 0; i < part.context_pool.support_size.size(); ++i) {
+    Accumulate(total.context_pool.support_size[i], part.context_pool.support_size[i]);
+  }
+  total.context_pool.computed_tiles += part.context_pool.computed_tiles;
+  total.context_pool.skipped_tiles += part.context_pool.skipped_tiles;
 }
 
 }  // namespace contextpool::engine

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "engine/base/clock.h"
 #include "engine/base/model_info.h"
 
@@ -22,6 +23,9 @@ struct HistogramSnapshot {
   std::vector<uint64_t> counts;
   double sum = 0;
 };
+
+// Sums of histograms with the same bounds; one without bounds counts as zero.
+void Accumulate(HistogramSnapshot& total, const HistogramSnapshot& part);
 
 // A histogram that many threads fill without a lock.
 class Histogram {
@@ -63,17 +67,27 @@ inline constexpr std::array<std::pair<Stage, const char*>, 6> kStages = {{
     {Stage::kDeviceToHost, "device_to_host"},
 }};
 
-enum class RejectReason : uint8_t { kQueueFull, kTooLarge, kDraining };
-inline constexpr std::array<std::pair<RejectReason, const char*>, 3> kRejectReasons = {{
+enum class RejectReason : uint8_t { kQueueFull, kDeadline, kTooLarge, kDraining, kUnhealthy };
+inline constexpr std::array<std::pair<RejectReason, const char*>, 5> kRejectReasons = {{
     {RejectReason::kQueueFull, "queue_full"},
+    {RejectReason::kDeadline, "deadline"},
     {RejectReason::kTooLarge, "too_large"},
     {RejectReason::kDraining, "draining"},
+    {RejectReason::kUnhealthy, "unhealthy"},
 }};
 
 enum class DropReason : uint8_t { kDeadline, kCancelled };
 inline constexpr std::array<std::pair<DropReason, const char*>, 2> kDropReasons = {{
     {DropReason::kDeadline, "deadline"},
     {DropReason::kCancelled, "cancelled"},
+}};
+
+// What became of a request of the engine's own; skipped says nothing about the engine's health.
+enum class CanaryResult : uint8_t { kOk, kFailed, kSkipped };
+inline constexpr std::array<std::pair<CanaryResult, const char*>, 3> kCanaryResults = {{
+    {CanaryResult::kOk, "ok"},
+    {CanaryResult::kFailed, "failed"},
+    {CanaryResult::kSkipped, "skipped"},
 }};
 
 // What ContextPool did in the batches that were sampled.
@@ -96,13 +110,22 @@ struct ModelCounters {
   std::atomic<uint64_t> truncated_inputs{0};
   std::array<std::atomic<uint64_t>, kRejectReasons.size()> rejected{};
   std::array<std::atomic<uint64_t>, kDropReasons.size()> dropped{};
+  // Inputs answered with the result of another one that was in flight.
+  std::atomic<uint64_t> coalesced_inputs{0};
+  std::array<std::atomic<uint64_t>, kCanaryResults.size()> canaries{};
   ContextPoolCounters context_pool;
+  // When a batch with a finite result was last computed, or the model warmed up.
+  std::atomic<TimePoint> last_computed{};
 
   void Observe(Stage stage, Duration duration) {
     stage_seconds[static_cast<size_t>(stage)].Observe(Seconds(duration));
   }
+  void Count(CanaryResult result) { ++canaries[static_cast<size_t>(result)]; }
   void Count(RejectReason reason) { ++rejected[static_cast<size_t>(reason)]; }
-  void Count(DropReason reason) { ++dropped[static_cast<size_t>(reason)]; }
+  // Inputs that were accepted, or about to be, and are not computed.
+  void CountDropped(absl::StatusCode why, int64_t inputs);
+  // A request of so many inputs that the batcher did not take.
+  void CountRefused(const absl::Status& why, int64_t inputs);
 };
 
 struct ContextPoolStats {
@@ -111,6 +134,13 @@ struct ContextPoolStats {
   uint64_t computed_tiles = 0;
   uint64_t skipped_tiles = 0;
   double skipped_tiles_ratio = 0;
+};
+
+// Of the exact results that are kept; all 0 where none are.
+struct ResultCacheStats {
+  uint64_t hits = 0;  // inputs
+  uint64_t misses = 0;
+  int64_t bytes = 0;
 };
 
 // One model's figures at one moment.
@@ -127,8 +157,14 @@ struct ModelStats {
   uint64_t truncated_inputs = 0;
   std::array<uint64_t, kRejectReasons.size()> rejected{};
   std::array<uint64_t, kDropReasons.size()> dropped{};
+  uint64_t coalesced_inputs = 0;
+  ResultCacheStats cache;
   std::array<int64_t, kPriorities> queue_inputs{};
   std::array<int64_t, kPriorities> queue_tokens{};
+  int64_t queue_bytes = 0;
+  // What an interactive request without a deadline would wait now.
+  Duration expected_wait{};
+  std::array<uint64_t, kCanaryResults.size()> canaries{};
   ContextPoolStats context_pool;
 };
 
@@ -138,11 +174,20 @@ ModelStats CountersSnapshot(const ModelCounters& counters);
 // REQUIRES: the model is ready.
 ContextPoolStats CountersSnapshot(const ContextPoolCounters& counters);
 
+// Adds what was counted: not the gauges, nor what describes the model.
+// REQUIRES: both have the same layers with ContextPool.
+void Accumulate(ModelStats& total, const ModelStats& part);
+
 struct Stats {
   // Sorted by name, then version. Failed and loading models are listed too.
   std::vector<ModelStats> models;
+  // What versions that are no longer listed have counted, so that a name's sums never fall: those
+  // of one name with the same layers with ContextPool as one. Only name and layers describe them.
+  std::vector<ModelStats> unloaded;
   // Accepted and not yet answered.
   int64_t requests_in_flight = 0;
+  // How long the batch that is being computed has been; 0: none is.
+  double step_seconds = 0;
 };
 
 }  // namespace contextpool::engine

@@ -2,28 +2,28 @@
 // stage needs to know who waits.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
 
 #include "absl/status/status.h"
 #include "engine/base/clock.h"
 #include "engine/base/packed_batch.h"
-#include "engine/base/request.h"
 
 namespace contextpool::engine {
 
+struct Submission;
 struct Task;
 
-// Receives tasks that are done. One of its methods is called once per task, from the thread that
-// is done with it; they must not block.
+// Receives tasks that are done. Each task is spoken of once, by the thread that is done with it;
+// the methods must not block.
 class Completion {
  public:
   // The task was computed. `status` speaks of this input alone; if it is OK, `values` are filled.
   virtual void Finish(Task& task, absl::Status status) = 0;
 
-  // The task was not computed, which fails its whole request.
-  virtual void Abort(Task& task, absl::Status status) = 0;
+  // So many tasks were not computed, which fails their whole request.
+  virtual void Abort(int64_t tasks, absl::Status status) = 0;
 
  protected:
   ~Completion() = default;
@@ -38,10 +38,6 @@ struct Task {
   // What the queue weighs.
   int64_t cost = 0;  // tokens
   int64_t bytes = 0;
-  Priority priority = Priority::kInteractive;
-  TimePoint deadline = TimePoint::max();
-  // The request's own; null or empty: never.
-  const std::function<bool()>* cancelled = nullptr;
 
   // Written by the stages it passes. Tasks of one batch have the same `taken`.
   TimePoint enqueued{};
@@ -55,8 +51,18 @@ struct Task {
   Completion* completion = nullptr;
   int32_t index = 0;
 
-  // Link of the queue that holds the task.
-  Task* next = nullptr;
+  // Of a task in a batch: the first of the tasks with the same input and output that are answered
+  // with a copy of its result. Of a twin: the next one.
+  Task* twin = nullptr;
+
+  // The queue's own.
+  struct Queued {
+    Submission* submission = nullptr;
+    size_t hash = 0;           // of the input and the output
+    int64_t charge = 0;        // tokens that it adds to the work: none while a twin stands for it
+    Task* previous = nullptr;  // in the list of twins
+    bool waiting = false;
+  } queued;
 };
 
 }  // namespace contextpool::engine

@@ -4,230 +4,259 @@
 #include <cassert>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "engine/base/retry.h"
-
 namespace contextpool::engine {
 namespace {
 
-// Weight of the newest step in the smoothed drain rate.
-constexpr double kSmoothing = 0.2;
-constexpr Duration kShortestRetry = std::chrono::milliseconds(10);
-constexpr Duration kLongestRetry = std::chrono::seconds(30);
+// The time per token that the schedules reckon with follows the measured one in such steps.
+constexpr double kTimePerTokenSteps = 0.1;
 
 size_t Index(Priority priority) { return static_cast<size_t>(priority); }
 
-absl::Status CheckBound(int64_t waiting, int64_t arriving, int64_t bound, const char* unit) {
-  if (arriving > bound) {
-    return absl::InvalidArgumentError(absl::StrCat("inputs: the request holds ", arriving, " ",
-                                                   unit, ", more than the whole queue (", bound,
-                                                   "); split it"));
-  }
-  if (waiting + arriving > bound) {
-    return absl::ResourceExhaustedError(absl::StrCat("the model's queue is full: ", waiting, " of ",
-                                                     bound, " ", unit, " are waiting"));
-  }
-  return absl::OkStatus();
-}
+Submission* First(const Schedule& schedule) { return static_cast<Submission*>(schedule.first()); }
 
 }  // namespace
 
-void Batcher::TaskList::Push(Task& task) {
-  task.next = nullptr;
-  (last == nullptr ? first : last->next) = &task;
-  last = &task;
-}
-
-Task& Batcher::TaskList::Pop() {
-  Task& task = *first;
-  first = task.next;
-  if (first == nullptr) last = nullptr;
-  task.next = nullptr;
-  return task;
-}
-
-Batcher::Batcher(Clock& clock) : clock_(clock) {}
+Batcher::Batcher(Clock& clock, const QueueBounds& total) : clock_(clock), total_bounds_(total) {}
 
 QueueId Batcher::AddQueue(const QueueOptions& options) {
   assert(options.batch_token_budget > 0 && options.batch_max_inputs > 0);
+  assert(options.interactive_weight > 0 && options.bulk_weight > 0);
+  auto queue = std::make_unique<Queue>();
+  queue->options = options;
+  queue->twins.Reserve(options.max_inputs);
   MutexLock lock(mutex_);
-  queues_.push_back(std::make_unique<Queue>());
-  queues_.back()->options = options;
-  return static_cast<QueueId>(queues_.size()) - 1;
+  auto place = std::find(queues_.begin(), queues_.end(), nullptr);
+  if (place == queues_.end()) place = queues_.emplace(place);
+  queue->id = static_cast<QueueId>(place - queues_.begin());
+  *place = std::move(queue);
+  return (*place)->id;
 }
 
-Batcher::Load Batcher::LoadOf(std::span<const Task> tasks) {
-  Load load;
-  load.inputs = static_cast<int64_t>(tasks.size());
-  for (const Task& task : tasks) {
-    load.tokens += task.cost;
-    load.bytes += task.bytes;
-    load.largest = std::max(load.largest, task.cost);
-  }
-  return load;
-}
-
-absl::Status Batcher::CheckRoom(QueueId queue, int64_t inputs, int64_t bytes) const {
+void Batcher::RemoveQueue(QueueId queue) {
   MutexLock lock(mutex_);
-  return CheckRoom(*queues_[queue], {inputs, 0, bytes, 0});
+  assert(queues_[queue]->load.inputs == 0);
+  if (running_.queue == queues_[queue].get()) running_ = {};
+  queues_[queue].reset();
 }
 
-absl::Status Batcher::CheckRoom(const Queue& queue, const Load& load) const {
-  const QueueOptions& bound = queue.options;
-  if (load.largest > bound.batch_token_budget) {
-    return absl::InvalidArgumentError(absl::StrCat("inputs: one has ", load.largest,
-                                                   " tokens, more than a batch holds (",
-                                                   bound.batch_token_budget, ")"));
-  }
-  absl::Status status = CheckBound(queue.inputs, load.inputs, bound.max_inputs, "inputs");
-  if (status.ok()) status = CheckBound(queue.tokens, load.tokens, bound.max_tokens, "tokens");
-  if (status.ok()) status = CheckBound(queue.bytes, load.bytes, bound.max_bytes, "bytes");
-  if (!absl::IsResourceExhausted(status)) return status;
-  const double wait_s = drain_rate_ > 0 ? static_cast<double>(queue.tokens) / drain_rate_ : 0;
-  const auto wait = std::chrono::duration_cast<Duration>(
-      std::chrono::duration<double>(std::min(wait_s, Seconds(kLongestRetry))));
-  SetRetryDelay(status, std::max(wait, kShortestRetry));
-  return status;
-}
-
-absl::Status Batcher::Enqueue(QueueId id, std::span<Task> tasks) {
+absl::Status Batcher::Enqueue(QueueId id, Submission& work) {
+  for (Task& task : work.tasks) task.queued.hash = TwinIndex::Hash(task);
+  const Load load = LoadOf(work);
   MutexLock lock(mutex_);
   if (closed_) return absl::UnavailableError("the server is draining; ask another replica");
-  Queue& queue = *queues_[id];
-  if (absl::Status status = CheckRoom(queue, LoadOf(tasks)); !status.ok()) return status;
+  if (work.stop.stop_requested()) return absl::CancelledError("the caller cancelled the request");
   const TimePoint now = clock_.Now();
-  for (Task& task : tasks) {
-    const size_t priority = Index(task.priority);
-    task.enqueued = now;
-    queue.waiting[priority].Push(task);
-    ++queue.depth.inputs[priority];
-    queue.depth.tokens[priority] += task.cost;
-    ++queue.inputs;
-    queue.tokens += task.cost;
-    queue.bytes += task.bytes;
+  if (work.deadline <= now) {
+    return absl::DeadlineExceededError("the deadline passed before the request was queued");
   }
+  Queue& queue = *queues_[id];
+  if (absl::Status status = CheckRoom(queue, load, now); !status.ok()) return status;
+  if (absl::Status status = CheckDeadline(queue, work, load, now); !status.ok()) return status;
+  Add(queue, work, now);
   // Under the lock: once it is free the work may be answered and this batcher gone.
-  work_.NotifyOne();
+  if (work.waiting > 0) work_.NotifyOne();
+  if (work.waiting > 0 && work.deadline < expiry_at_) expiry_.NotifyOne();
   return absl::OkStatus();
 }
 
-TimePoint Batcher::Standing(const Task& task) {
-  return task.priority == Priority::kBulk ? task.enqueued + kBulkHandicap : task.enqueued;
-}
-
-Batcher::TaskList* Batcher::Head(Queue& queue) {
-  TaskList* head = nullptr;
-  for (TaskList& list : queue.waiting) {
-    if (list.first == nullptr) continue;
-    if (head == nullptr || Standing(*list.first) < Standing(*head->first)) head = &list;
+void Batcher::Add(Queue& queue, Submission& work, TimePoint now) {
+  work.queue = queue.id;
+  work.arrival = arrivals_++;
+  work.tokens = 0;
+  const size_t priority = Index(work.priority);
+  for (Task& task : work.tasks) {
+    task.enqueued = now;
+    task.queued.submission = &work;
+    Task* const lead = queue.twins.Add(task);
+    if (lead != nullptr && !lead->queued.waiting) {
+      task.taken = now;  // joins what is being computed
+      continue;
+    }
+    task.queued.waiting = true;
+    task.queued.charge = lead == nullptr ? task.cost : 0;
+    work.tokens += task.queued.charge;
+    ++work.waiting;
+    ++queue.depth.inputs[priority];
+    queue.depth.tokens[priority] += task.cost;
+    for (Load* load : {&queue.load, &total_}) {
+      ++load->inputs;
+      load->tokens += task.cost;
+      load->bytes += task.bytes;
+    }
   }
-  return head;
-}
-
-QueueId Batcher::MostUrgent() {
-  QueueId urgent = -1;
-  TimePoint longest = TimePoint::max();
-  for (size_t i = 0; i < queues_.size(); ++i) {
-    const TaskList* head = Head(*queues_[i]);
-    if (head == nullptr || Standing(*head->first) >= longest) continue;
-    longest = Standing(*head->first);
-    urgent = static_cast<QueueId>(i);
+  queue.arrivals.Note(now, static_cast<double>(work.waiting));
+  if (work.priority == Priority::kInteractive) {
+    interactive_load_.Note(
+        now, queue.of(work.priority).ns_per_token() * static_cast<double>(work.tokens) * 1e-9);
   }
-  return urgent;
+  if (work.waiting == 0) return;
+  Schedule& schedule = queue.of(work.priority);
+  if (work.priority == Priority::kBulk && schedule.empty()) queue.credit = 0;
+  schedule.Insert(work);
 }
 
-Task& Batcher::Remove(Queue& queue, TaskList& list) {
-  Task& task = list.Pop();
-  const size_t priority = Index(task.priority);
+void Batcher::Charge(Task& task, int64_t tokens) {
+  Submission& work = *task.queued.submission;
+  const int64_t change = tokens - task.queued.charge;
+  task.queued.charge = tokens;
+  if (change != 0) {
+    queues_[work.queue]->of(work.priority).SetTokens(work, work.tokens + change);
+  }
+}
+
+void Batcher::Leave(Queue& queue, Task& task) {
+  Submission& work = *task.queued.submission;
+  const size_t priority = Index(work.priority);
+  task.queued.waiting = false;
   --queue.depth.inputs[priority];
   queue.depth.tokens[priority] -= task.cost;
-  --queue.inputs;
-  queue.tokens -= task.cost;
-  queue.bytes -= task.bytes;
-  return task;
-}
-
-void Batcher::Cut(Queue& queue, Batch& batch, Dropped& dropped) {
-  const TimePoint now = clock_.Now();
-  while (TaskList* head = Head(queue)) {
-    const Task& next = *head->first;
-    // A transport cancels calls whose deadline passed: the deadline is the reason then.
-    if (next.deadline <= now) {
-      dropped.expired.Push(Remove(queue, *head));
-      continue;
-    }
-    if (next.cancelled != nullptr && *next.cancelled && (*next.cancelled)()) {
-      dropped.cancelled.Push(Remove(queue, *head));
-      continue;
-    }
-    if (batch.cost + next.cost > queue.options.batch_token_budget ||
-        static_cast<int64_t>(batch.tasks.size()) >= queue.options.batch_max_inputs) {
-      return;
-    }
-    Task& task = Remove(queue, *head);
-    task.taken = now;
-    batch.cost += task.cost;
-    batch.tasks.push_back(&task);
+  for (Load* load : {&queue.load, &total_}) {
+    --load->inputs;
+    load->tokens -= task.cost;
+    load->bytes -= task.bytes;
+  }
+  if (--work.waiting == 0) {
+    queue.of(work.priority).Erase(work);
+  } else {
+    Charge(task, 0);
   }
 }
 
-void Batcher::NoteDrained(const Batch& batch) {
-  const TimePoint now = clock_.Now();
-  const double seconds = Seconds(now - last_taken_);
-  if (last_cost_ > 0 && seconds > 0) {
-    const double rate = static_cast<double>(last_cost_) / seconds;
-    drain_rate_ = drain_rate_ == 0 ? rate : drain_rate_ + kSmoothing * (rate - drain_rate_);
+void Batcher::Drop(Queue& queue, Submission& work, Dropped& dropped) {
+  work.dropped = work.waiting;
+  dropped.Push(work);
+  for (size_t i = work.next; work.waiting > 0; ++i) {
+    Task& task = work.tasks[i];
+    if (!task.queued.waiting) continue;
+    if (Task* heir = queue.twins.Remove(task)) Charge(*heir, heir->cost);
+    Leave(queue, task);
   }
-  last_taken_ = now;
-  last_cost_ = batch.cost;
 }
 
-void Batcher::Abort(TaskList& tasks, const absl::Status& status) {
-  while (tasks.first != nullptr) {
-    Task& task = tasks.Pop();
-    task.completion->Abort(task, status);
+void Batcher::Dropped::Push(Submission& work) {
+  work.next_dropped = first;
+  first = &work;
+}
+
+void Batcher::Abort(Dropped& dropped, const absl::Status& status) {
+  while (dropped.first != nullptr) {
+    Submission& work = *dropped.first;
+    dropped.first = work.next_dropped;
+    work.completion->Abort(work.dropped, status);
   }
+}
+
+void Batcher::Cancel(Submission& work) {
+  Dropped cancelled;
+  {
+    MutexLock lock(mutex_);
+    if (work.waiting == 0) return;
+    Drop(*queues_[work.queue], work, cancelled);
+    NotifyIfDone();
+  }
+  Abort(cancelled, absl::CancelledError("the caller cancelled the request"));
+}
+
+TimePoint Batcher::EarliestDeadline() const {
+  TimePoint earliest = TimePoint::max();
+  for (const auto& queue : queues_) {
+    if (queue == nullptr) continue;
+    for (const Schedule& schedule : queue->waiting) {
+      if (!schedule.empty()) earliest = std::min(earliest, schedule.first()->deadline);
+    }
+  }
+  return earliest;
+}
+
+bool Batcher::ExpireNext() {
+  Dropped expired;
+  {
+    MutexLock lock(mutex_);
+    TimePoint now = clock_.Now();
+    while ((expiry_at_ = EarliestDeadline()) > now) {
+      if (closed_ && total_.inputs == 0) return false;
+      clock_.WaitUntil(expiry_, mutex_, expiry_at_);
+      now = clock_.Now();
+    }
+    for (const auto& queue : queues_) {
+      if (queue == nullptr) continue;
+      for (const Schedule& schedule : queue->waiting) {
+        while (!schedule.empty() && schedule.first()->deadline <= now) {
+          Drop(*queue, *First(schedule), expired);
+        }
+      }
+    }
+    NotifyIfDone();
+  }
+  Abort(expired, absl::DeadlineExceededError("the deadline passed while the request was queued"));
+  return true;
 }
 
 bool Batcher::NextBatch(Batch& batch) {
-  batch.queue = -1;
   batch.tasks.clear();
   batch.cost = 0;
   while (true) {
-    Dropped dropped;
-    bool more = true;
+    Dropped expired;
+    bool more = false;
     {
       MutexLock lock(mutex_);
-      QueueId id = MostUrgent();
-      if (id < 0) last_cost_ = 0;  // the time until more work arrives is not time spent draining
-      while (id < 0 && !closed_) {
-        work_.Wait(mutex_);
-        id = MostUrgent();
+      EndStep();
+      if (Queue* queue = WaitForWork()) {
+        more = true;
+        const TimePoint now = clock_.Now();
+        Cut({*queue, batch, expired, now});
+        if (!batch.tasks.empty()) BeginStep(*queue, batch, now);
       }
-      if (id >= 0) {
-        batch.queue = id;
-        Cut(*queues_[id], batch, dropped);
-        if (!batch.tasks.empty()) NoteDrained(batch);
-      }
-      more = id >= 0;
+      NotifyIfDone();
     }
-    Abort(dropped.expired,
-          absl::DeadlineExceededError("the deadline passed while the request was queued"));
-    Abort(dropped.cancelled, absl::CancelledError("the caller cancelled the request"));
+    Abort(expired, absl::DeadlineExceededError("the deadline passed while the request was queued"));
     if (!batch.tasks.empty()) return true;
     if (!more) return false;
   }
+}
+
+void Batcher::Seal(Batch& batch) {
+  MutexLock lock(mutex_);
+  for (Task* task : batch.tasks) queues_[batch.queue]->twins.Retire(*task);
+}
+
+void Batcher::BeginStep(Queue& queue, Batch& batch, TimePoint now) {
+  batch.queue = queue.id;
+  batch.predicted = queue.steps.Predict(batch.cost);
+  running_ = {&queue, batch.cost, now, batch.predicted};
+}
+
+void Batcher::EndStep() {
+  if (running_.queue == nullptr) return;
+  Queue& queue = *std::exchange(running_.queue, nullptr);
+  queue.steps.Observe(running_.cost, clock_.Now() - running_.began);
+  if (!queue.steps.known()) return;
+  const auto budget = static_cast<double>(queue.options.batch_token_budget);
+  const double measured = queue.steps.ns_per_token() + queue.steps.fixed_ns() / budget;
+  const double used = queue.waiting[0].ns_per_token();
+  if (std::abs(measured - used) < kTimePerTokenSteps * used) return;
+  for (Schedule& schedule : queue.waiting) schedule.SetTimePerToken(measured);
+}
+
+void Batcher::NotifyIfDone() {
+  if (!closed_ || total_.inputs > 0) return;
+  work_.NotifyAll();
+  expiry_.NotifyAll();
 }
 
 void Batcher::Close() {
   MutexLock lock(mutex_);
   closed_ = true;
   work_.NotifyAll();
+  expiry_.NotifyAll();
 }
 
 QueueDepth Batcher::Depth(QueueId id) const {
   MutexLock lock(mutex_);
-  return queues_[id]->depth;
+  QueueDepth depth = queues_[id]->depth;
+  depth.bytes = queues_[id]->load.bytes;
+  depth.expected_wait = ExpectedWait(Priority::kInteractive, TimePoint::max(), clock_.Now());
+  return depth;
 }
 
 }  // namespace contextpool::engine

@@ -1,17 +1,30 @@
-// Cuts the work of many callers into batches by a token budget.
+// Decides what the device does next, and what is worth accepting at all.
 //
-// The batcher knows what a task costs, how urgent it is and when it expires; it knows no model, no
-// device and no wire. Each model has a queue of its own, all queues of a device share one batcher,
-// and the device's executor asks for the next batch when it is free, so nothing is committed to a
-// batch while it could still be overtaken.
+// Work of many callers waits in one queue per model; all queues of a device share one batcher, and
+// the device's executor asks for the next batch when it is free, so nothing is committed to a batch
+// while it could still be overtaken. The batcher knows what a task costs, how urgent it is and when
+// it expires; it knows no model, no device and no wire. docs/batching.md derives the formulas.
 //
-// Policy: a queue is ordered by arrival; bulk work stands as if it had arrived kBulkHandicap later,
-// which lets interactive work pass but cannot be starved. A batch comes from the queue whose first
-// task stands longest and takes tasks in order until the next would exceed the budget. There is no
-// waiting for company: an idle device starts at once, a busy one finds what has piled up.
+// Order. Inside a class (interactive, bulk) the earliest deadline goes first, then the earliest
+// arrival. A batch comes from the queue with the most urgent interactive work, takes its first
+// task, then bulk work for which the queue has credit, then interactive and last bulk work, each in
+// order until the next task would exceed the token budget. While bulk work waits, each interactive
+// token that the device computes earns its queue bulk_weight / interactive_weight tokens of credit;
+// a queue whose credit has grown to a whole batch is served next, bulk first. So a call never waits
+// for more bulk work than the running step, except for one batch after every
+// budget * interactive_weight / bulk_weight interactive tokens, and bulk work cannot starve.
 //
-// Bounds: a queue never holds more than its max_inputs, max_tokens and max_bytes. A caller waits at
-// most for (work ahead of it) / (drain rate) plus the step that is running.
+// Company. A device with little to do may wait for more work, if that saves more than it costs: n
+// waiting inputs lose n * g while the next arrival takes g, and a step that is not made saves its
+// fixed time. Where arrivals are rarer than that, an idle device starts at once.
+//
+// Twins. Inputs with the same token ids and output are computed once, also if one arrives while the
+// other is being computed. Each keeps its own place, deadline and caller until one of them is
+// taken.
+//
+// Bounds. A queue holds at most its max_inputs, max_tokens and max_bytes, all queues together at
+// most the total. A request is accepted only if it can be expected to be done by its deadline, and
+// if interactive work that was accepted before can still be.
 #pragma once
 
 #include <array>
@@ -26,6 +39,10 @@
 #include "engine/base/mutex.h"
 #include "engine/base/options.h"
 #include "engine/base/task.h"
+#include "engine/batching/schedule.h"
+#include "engine/batching/step_model.h"
+#include "engine/batching/submission.h"
+#include "engine/batching/twin_index.h"
 
 namespace contextpool::engine {
 
@@ -33,19 +50,25 @@ namespace contextpool::engine {
 struct QueueDepth {
   std::array<int64_t, kPriorities> inputs{};
   std::array<int64_t, kPriorities> tokens{};
+  int64_t bytes = 0;
+  // What an interactive request without a deadline would wait now.
+  Duration expected_wait{};
 };
 
-// Thread safe. Many threads enqueue; one executor takes batches. Must be empty when destroyed.
-class Batcher {
+// Thread safe. Many threads enqueue and cancel, one executor takes batches, one thread expires what
+// is late. Must be empty when destroyed. Tasks are answered outside of the batcher's lock.
+class Batcher final : public BatchSource {
  public:
-  static constexpr Duration kBulkHandicap = std::chrono::seconds(1);
-
-  explicit Batcher(Clock& clock);
+  explicit Batcher(Clock& clock, const QueueBounds& total = EngineOptions().queue);
   Batcher(const Batcher&) = delete;
   Batcher& operator=(const Batcher&) = delete;
 
-  // REQUIRES: batch_token_budget and batch_max_inputs are positive.
+  // REQUIRES: batch_token_budget, batch_max_inputs and the weights are positive.
   QueueId AddQueue(const QueueOptions& options);
+
+  // The id may be given to another queue afterwards. REQUIRES: nothing of the queue waits or is
+  // being computed.
+  void RemoveQueue(QueueId queue);
 
   // Whether a request of so many inputs and bytes would find room now, tokens aside: asked before
   // the work of tokenising. Errors as Enqueue.
@@ -55,13 +78,20 @@ class Batcher {
   // handed out by NextBatch or aborted.
   //
   // INVALID_ARGUMENT: larger than the whole queue, or a task larger than a batch.
-  // RESOURCE_EXHAUSTED: no room now; carries a RetryDelay. UNAVAILABLE: closed.
-  absl::Status Enqueue(QueueId queue, std::span<Task> tasks);
+  // RESOURCE_EXHAUSTED: no room now, or not done by the deadline; carries a RetryDelay.
+  // DEADLINE_EXCEEDED, CANCELLED: too late already. UNAVAILABLE: closed.
+  absl::Status Enqueue(QueueId queue, Submission& work);
 
-  // Waits for work and fills `batch` with at least one task. Tasks whose deadline has passed are
-  // aborted with DEADLINE_EXCEEDED instead of handed out, cancelled ones with CANCELLED. False:
-  // closed and empty.
-  bool NextBatch(Batch& batch);
+  // Aborts with CANCELLED what of the request still waits. What is being computed goes on. May be
+  // called before Enqueue, which then sees work.stop. REQUIRES: the request is not answered yet.
+  void Cancel(Submission& work);
+
+  // Waits for work and fills `batch` with at least one task. False: closed and empty.
+  bool NextBatch(Batch& batch) override;
+  void Seal(Batch& batch) override;
+
+  // Waits until work expires, and aborts it with DEADLINE_EXCEEDED. False: closed and empty.
+  bool ExpireNext();
 
   // Refuses new work from now on; NextBatch hands out what is queued.
   void Close();
@@ -69,7 +99,7 @@ class Batcher {
   QueueDepth Depth(QueueId queue) const;
 
  private:
-  // What a request puts into a queue.
+  // What waits, or what a request adds to it.
   struct Load {
     int64_t inputs = 0;
     int64_t tokens = 0;
@@ -77,54 +107,106 @@ class Batcher {
     // Tokens of the largest task.
     int64_t largest = 0;
   };
-  static Load LoadOf(std::span<const Task> tasks);
-
-  // First in, first out, linked through Task::next.
-  struct TaskList {
-    Task* first = nullptr;
-    Task* last = nullptr;
-    void Push(Task& task);
-    Task& Pop();
-  };
-
   struct Queue {
+    QueueId id = -1;
     QueueOptions options;
-    std::array<TaskList, kPriorities> waiting;
+    std::array<Schedule, kPriorities> waiting;
     QueueDepth depth;
-    int64_t inputs = 0;
-    int64_t tokens = 0;
-    int64_t bytes = 0;
+    Load load;
+    TwinIndex twins;
+    StepModel steps;
+    ArrivalRate arrivals{kArrivalMemory};
+    // Tokens of bulk work that are owed.
+    double credit = 0;
+
+    Schedule& of(Priority priority) { return waiting[static_cast<size_t>(priority)]; }
+    const Schedule& of(Priority priority) const { return waiting[static_cast<size_t>(priority)]; }
+    double bulk_share() const {
+      return static_cast<double>(options.bulk_weight) / options.interactive_weight;
+    }
+    bool owes_a_batch() const {
+      return credit >= static_cast<double>(options.batch_token_budget) &&
+             !of(Priority::kBulk).empty();
+    }
   };
-
-  // The class whose first task stands longest, or null if the queue is empty.
-  static TaskList* Head(Queue& queue);
-  static TimePoint Standing(const Task& task);
-
-  absl::Status CheckRoom(const Queue& queue, const Load& load) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  QueueId MostUrgent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Tasks that nobody waits for any more.
+  // The batch that the executor has.
+  struct Running {
+    Queue* queue = nullptr;  // null: it has none
+    int64_t cost = 0;
+    TimePoint began{};
+    Duration predicted{};
+  };
+  // Requests whose waiting tasks were taken out, linked through Submission::next_dropped.
   struct Dropped {
-    TaskList expired;
-    TaskList cancelled;
+    Submission* first = nullptr;
+    void Push(Submission& work);
   };
 
-  // Moves the next tasks of a queue into the batch or out of the way.
-  void Cut(Queue& queue, Batch& batch, Dropped& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  static void Abort(TaskList& tasks, const absl::Status& status);
-  static Task& Remove(Queue& queue, TaskList& list);
-  void NoteDrained(const Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static constexpr Duration kArrivalMemory = std::chrono::milliseconds(50);
+  static constexpr Duration kLoadMemory = std::chrono::seconds(1);
+
+  static Load LoadOf(const Submission& work);
+  static void Abort(Dropped& dropped, const absl::Status& status);
+
+  // Admission, in admission.cc.
+  absl::Status CheckRoom(const Queue& queue, const Load& load, TimePoint now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckDeadline(const Queue& queue, const Submission& work, const Load& load,
+                             TimePoint now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Duration RunningLeft(TimePoint now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Duration ExpectedWait(Priority priority, TimePoint deadline, TimePoint now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Duration InteractiveWait(TimePoint deadline) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Duration BulkWait(TimePoint deadline, TimePoint now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  TimePoint LatestStartAfter(TimePoint deadline) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Keeping the books of what waits.
+  void Add(Queue& queue, Submission& work, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Charge(Task& task, int64_t tokens) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Leave(Queue& queue, Task& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Drop(Queue& queue, Submission& work, Dropped& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  TimePoint EarliestDeadline() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  void NotifyIfDone() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Which work the next batch takes, in cutting.cc.
+  struct Cutting {
+    Queue& queue;
+    Batch& batch;
+    Dropped& expired;
+    TimePoint now;
+  };
+  Queue* WaitForWork() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Queue* MostUrgent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  TimePoint CompanyUntil(const Queue& queue, TimePoint now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Cut(const Cutting& cutting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes bulk work while the queue has credit for it.
+  void TakeOwed(const Cutting& cutting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // False: nothing waits, or the next task does not fit.
+  bool TakeOne(const Cutting& cutting, Priority priority) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void HandOut(const Cutting& cutting, Task& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EarnCredit(int64_t interactive_tokens) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  void BeginStep(Queue& queue, Batch& batch, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndStep() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Clock& clock_;
+  const QueueBounds total_bounds_;
   mutable Mutex mutex_;
+  // Work arrived, or there will be none.
   CondVar work_;
-  std::vector<std::unique_ptr<Queue>> queues_ ABSL_GUARDED_BY(mutex_);
+  // The earliest deadline changed.
+  CondVar expiry_;
+  std::vector<std::unique_ptr<Queue>> queues_ ABSL_GUARDED_BY(mutex_);  // by QueueId; null: free
+  Load total_ ABSL_GUARDED_BY(mutex_);
+  Running running_ ABSL_GUARDED_BY(mutex_);
+  // Seconds of interactive work that were accepted.
+  ArrivalRate interactive_load_ ABSL_GUARDED_BY(mutex_){kLoadMemory};
+  int64_t arrivals_ ABSL_GUARDED_BY(mutex_) = 0;  // requests so far
+  // What ExpireNext waits for.
+  TimePoint expiry_at_ ABSL_GUARDED_BY(mutex_) = TimePoint::max();
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-
-  // Tokens per second that leave, smoothed over steps; 0 until the first step ended.
-  double drain_rate_ ABSL_GUARDED_BY(mutex_) = 0;
-  TimePoint last_taken_ ABSL_GUARDED_BY(mutex_){};
-  int64_t last_cost_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace contextpool::engine

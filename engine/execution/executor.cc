@@ -17,6 +17,22 @@ bool AllFinite(std::span<const float> values) {
 
 size_t Elements(const TensorView& tensor) { return static_cast<size_t>(tensor.elements()); }
 
+absl::Status NotFinite(const Task& task) {
+  return absl::InternalError(absl::StrCat("inputs[", task.index,
+                                          "]: the model computed a value that is not finite; its"
+                                          " weights may be damaged"));
+}
+
+// Calls `use` with the task and each of its twins, which may end with that.
+template <typename Use>
+void ForEachTwin(Task* lead, Use use) {
+  for (Task* task = lead; task != nullptr;) {
+    Task* const next = task->twin;
+    use(*task);
+    task = next;
+  }
+}
+
 // One past the last sequence of a batch that starts with `first`.
 int64_t BatchEnd(const GoldenFile& golden, int64_t first, const BatchLimits& limits) {
   int64_t end = first + 1;
@@ -35,15 +51,14 @@ Executor::~Executor() {
   if (thread_.joinable()) thread_.join();
 }
 
-absl::Status Executor::Reserve(const Model& model, const BatchLimits& limits) {
-  const size_t bytes = model.WorkspaceBytes(limits);
-  if (!workspace_ || workspace_->capacity() < bytes) {
+absl::Status Executor::Reserve(const Served& served, const BatchLimits& limits) {
+  if (!workspace_ || workspace_->capacity() < served.workspace_bytes) {
     // The old one goes only when the new one is there: other models compute in it.
-    absl::StatusOr<Arena> arena = Arena::Create(device_, bytes);
+    absl::StatusOr<Arena> arena = Arena::Create(device_, served.workspace_bytes);
     if (!arena.ok()) return arena.status();
     workspace_ = *std::move(arena);
   }
-  const ModelInfo& info = model.info();
+  const ModelInfo& info = served.model->info();
   const auto sequences = static_cast<size_t>(limits.sequences);
   staging_.token_ids.reserve(limits.tokens);
   staging_.cu_lengths.reserve(sequences + 1);
@@ -96,10 +111,10 @@ absl::Status Executor::CheckAgainst(const GoldenFile& golden, const Served& serv
 
 absl::Status Executor::AddModel(QueueId queue, const Model& model, const BatchLimits& limits,
                                 const GoldenFile* golden, ModelCounters& counters) {
-  const Served served{&model, &counters};
+  const Served served{&model, &counters, model.WorkspaceBytes(limits)};
   {
     MutexLock lock(step_);
-    if (absl::Status status = Reserve(model, limits); !status.ok()) return status;
+    if (absl::Status status = Reserve(served, limits); !status.ok()) return status;
     if (absl::Status status = WarmUp(served, limits); !status.ok()) return status;
   }
   if (golden != nullptr) {
@@ -112,13 +127,24 @@ absl::Status Executor::AddModel(QueueId queue, const Model& model, const BatchLi
   return absl::OkStatus();
 }
 
-void Executor::Start(NextBatch source) {
-  thread_ = std::thread([this, source = std::move(source)]() mutable { Loop(std::move(source)); });
+void Executor::RemoveModel(QueueId queue) {
+  MutexLock lock(step_);
+  served_[queue] = {};
+  size_t needed = 0;
+  for (const Served& served : served_) needed = std::max(needed, served.workspace_bytes);
+  if (workspace_->capacity() <= Arena::Padded(needed)) return;
+  // Without room for a smaller one the large one stays.
+  absl::StatusOr<Arena> arena = Arena::Create(device_, needed);
+  if (arena.ok()) workspace_ = *std::move(arena);
 }
 
-void Executor::Loop(NextBatch source) {
+void Executor::Start(BatchSource& source) {
+  thread_ = std::thread([this, &source] { Loop(source); });
+}
+
+void Executor::Loop(BatchSource& source) {
   Batch batch;
-  while (source(batch)) RunBatch(batch);
+  while (source.NextBatch(batch)) RunBatch(batch, source);
 }
 
 PackedBatch Executor::Pack(std::span<Task* const> tasks) {
@@ -167,26 +193,24 @@ void Executor::Deliver(std::span<Task* const> tasks) {
   const float* logits = staging_.logits.data();
   const auto total_tokens = static_cast<int64_t>(staging_.token_ids.size());
   int64_t begin = 0;
-  for (Task* task : tasks) {
-    const float*& row = task->output.task == TaskKind::kEmbed ? embedding : logits;
-    std::copy_n(row, task->values.size(), task->values.begin());
-    row += task->values.size();
-    if (!task->context_pool.empty() && !staging_.context_pool.empty()) {
-      CopyExplanation(staging_.context_pool, total_tokens, begin, task->context_pool);
-    }
-    begin += static_cast<int64_t>(task->token_ids.size());
-    if (AllFinite(task->values)) {
-      task->completion->Finish(*task, absl::OkStatus());
-    } else {
-      task->completion->Finish(
-          *task, absl::InternalError(absl::StrCat("inputs[", task->index,
-                                                  "]: the model computed a value that is not "
-                                                  "finite; its weights may be damaged")));
-    }
+  for (Task* lead : tasks) {
+    const float*& row = lead->output.task == TaskKind::kEmbed ? embedding : logits;
+    const std::span values(row, lead->values.size());
+    row += values.size();
+    const auto length = static_cast<int64_t>(lead->token_ids.size());
+    const bool finite = AllFinite(values);
+    ForEachTwin(lead, [&](Task& task) {
+      std::ranges::copy(values, task.values.begin());
+      if (!task.context_pool.empty() && !staging_.context_pool.empty()) {
+        CopyExplanation(staging_.context_pool, total_tokens, begin, task.context_pool);
+      }
+      task.completion->Finish(task, finite ? absl::OkStatus() : NotFinite(task));
+    });
+    begin += length;
   }
 }
 
-void Executor::RunBatch(Batch& batch) {
+void Executor::RunBatch(Batch& batch, BatchSource& source) {
   MutexLock lock(step_);
   Served& served = served_[batch.queue];
   ModelCounters& counters = *served.counters;
@@ -199,8 +223,11 @@ void Executor::RunBatch(Batch& batch) {
                                      [](const OutputSpec& output) { return output.explain; });
   const absl::Status status =
       Compute(served, packed, sampled || explained ? Wanted::kResultsAndChoices : Wanted::kResults);
+  source.Seal(batch);
   if (!status.ok()) {
-    for (Task* task : batch.tasks) task->completion->Abort(*task, status);
+    for (Task* lead : batch.tasks) {
+      ForEachTwin(lead, [&](Task& task) { task.completion->Abort(1, status); });
+    }
     return;
   }
   const TimePoint end = clock_.Now();
@@ -208,9 +235,12 @@ void Executor::RunBatch(Batch& batch) {
   counters.Observe(Stage::kHostToDevice, times_.begin - start);
   counters.Observe(Stage::kCompute, times_.computed - times_.begin);
   counters.Observe(Stage::kDeviceToHost, end - times_.computed);
-  for (Task* task : batch.tasks) {
-    counters.Observe(Stage::kQueue, task->taken - task->enqueued);
-    task->compute = times_.computed - times_.begin;
+  for (Task* lead : batch.tasks) {
+    ForEachTwin(lead, [&](Task& task) {
+      counters.Observe(Stage::kQueue, task.taken - task.enqueued);
+      task.compute = times_.computed - times_.begin;
+      if (&task != lead) ++counters.coalesced_inputs;
+    });
   }
   Deliver(batch.tasks);
   // Nobody waits for this.

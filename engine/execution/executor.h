@@ -13,7 +13,6 @@
 #include <thread>
 #include <vector>
 
-#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "engine/base/batch.h"
 #include "engine/base/clock.h"
@@ -30,12 +29,9 @@ class Executor {
  public:
   static constexpr uint64_t kContextPoolSample = 64;
 
-  // Fills the batch, waiting for work; false once there will be none.
-  using NextBatch = absl::AnyInvocable<bool(Batch&)>;
-
   // `device` and `clock` must outlive the executor.
   Executor(Device& device, Clock& clock);
-  // Waits for the thread: the source must have come to its end.
+  // Waits for the thread: the source must come to its end.
   ~Executor();
 
   // Makes room for the model's largest batch, runs one such batch to warm up and check the way,
@@ -45,13 +41,19 @@ class Executor {
   absl::Status AddModel(QueueId queue, const Model& model, const BatchLimits& limits,
                         const GoldenFile* golden, ModelCounters& counters);
 
-  // Starts the thread that takes batches from `source`. REQUIRES: called once.
-  void Start(NextBatch source);
+  // Forgets the model, and gives back workspace that only it needed. Waits for the running step.
+  // REQUIRES: nothing of the queue is to be computed, and no model is being added.
+  void RemoveModel(QueueId queue);
+
+  // Starts the thread that takes batches from `source`, which must outlive the executor.
+  // REQUIRES: called once.
+  void Start(BatchSource& source);
 
  private:
   struct Served {
     const Model* model = nullptr;
     ModelCounters* counters = nullptr;
+    size_t workspace_bytes = 0;
     // Batches run.
     uint64_t batches = 0;
   };
@@ -77,15 +79,15 @@ class Executor {
     kernels::ContextPoolTiles tiles;
   };
 
-  void Loop(NextBatch source);
-  void RunBatch(Batch& batch) ABSL_LOCKS_EXCLUDED(step_);
+  void Loop(BatchSource& source);
+  void RunBatch(Batch& batch, BatchSource& source) ABSL_LOCKS_EXCLUDED(step_);
   PackedBatch Pack(std::span<Task* const> tasks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   // Queues the forward pass and waits for it; what is wanted is then in staging memory.
   absl::Status Compute(const Served& served, const PackedBatch& packed, Wanted wanted)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
-  // Gives every task its row, or the error of its input.
+  // Gives every task and its twins their row, or the error of their input.
   void Deliver(std::span<Task* const> tasks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
-  absl::Status Reserve(const Model& model, const BatchLimits& limits)
+  absl::Status Reserve(const Served& served, const BatchLimits& limits)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   absl::Status WarmUp(const Served& served, const BatchLimits& limits)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);

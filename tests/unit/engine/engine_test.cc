@@ -152,11 +152,11 @@ TEST_F(EngineTest, WorkOfACancelledCallIsDroppedBeforeItIsComputed) {
   HoldPasses();
   auto running = Send(Texts({"a"}));
   gate_.WaitForArrivals(1);
-  std::atomic<bool> gave_up{false};
+  std::stop_source caller;
   Request request = Texts({"b"});
-  request.cancelled = [&] { return gave_up.load(); };
+  request.stop = caller.get_token();
   auto cancelled = Send(std::move(request));
-  gave_up = true;
+  caller.request_stop();
   gate_.Open();
   EXPECT_EQ(cancelled.get().status().code(), absl::StatusCode::kCancelled);
   EXPECT_TRUE(running.get().ok());

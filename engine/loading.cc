@@ -1,0 +1,51 @@
+// How models come to be served.
+#include <exception>
+#include <string>
+#include <utility>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/device/cpu_device.h"
+#include "engine/engine_impl.h"
+#include "engine/model/file.h"
+
+namespace contextpool::engine {
+namespace {
+
+constexpr int64_t kMaxTokenizerBytes = 128 << 20;
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const ModelSpec& spec) {
+  absl::StatusOr<std::string> json =
+      ReadWholeFile(spec.directory, "tokenizer.json", kMaxTokenizerBytes);
+  if (!json.ok()) return json.status();
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromJson(*json);
+  if (tokenizer.ok()) return tokenizer;
+  return absl::Status(tokenizer.status().code(),
+                      absl::StrCat("tokenizer.json: ", tokenizer.status().message()));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options, Clock& clock) try {
+  absl::StatusOr<std::unique_ptr<Device>> device =
+      CreateCpuDevice({.threads = options.cpu_threads, .isa = {}, .gemm = {}});
+  if (!device.ok()) return device.status();
+  EngineParts parts{*std::move(device), LoadModel, LoadTokenizer};
+  return std::make_unique<EngineImpl>(std::move(options), std::move(parts), clock);
+} catch (const std::exception& error) {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the engine could not start: ", error.what(), "; fewer --threads may help"));
+}
+
+void EngineImpl::WaitUntilLoaded() { loader_->WaitUntilStarted(); }
+
+void EngineImpl::Load(ModelSpec spec, LoadCallback done) {
+  models_.SetLoading({spec.name, spec.version});
+  loader_->Load(std::move(spec), std::move(done));
+}
+
+void EngineImpl::Unload(absl::string_view name, int64_t version, UnloadCallback done) {
+  loader_->Unload({std::string(name), version}, std::move(done));
+}
+
+}  // namespace contextpool::engine

@@ -1,0 +1,63 @@
+#include "engine/result_cache.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace contextpool::engine {
+namespace {
+
+// What the list and the index take for an entry, about.
+constexpr int64_t kOverhead = 128;
+
+}  // namespace
+
+bool ResultCache::Key::operator==(const Key& other) const {
+  return output.task == other.output.task && output.pooling == other.output.pooling &&
+         output.normalize == other.output.normalize &&
+         std::ranges::equal(token_ids, other.token_ids);
+}
+
+int64_t ResultCache::Entry::bytes() const {
+  return static_cast<int64_t>(sizeof(Entry) + token_ids.size() * sizeof(int32_t) +
+                              values.size() * sizeof(float)) +
+         kOverhead;
+}
+
+bool ResultCache::Find(Task& task) {
+  if (task.output.explain) return false;
+  MutexLock lock(mutex_);
+  const auto found = index_.find(Key{task.token_ids, task.output});
+  if (found == index_.end()) {
+    ++stats_.misses;
+    return false;
+  }
+  ++stats_.hits;
+  entries_.splice(entries_.begin(), entries_, found->second);
+  std::ranges::copy(entries_.front().values, task.values.begin());
+  return true;
+}
+
+void ResultCache::Put(const Task& task) {
+  if (task.output.explain) return;
+  Entry entry{{task.token_ids.begin(), task.token_ids.end()},
+              task.output,
+              {task.values.begin(), task.values.end()}};
+  if (entry.bytes() > max_bytes_) return;
+  MutexLock lock(mutex_);
+  if (index_.contains(Key{task.token_ids, task.output})) return;
+  stats_.bytes += entry.bytes();
+  while (stats_.bytes > max_bytes_) {
+    stats_.bytes -= entries_.back().bytes();
+    index_.erase(entries_.back().key());
+    entries_.pop_back();
+  }
+  entries_.push_front(std::move(entry));
+  index_.emplace(entries_.front().key(), entries_.begin());
+}
+
+ResultCacheStats ResultCache::Snapshot() const {
+  MutexLock lock(mutex_);
+  return stats_;
+}
+
+}  // namespace contextpool::engine

@@ -1,0 +1,66 @@
+// Exact results of inputs that were computed before, for a model version that is asked the same
+// often.
+//
+// The least recently used ones make room for new ones. Keyed by token ids and output as the device
+// sees them, so a hit is what computing would give again.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <span>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "engine/base/mutex.h"
+#include "engine/base/stats.h"
+#include "engine/base/task.h"
+
+namespace contextpool::engine {
+
+// Thread safe.
+class ResultCache {
+ public:
+  // Holds at most `max_bytes`, its own bookkeeping included.
+  explicit ResultCache(int64_t max_bytes) : max_bytes_(max_bytes) {}
+
+  // Copies a known result to the task. False: there is none. Tasks that are to be explained have
+  // none.
+  bool Find(Task& task);
+
+  // Keeps the result of a task that was computed.
+  void Put(const Task& task);
+
+  ResultCacheStats Snapshot() const;
+
+ private:
+  struct Key {
+    std::span<const int32_t> token_ids;
+    OutputSpec output;
+    bool operator==(const Key& other) const;
+    template <typename H>
+    friend H AbslHashValue(H state, const Key& key) {
+      return H::combine(
+          H::combine_contiguous(std::move(state), key.token_ids.data(), key.token_ids.size()),
+          key.token_ids.size(), key.output.task, key.output.pooling, key.output.normalize);
+    }
+  };
+  struct Entry {
+    std::vector<int32_t> token_ids;
+    OutputSpec output;
+    std::vector<float> values;
+
+    Key key() const { return {token_ids, output}; }
+    int64_t bytes() const;
+  };
+  using Entries = std::list<Entry>;
+
+  const int64_t max_bytes_;
+  mutable Mutex mutex_;
+  // The most recently used first.
+  Entries entries_ ABSL_GUARDED_BY(mutex_);
+  // Keys point into the entries.
+  absl::flat_hash_map<Key, Entries::iterator> index_ ABSL_GUARDED_BY(mutex_);
+  ResultCacheStats stats_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace contextpool::engine
