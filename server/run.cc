@@ -101,8 +101,8 @@ class Server {
         started_(std::chrono::steady_clock::now()),
         engine_(std::move(engine)),
         metrics_(models),
-        page_(metrics_, *engine_),
         admission_(Limits(options)),
+        page_(metrics_, admission_, *engine_),
         backend_{*engine_, admission_, metrics_, logger_, options.max_inputs},
         health_(*engine_) {}
 
@@ -214,9 +214,9 @@ class Server {
   const std::chrono::steady_clock::time_point started_;
   const std::unique_ptr<engine::Engine> engine_;
   ServerMetrics metrics_;
+  Admission admission_;
   const ContextPoolCollectable page_;
   const ProcessCollectable process_;
-  Admission admission_;
   Backend backend_;
   HealthMonitor health_;
   std::unique_ptr<HttpServer> http_;

@@ -11,13 +11,6 @@ namespace {
 // Long enough to let several batches pass, short enough to keep the device busy.
 constexpr std::chrono::milliseconds kRetryDelay{100};
 
-absl::Status Full(absl::string_view what) {
-  absl::Status status = absl::ResourceExhaustedError(
-      absl::StrCat("the server is answering as much as it may (", what, "); try again later"));
-  engine::SetRetryDelay(status, kRetryDelay);
-  return status;
-}
-
 }  // namespace
 
 void Admission::Ticket::Release() {
@@ -27,8 +20,18 @@ void Admission::Ticket::Release() {
   admission_ = nullptr;
 }
 
+absl::Status Admission::Full(Refusal reason) {
+  Count(reason);
+  absl::Status status = absl::ResourceExhaustedError(
+      absl::StrCat("the server is answering as much as it may (--",
+                   kRefusals[static_cast<size_t>(reason)].second, "); try again later"));
+  engine::SetRetryDelay(status, kRetryDelay);
+  return status;
+}
+
 absl::StatusOr<Admission::Ticket> Admission::Admit(int64_t message_bytes) {
   if (message_bytes > limits_.max_message_bytes) {
+    Count(Refusal::kMessageBytes);
     return absl::InvalidArgumentError(
         absl::StrCat("the request has ", message_bytes, " bytes; --max_message_bytes allows ",
                      limits_.max_message_bytes, ": split it into smaller requests"));
@@ -37,8 +40,8 @@ absl::StatusOr<Admission::Ticket> Admission::Admit(int64_t message_bytes) {
   const int64_t requests = requests_.fetch_add(1, std::memory_order_relaxed) + 1;
   const int64_t bytes = bytes_.fetch_add(message_bytes, std::memory_order_relaxed) + message_bytes;
   Ticket ticket(this, message_bytes);
-  if (requests > limits_.max_in_flight_requests) return Full("--max_in_flight_requests");
-  if (bytes > limits_.max_in_flight_bytes) return Full("--max_in_flight_bytes");
+  if (requests > limits_.max_in_flight_requests) return Full(Refusal::kInFlightRequests);
+  if (bytes > limits_.max_in_flight_bytes) return Full(Refusal::kInFlightBytes);
   return ticket;
 }
 

@@ -1,6 +1,7 @@
 // What can be judged before a request is decoded: how much is being answered already.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <utility>
@@ -15,6 +16,14 @@ struct AdmissionLimits {
   int64_t max_in_flight_requests = 8192;
   int64_t max_in_flight_bytes = 512 << 20;
 };
+
+// Why a request was refused, as the label `reason` of contextpool_rejected_total.
+enum class Refusal : uint8_t { kMessageBytes, kInFlightRequests, kInFlightBytes };
+inline constexpr std::array<std::pair<Refusal, const char*>, 3> kRefusals = {{
+    {Refusal::kMessageBytes, "max_message_bytes"},
+    {Refusal::kInFlightRequests, "max_in_flight_requests"},
+    {Refusal::kInFlightBytes, "max_in_flight_bytes"},
+}};
 
 // Thread safe, lock free. Must outlive its tickets.
 class Admission {
@@ -51,10 +60,21 @@ class Admission {
   int64_t requests() const { return requests_.load(std::memory_order_relaxed); }
   int64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
+  // Requests refused so far.
+  uint64_t refused(Refusal reason) const {
+    return refused_[static_cast<size_t>(reason)].load(std::memory_order_relaxed);
+  }
+
  private:
+  void Count(Refusal reason) {
+    refused_[static_cast<size_t>(reason)].fetch_add(1, std::memory_order_relaxed);
+  }
+  absl::Status Full(Refusal reason);
+
   const AdmissionLimits limits_;
   std::atomic<int64_t> requests_{0};
   std::atomic<int64_t> bytes_{0};
+  std::array<std::atomic<uint64_t>, kRefusals.size()> refused_{};
 };
 
 }  // namespace contextpool::server

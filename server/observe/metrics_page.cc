@@ -85,6 +85,19 @@ std::map<std::string, NameStats> ByName(const engine::Stats& stats) {
   return result;
 }
 
+void AppendReceived(const ServerMetrics& metrics, std::vector<MetricFamily>& families) {
+  FamilyBuilder received("contextpool_requests_received_total",
+                         "Calls that arrived, counted once their model is known.",
+                         MetricType::Counter);
+  for (const auto& [name, figures] : metrics.by_name()) {
+    for (size_t endpoint = 0; endpoint < kEndpointNames.size(); ++endpoint) {
+      received.Add({{"model", name}, {"endpoint", kEndpointNames[endpoint]}},
+                   Load(figures.received[endpoint]));
+    }
+  }
+  families.push_back(received.Take());
+}
+
 void AppendCalls(const ServerMetrics& metrics, std::vector<MetricFamily>& families) {
   FamilyBuilder requests("contextpool_requests_total", "Calls answered.", MetricType::Counter);
   for (const auto& [key, figures] : metrics.by_version()) {
@@ -165,11 +178,17 @@ void AppendBatches(const std::map<std::string, NameStats>& models,
 }
 
 void AppendQueues(const engine::Stats& stats, const std::map<std::string, NameStats>& models,
-                  std::vector<MetricFamily>& families) {
+                  const Admission& admission, std::vector<MetricFamily>& families) {
   FamilyBuilder depth("contextpool_queue_depth", "Inputs that wait.", MetricType::Gauge);
   FamilyBuilder tokens("contextpool_queue_tokens", "Tokens that wait.", MetricType::Gauge);
-  FamilyBuilder rejected("contextpool_rejected_total", "Calls that were refused.",
+  FamilyBuilder rejected("contextpool_rejected_total",
+                         "Calls that were refused. Those refused before they were read, by the "
+                         "limit that the flag of the reason's name sets, have no model.",
                          MetricType::Counter);
+  for (const auto& [refusal, reason] : kRefusals) {
+    rejected.Add({{"model", ""}, {"reason", reason}},
+                 static_cast<double>(admission.refused(refusal)));
+  }
   FamilyBuilder dropped("contextpool_dropped_total", "Accepted inputs that were not computed.",
                         MetricType::Counter);
   for (const auto& [name, figures] : models) {
@@ -248,10 +267,11 @@ std::vector<MetricFamily> ContextPoolCollectable::Collect() const {
   const engine::Stats stats = engine_.Snapshot();
   const std::map<std::string, NameStats> models = ByName(stats);
   std::vector<MetricFamily> families;
+  AppendReceived(metrics_, families);
   AppendCalls(metrics_, families);
   AppendStages(metrics_, models, families);
   AppendBatches(models, families);
-  AppendQueues(stats, models, families);
+  AppendQueues(stats, models, admission_, families);
   AppendContextPool(models, families);
   AppendModels(stats, models, families);
   return families;

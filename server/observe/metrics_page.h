@@ -8,6 +8,7 @@
 #include "engine/engine.h"
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
+#include "server/admission/admission.h"
 #include "server/observe/server_metrics.h"
 
 namespace contextpool::server {
@@ -15,14 +16,16 @@ namespace contextpool::server {
 // Reads the counters and takes a snapshot of the engine at each scrape. Thread safe.
 class ContextPoolCollectable : public prometheus::Collectable {
  public:
-  // Both must outlive this.
-  ContextPoolCollectable(const ServerMetrics& metrics, const engine::Engine& engine)
-      : metrics_(metrics), engine_(engine) {}
+  // All must outlive this.
+  ContextPoolCollectable(const ServerMetrics& metrics, const Admission& admission,
+                         const engine::Engine& engine)
+      : metrics_(metrics), admission_(admission), engine_(engine) {}
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
   const ServerMetrics& metrics_;
+  const Admission& admission_;
   const engine::Engine& engine_;
 };
 

@@ -48,6 +48,11 @@ ModelKey ServerMetrics::Key(absl::string_view model, int64_t version) const {
   return next->first.first == name ? next->first : ModelKey("", 0);
 }
 
+void ServerMetrics::CountReceived(Endpoint endpoint, absl::string_view model) {
+  const auto name = by_name_.find(std::string(model));
+  if (name != by_name_.end()) Increment(name->second.received[static_cast<size_t>(endpoint)]);
+}
+
 void ServerMetrics::CountCall(const Call& call) {
   const size_t endpoint = static_cast<size_t>(call.endpoint);
   const auto version = by_version_.find(call.model);

@@ -17,9 +17,18 @@
 
 namespace contextpool::server {
 
-enum class Endpoint : uint8_t { kEmbed, kClassify, kTokenize, kListModels, kGetModel };
-inline constexpr std::array<const char*, 5> kEndpointNames = {"Embed", "Classify", "Tokenize",
-                                                              "ListModels", "GetModel"};
+// Each message of a stream counts as a call.
+enum class Endpoint : uint8_t {
+  kEmbed,
+  kClassify,
+  kTokenize,
+  kListModels,
+  kGetModel,
+  kEmbedStream,
+  kClassifyStream
+};
+inline constexpr std::array<const char*, 7> kEndpointNames = {
+    "Embed", "Classify", "Tokenize", "ListModels", "GetModel", "EmbedStream", "ClassifyStream"};
 
 enum class ServerStage : uint8_t { kDecode, kAdmission, kEncode };
 inline constexpr std::array<const char*, 3> kServerStageNames = {"decode", "admission", "encode"};
@@ -51,6 +60,7 @@ class ServerMetrics {
     std::vector<std::unique_ptr<engine::Histogram>> call_seconds;   // by Endpoint
     std::vector<std::unique_ptr<engine::Histogram>> stage_seconds;  // by ServerStage
     CodeCounts input_errors{};
+    std::array<std::atomic<uint64_t>, kEndpointNames.size()> received{};
   };
   struct ByVersion {
     std::array<CodeCounts, kEndpointNames.size()> calls{};
@@ -65,6 +75,9 @@ class ServerMetrics {
   // `models`: every model version that may ever be counted.
   explicit ServerMetrics(const std::vector<ModelKey>& models);
 
+  // Once per call as soon as its model is known; once all are answered the calls counted by
+  // CountCall under the same name are as many.
+  void CountReceived(Endpoint endpoint, absl::string_view model);
   void CountCall(const Call& call);
   void CountInputError(absl::string_view model, absl::StatusCode code);
   void ObserveStage(absl::string_view model, ServerStage stage, engine::Duration duration);

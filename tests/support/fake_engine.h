@@ -1,9 +1,13 @@
 // An engine for tests of the server: answers at once or when told, without a model.
 #pragma once
 
+#include <algorithm>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
+#include <optional>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -59,26 +63,56 @@ class FakeEngine : public Engine {
     edit_ = std::move(edit);
   }
 
-  // Answers wait for Release.
+  // Answers wait for Release, or until their caller gives up.
   void Hold() {
     MutexLock lock(mutex_);
     hold_ = true;
   }
 
+  // Answers what waits, in order, and from now on at once.
   void Release() {
-    std::vector<std::function<void()>> waiting;
+    std::list<std::shared_ptr<Held>> waiting;
     {
       MutexLock lock(mutex_);
       hold_ = false;
       waiting.swap(waiting_);
+      held_.NotifyAll();
     }
-    for (auto& answer : waiting) answer();
+    for (const auto& held : waiting) held->done(Answer(held->request));
   }
 
-  // Blocks until a request is held.
+  // Answers the request that came last of those that wait.
+  void ReleaseLast() {
+    std::shared_ptr<Held> held;
+    {
+      MutexLock lock(mutex_);
+      held = std::move(waiting_.back());
+      waiting_.pop_back();
+      held_.NotifyAll();
+    }
+    held->done(Answer(held->request));
+  }
+
+  // Blocks until so many requests are held.
   void WaitForHeld(size_t count) {
     MutexLock lock(mutex_);
     while (waiting_.size() < count) held_.Wait(mutex_);
+  }
+
+  // Blocks until so many requests have been answered because their caller gave up.
+  void WaitForStopped(int64_t count) {
+    MutexLock lock(mutex_);
+    while (stopped_ < count) held_.Wait(mutex_);
+  }
+
+  // Requests so far, and how many of them waited at one time at most.
+  int64_t requests() const {
+    MutexLock lock(mutex_);
+    return requests_;
+  }
+  size_t most_held() const {
+    MutexLock lock(mutex_);
+    return most_held_;
   }
 
   // What the last request asked for; its views are not to be used.
@@ -89,19 +123,50 @@ class FakeEngine : public Engine {
 
   void WaitUntilLoaded() override {}
 
-  void Infer(Request request, Callback done) override {
-    auto call = std::make_shared<std::pair<Request, Callback>>(std::move(request), std::move(done));
-    const auto answer = [this, call] { call->second(Answer(call->first)); };
+  // Lists the model as ready, or refuses as FailLoadsWith said.
+  void Load(ModelSpec spec, LoadCallback done) override {
     {
       MutexLock lock(mutex_);
-      last_ = call->first;
-      if (hold_) {
-        waiting_.emplace_back(answer);
+      if (!load_failure_.ok()) return done(load_failure_);
+    }
+    AddModel(spec.name, {});
+    done(GetModel(spec.name, spec.version));
+  }
+
+  void Unload(absl::string_view name, int64_t version, UnloadCallback done) override {
+    const absl::Status found = GetModel(name, version).status();
+    {
+      MutexLock lock(mutex_);
+      models_.erase(std::string(name));
+    }
+    done(found);
+  }
+
+  void FailLoadsWith(absl::Status status) {
+    MutexLock lock(mutex_);
+    load_failure_ = std::move(status);
+  }
+
+  void Infer(Request request, Callback done) override {
+    auto held = std::make_shared<Held>(std::move(request), std::move(done));
+    bool wait = false;
+    absl::Status refusal;
+    {
+      MutexLock lock(mutex_);
+      ++requests_;
+      last_ = held->request;
+      if (draining_) refusal = absl::UnavailableError("the server is draining");
+      wait = hold_ && refusal.ok();
+      if (wait) {
+        waiting_.push_back(held);
+        most_held_ = std::max(most_held_, waiting_.size());
         held_.NotifyAll();
-        return;
       }
     }
-    answer();
+    if (!refusal.ok()) return held->done(std::move(refusal));
+    if (!wait) return held->done(Answer(held->request));
+    // May run at once. The request itself waits in the list, whose end ends this callback.
+    held->on_stop.emplace(held->request.stop, [this, key = held.get()] { Stop(key); });
   }
 
   absl::StatusOr<TokenizeResponse> Tokenize(const TokenizeOptions& options,
@@ -159,12 +224,47 @@ class FakeEngine : public Engine {
     return stats;
   }
 
+  EngineHealth Health() const override {
+    MutexLock lock(mutex_);
+    return health_;
+  }
+  void SetHealth(EngineHealth health) {
+    MutexLock lock(mutex_);
+    health_ = std::move(health);
+  }
+
   void Drain() override {
-    FailWith(absl::UnavailableError("the server is draining"));
-    Release();
+    MutexLock lock(mutex_);
+    draining_ = true;
+    while (!waiting_.empty()) held_.Wait(mutex_);
   }
 
  private:
+  struct Held {
+    Held(Request request_in, Callback done_in)
+        : request(std::move(request_in)), done(std::move(done_in)) {}
+
+    Request request;
+    Callback done;
+    std::optional<std::stop_callback<std::function<void()>>> on_stop;
+  };
+
+  void Stop(const Held* key) {
+    std::shared_ptr<Held> held;
+    {
+      MutexLock lock(mutex_);
+      const auto found = std::find_if(waiting_.begin(), waiting_.end(),
+                                      [key](const auto& one) { return one.get() == key; });
+      if (found == waiting_.end()) return;
+      held = *found;
+      waiting_.erase(found);
+    }
+    held->done(absl::CancelledError("the caller gave up"));
+    MutexLock lock(mutex_);
+    ++stopped_;
+    held_.NotifyAll();
+  }
+
   // Of layer l (by its place) the weights 10 l + 0, 1, 2 and the support sizes 10 l + 3, 4, 5.
   static Explanation Explain(const ModelInfo& info) {
     Explanation explanation;
@@ -210,10 +310,16 @@ class FakeEngine : public Engine {
   CondVar held_;
   std::map<std::string, ModelStatus> models_ ABSL_GUARDED_BY(mutex_);
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  absl::Status load_failure_ ABSL_GUARDED_BY(mutex_);
   std::function<void(Response&)> edit_ ABSL_GUARDED_BY(mutex_);
   Request last_ ABSL_GUARDED_BY(mutex_);
+  EngineHealth health_ ABSL_GUARDED_BY(mutex_);
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool hold_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::function<void()>> waiting_ ABSL_GUARDED_BY(mutex_);
+  std::list<std::shared_ptr<Held>> waiting_ ABSL_GUARDED_BY(mutex_);
+  size_t most_held_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t requests_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t stopped_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace contextpool::engine

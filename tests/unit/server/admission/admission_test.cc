@@ -18,6 +18,7 @@ TEST(AdmissionTest, TicketsGiveBackWhatTheyTook) {
     EXPECT_EQ(admission.bytes(), 13);
     EXPECT_EQ(admission.Admit(0).status().code(), absl::StatusCode::kResourceExhausted);
     EXPECT_EQ(admission.requests(), 2);
+    EXPECT_EQ(admission.refused(Refusal::kInFlightRequests), 1);
   }
   EXPECT_EQ(admission.requests(), 0);
   EXPECT_EQ(admission.bytes(), 0);

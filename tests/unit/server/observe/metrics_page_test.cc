@@ -19,7 +19,8 @@ class MetricsPageTest : public testing::Test {
 
   engine::FakeEngine engine_;
   ServerMetrics metrics_{{{"classifier", 1}, {"encoder", 1}}};
-  ContextPoolCollectable page_{metrics_, engine_};
+  Admission admission_{{.max_message_bytes = 10, .max_in_flight_requests = 0}};
+  ContextPoolCollectable page_{metrics_, admission_, engine_};
   ProcessCollectable process_;
 };
 
@@ -36,6 +37,8 @@ TEST_F(MetricsPageTest, EverySeriesExistsAtZeroBeforeTheFirstRequest) {
        R"(contextpool_input_tokens_count{model="encoder"})",
        R"(contextpool_queue_depth{model="encoder",class="bulk"})",
        R"(contextpool_rejected_total{model="encoder",reason="queue_full"})",
+       R"(contextpool_rejected_total{model="",reason="max_in_flight_bytes"})",
+       R"(contextpool_requests_received_total{model="encoder",endpoint="EmbedStream"})",
        R"(contextpool_dropped_total{model="encoder",reason="deadline"})",
        "contextpool_in_flight_requests"}) {
     ASSERT_EQ(samples.count(series), 1) << series;
@@ -102,6 +105,22 @@ TEST_F(MetricsPageTest, CountsCallsStagesAndInputErrors) {
       samples.at(
           R"(contextpool_stage_duration_seconds_bucket{model="encoder",stage="decode",le="0.0001"})"),
       1);
+}
+
+TEST_F(MetricsPageTest, CountsCallsThatWereReceivedAndThoseThatFoundNoRoom) {
+  metrics_.CountReceived(Endpoint::kClassifyStream, "classifier");
+  metrics_.CountReceived(Endpoint::kEmbed, "nobody");
+  EXPECT_FALSE(admission_.Admit(11).ok());
+  EXPECT_FALSE(admission_.Admit(1).ok());
+  EXPECT_FALSE(admission_.Admit(1).ok());
+  const Samples samples = Scrape();
+  EXPECT_EQ(samples.at("contextpool_requests_received_total"
+                       R"({model="classifier",endpoint="ClassifyStream"})"),
+            1);
+  EXPECT_EQ(samples.at(R"(contextpool_requests_received_total{model="",endpoint="Embed"})"), 0);
+  EXPECT_EQ(samples.at(R"(contextpool_rejected_total{model="",reason="max_message_bytes"})"), 1);
+  EXPECT_EQ(samples.at(R"(contextpool_rejected_total{model="",reason="max_in_flight_requests"})"),
+            2);
 }
 
 TEST_F(MetricsPageTest, UnknownNamesAndVersionsAreCountedWithoutAName) {
