@@ -1,6 +1,7 @@
 #include "server/config/serving_config.h"
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 #include <set>
 
@@ -147,17 +148,22 @@ absl::Status ReadQueue(const Section& root, const v1::ServingConfig& config,
   const Section batching = root.Nested("batching", config.batching());
   const Section bounds = root.Nested("queue", config.queue());
   uint32_t deadline_ms = 0;
+  int64_t max_wait_us =
+      std::chrono::duration_cast<std::chrono::microseconds>(queue.max_wait).count();
   for (const absl::Status& status :
-       {batching.RefuseSet({"max_wait_us"}),
-        bounds.RefuseSet({"interactive_weight", "bulk_weight"}),
-        batching.Read("token_budget", 1, 1 << 20, queue.batch_token_budget),
+       {batching.Read("token_budget", 1, 1 << 20, queue.batch_token_budget),
         batching.Read("max_inputs", 1, 1 << 16, queue.batch_max_inputs),
         bounds.Read("max_tokens", 1, kTokens, queue.max_tokens),
         bounds.Read("max_inputs", 1, 1 << 24, queue.max_inputs),
         bounds.Read("max_bytes", 1024, uint64_t{1} << 40, queue.max_bytes),
-        bounds.Read("default_deadline_ms", 1, 24 * 3600 * 1000, deadline_ms)}) {
+        bounds.Read("interactive_weight", 1, 1000, queue.interactive_weight),
+        bounds.Read("bulk_weight", 1, 1000, queue.bulk_weight),
+        bounds.Read("default_deadline_ms", 1, 24 * 3600 * 1000, deadline_ms),
+        batching.Read("max_wait_us", 0, 1'000'000, max_wait_us),
+        root.Read("result_cache_bytes", 0, uint64_t{1} << 40, queue.result_cache_bytes)}) {
     if (!status.ok()) return status;
   }
+  queue.max_wait = std::chrono::microseconds(max_wait_us);
   if (deadline_ms > 0) queue.default_deadline = std::chrono::milliseconds(deadline_ms);
   const int64_t budget =
       queue.batch_token_budget > 0 ? queue.batch_token_budget : engine::kDefaultBatchTokenBudget;

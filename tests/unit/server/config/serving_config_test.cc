@@ -22,6 +22,8 @@ TEST(ServingConfigTest, EmptyKeepsTheDefaults) {
   const auto settings = ParseServingConfig("", "f");
   ASSERT_TRUE(settings.ok());
   EXPECT_EQ(settings->spec.queue.batch_token_budget, engine::QueueOptions().batch_token_budget);
+  EXPECT_EQ(settings->spec.queue.max_wait, engine::QueueOptions().max_wait);
+  EXPECT_EQ(settings->spec.queue.result_cache_bytes, 0);
   EXPECT_EQ(settings->spec.pooling, std::nullopt);
   EXPECT_EQ(settings->spec.golden_tolerance, std::nullopt);
   EXPECT_EQ(settings->latest_versions, 1);
@@ -31,8 +33,10 @@ TEST(ServingConfigTest, ReadsWhatItKnows) {
   const auto settings = ParseServingConfig(R"(
       dtype: "float32" device: "cpu" pooling: POOLING_CLS normalize: false max_tokens: 128
       golden_tolerance: 0.003
-      batching { token_budget: 2048 max_inputs: 32 }
-      queue { max_tokens: 4096 max_inputs: 99 max_bytes: 5000 default_deadline_ms: 250 }
+      batching { token_budget: 2048 max_inputs: 32 max_wait_us: 700 }
+      queue { max_tokens: 4096 max_inputs: 99 max_bytes: 5000 default_deadline_ms: 250
+              interactive_weight: 5 bulk_weight: 2 }
+      result_cache_bytes: 123456
       version_policy { specific { versions: [3, 1] } })",
                                            "f");
   ASSERT_TRUE(settings.ok()) << settings.status();
@@ -47,6 +51,10 @@ TEST(ServingConfigTest, ReadsWhatItKnows) {
   EXPECT_EQ(spec.queue.max_inputs, 99);
   EXPECT_EQ(spec.queue.max_bytes, 5000);
   EXPECT_EQ(spec.queue.default_deadline, std::chrono::milliseconds(250));
+  EXPECT_EQ(spec.queue.max_wait, std::chrono::microseconds(700));
+  EXPECT_EQ(spec.queue.interactive_weight, 5);
+  EXPECT_EQ(spec.queue.bulk_weight, 2);
+  EXPECT_EQ(spec.queue.result_cache_bytes, 123456);
   EXPECT_THAT(settings->specific_versions, testing::ElementsAre(1, 3));
 }
 
@@ -64,6 +72,10 @@ TEST(ServingConfigTest, ValuesOutOfRangeNameLineFieldAndRange) {
   EXPECT_THAT(Error("\n\nmax_tokens: 1"),
               StartsWith("m/serving.textproto:3: max_tokens: 1 is out"));
   EXPECT_THAT(Error("queue { default_deadline_ms: 0 }"), HasSubstr("queue.default_deadline_ms: 0"));
+  EXPECT_THAT(Error("queue {\n\n bulk_weight: 0 }"),
+              StartsWith("m/serving.textproto:3: queue.bulk_weight: 0 is out of range"));
+  EXPECT_THAT(Error("queue { interactive_weight: 1001 }"), HasSubstr("allowed is 1 to 1000"));
+  EXPECT_THAT(Error("batching { max_wait_us: 1000001 }"), HasSubstr("allowed is 0 to 1000000"));
   EXPECT_THAT(Error("dtype: \"int4\""), HasSubstr("dtype: \"int4\" is not supported: allowed"));
   EXPECT_THAT(Error("device: \"cuda:0\""), HasSubstr("allowed is \"cpu\""));
   EXPECT_THAT(Error("pooling: 17"), HasSubstr("17"));
@@ -86,8 +98,7 @@ TEST(ServingConfigTest, ImpossibleCombinationsAreRefused) {
 
 TEST(ServingConfigTest, FieldsOfLaterVersionsAreRefusedByName) {
   for (const char* text : {"matryoshka_dimensions: 64", "prompts { key: \"q\" value: \"query: \" }",
-                           "default_prompt_name: \"q\"", "batching { max_wait_us: 100 }",
-                           "queue { interactive_weight: 8 }", "queue { bulk_weight: 1 }"}) {
+                           "default_prompt_name: \"q\""}) {
     EXPECT_THAT(Error(text), HasSubstr("does not support the field yet")) << text;
   }
   EXPECT_THAT(Error("\nprompts { key: \"q\" value: \"x\" }"),
