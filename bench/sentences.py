@@ -10,25 +10,26 @@ import pathlib
 import random
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "training"))
-from corpora import read_sentences  # noqa: E402
+# The module alone: its package would need PyTorch.
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "training" / "contextpool_training"))
+import corpora  # noqa: E402
 
 TEXTS = 2000
 LONG_TEXTS = 100
 LONG_WORDS = 260
 
 
-def corpora() -> list[list[str]]:
+def by_corpus() -> list[list[str]]:
     """The texts of each corpus, in its own order."""
-    by_corpus: dict[str, list[str]] = {}
-    for sentence in read_sentences():
-        by_corpus.setdefault(sentence.corpus, []).append(sentence.text)
-    return list(by_corpus.values())
+    texts: dict[str, list[str]] = {}
+    for sentence in corpora.read_sentences(corpora.package()):
+        texts.setdefault(sentence.corpus, []).append(sentence.text)
+    return list(texts.values())
 
 
 def mixed_list() -> list[str]:
     chance = random.Random(7)
-    sources = corpora()
+    sources = by_corpus()
     short = [chance.choice(chance.choice(sources)) for _ in range(TEXTS - LONG_TEXTS)]
     long = []
     for _ in range(LONG_TEXTS):
