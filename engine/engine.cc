@@ -1,33 +1,16 @@
 #include "engine/engine.h"
 
 #include <algorithm>
-#include <exception>
-#include <new>
 #include <optional>
 #include <utility>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
-#include "engine/device/cpu_device.h"
 #include "engine/engine_impl.h"
 #include "engine/explain.h"
-#include "engine/model/file.h"
-#include "engine/model/golden.h"
 
 namespace contextpool::engine {
 namespace {
-
-constexpr int64_t kMaxTokenizerBytes = 128 << 20;
-
-absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const ModelSpec& spec) {
-  absl::StatusOr<std::string> json =
-      ReadWholeFile(spec.directory, "tokenizer.json", kMaxTokenizerBytes);
-  if (!json.ok()) return json.status();
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromJson(*json);
-  if (tokenizer.ok()) return tokenizer;
-  return absl::Status(tokenizer.status().code(),
-                      absl::StrCat("tokenizer.json: ", tokenizer.status().message()));
-}
 
 absl::Status AtInput(int32_t index, absl::string_view field, const absl::Status& status) {
   return absl::Status(status.code(),
@@ -67,123 +50,28 @@ int64_t BytesOf(const Request& request) {
   return static_cast<int64_t>(bytes);
 }
 
-RejectReason ReasonOf(const absl::Status& status) {
-  if (absl::IsInvalidArgument(status)) return RejectReason::kTooLarge;
-  return absl::IsUnavailable(status) ? RejectReason::kDraining : RejectReason::kQueueFull;
-}
-
-absl::Status CheckFit(const ModelInfo& info, const Tokenizer& tokenizer,
-                      const QueueOptions& queue) {
-  if (tokenizer.vocabulary_size() > info.vocabulary_size) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "tokenizer.json knows ", tokenizer.vocabulary_size(), " tokens, the model embeds ",
-        info.vocabulary_size, " (vocab_size in config.json)"));
-  }
-  const int32_t added = tokenizer.prefix_tokens() + tokenizer.suffix_tokens();
-  if (info.max_tokens <= added) {
-    return absl::InvalidArgumentError(absl::StrCat("the model reads ", info.max_tokens,
-                                                   " tokens, too few for the ", added,
-                                                   " special tokens of tokenizer.json"));
-  }
-  if (info.max_tokens > queue.batch_token_budget) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "batching.token_budget is ", queue.batch_token_budget, ", less than the longest input of ",
-        info.max_tokens, " tokens; raise it or lower max_tokens in serving.textproto"));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
-
-absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options, Clock& clock) try {
-  absl::StatusOr<std::unique_ptr<Device>> device =
-      CreateCpuDevice({.threads = options.cpu_threads, .isa = {}, .gemm = {}});
-  if (!device.ok()) return device.status();
-  EngineParts parts{*std::move(device), LoadModel, LoadTokenizer};
-  return std::make_unique<EngineImpl>(std::move(options), std::move(parts), clock);
-} catch (const std::exception& error) {
-  return absl::ResourceExhaustedError(
-      absl::StrCat("the engine could not start: ", error.what(), "; fewer --threads may help"));
-}
 
 EngineImpl::EngineImpl(EngineOptions options, EngineParts parts, Clock& clock)
     : parts_(std::move(parts)),
       clock_(clock),
-      models_(std::move(options.models)),
-      batcher_(clock),
+      models_(options.models),
+      batcher_(clock, options.queue),
       executor_(*parts_.device, clock) {
-  executor_.Start([this](Batch& batch) { return batcher_.NextBatch(batch); });
-  loader_ = std::thread([this] { LoadAll(); });
+  executor_.Start(batcher_);
+  expiry_ = std::thread([this] {
+    while (batcher_.ExpireNext()) {
+    }
+  });
+  loader_.emplace(std::move(options.models), parts_, clock_,
+                  ModelLoader::Stages{models_, batcher_, executor_});
 }
 
 EngineImpl::~EngineImpl() {
   Drain();
-  loader_.join();
+  loader_.reset();
   batcher_.Close();
-}
-
-void EngineImpl::LoadAll() {
-  for (const auto& served : models_.all()) {
-    if (stopping_) break;
-    const TimePoint start = clock_.Now();
-    const absl::Status status = LoadNoThrow(*served);
-    const double seconds = Seconds(clock_.Now() - start);
-    if (!status.ok()) {
-      served->model.reset();
-      models_.SetFailed(*served, status, seconds);
-      continue;
-    }
-    auto info = std::make_shared<ModelInfo>(served->model->info());
-    info->batch_token_budget = static_cast<int32_t>(served->spec.queue.batch_token_budget);
-    models_.SetReady(*served, std::move(info), seconds);
-  }
-  MutexLock lock(mutex_);
-  loaded_ = true;
-  changed_.NotifyAll();
-}
-
-absl::Status EngineImpl::LoadNoThrow(ServedModel& served) try {
-  return Load(served);
-} catch (const std::bad_alloc&) {
-  return absl::ResourceExhaustedError("there is not enough memory for this model");
-} catch (const std::exception& error) {
-  return absl::InternalError(absl::StrCat("loading ended unexpectedly: ", error.what()));
-}
-
-absl::Status EngineImpl::Load(ServedModel& served) {
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = parts_.load_tokenizer(served.spec);
-  if (tokenizer.ok()) served.spec.prefix_tokens = (*tokenizer)->prefix_tokens();
-  absl::StatusOr<std::unique_ptr<Model>> model = parts_.load_model(served.spec, *parts_.device);
-  // What is wrong with the model says more than that there is no tokeniser. But a tokeniser that
-  // could not be read may be all that is wrong with the model.
-  if (!model.ok() && (tokenizer.ok() || absl::IsNotFound(tokenizer.status()))) {
-    return model.status();
-  }
-  if (!tokenizer.ok()) return tokenizer.status();
-  QueueOptions& queue = served.spec.queue;
-  if (queue.batch_token_budget == 0) {
-    queue.batch_token_budget =
-        std::max<int64_t>(kDefaultBatchTokenBudget, (*model)->info().max_tokens);
-  }
-  if (absl::Status status = CheckFit((*model)->info(), **tokenizer, queue); !status.ok()) {
-    return status;
-  }
-  absl::StatusOr<std::optional<GoldenFile>> golden = ReadGolden(served.spec, (*model)->info());
-  if (!golden.ok()) return golden.status();
-  served.model = *std::move(model);
-  served.tokenizer = *std::move(tokenizer);
-  served.queue = batcher_.AddQueue(queue);
-  for (size_t i = 0; i < served.model->info().context_pool_layers.size(); ++i) {
-    served.counters.context_pool.support_size.emplace_back(Histogram::SupportSizeBounds());
-  }
-  return executor_.AddModel(served.queue, *served.model,
-                            {queue.batch_token_budget, queue.batch_max_inputs},
-                            golden->has_value() ? &**golden : nullptr, served.counters);
-}
-
-void EngineImpl::WaitUntilLoaded() {
-  MutexLock lock(mutex_);
-  while (!loaded_) changed_.Wait(mutex_);
+  expiry_.join();
 }
 
 bool EngineImpl::Accept() {
@@ -200,36 +88,41 @@ void EngineImpl::Leave() {
 
 void EngineImpl::Infer(Request request, Callback done) {
   if (request.inputs.empty()) return done(absl::InvalidArgumentError("inputs: there is none"));
-  absl::StatusOr<ServedModel*> resolved =
+  absl::StatusOr<std::shared_ptr<ServedModel>> resolved =
       models_.Resolve(request.model, request.version, request.task, ModalityOf(request));
   if (!resolved.ok()) return done(resolved.status());
   ServedModel& served = **resolved;
-  std::shared_ptr<const ModelInfo> info = models_.StatusOf(served).info;
-  if (absl::Status status = CheckExplains(request, *info); !status.ok()) {
+  if (absl::Status status = CheckExplains(request, *served.info); !status.ok()) {
     return done(std::move(status));
   }
   if (absl::Status status = batcher_.CheckRoom(
           served.queue, static_cast<int64_t>(request.inputs.size()), BytesOf(request));
       !status.ok()) {
-    served.counters.Count(ReasonOf(status));
+    served.counters->CountRefused(status, 1);
     return done(std::move(status));
   }
   if (!Accept()) {
-    served.counters.Count(RejectReason::kDraining);
+    served.counters->Count(RejectReason::kDraining);
     return done(absl::UnavailableError("the server is draining; ask another replica"));
   }
-  auto* call = new Call(std::move(request), std::move(info), served.counters, std::move(done),
-                        [this] { Leave(); });
+  auto* call = new Call(std::move(request), served.info, *served.counters, std::move(done),
+                        [this, served = *resolved]() mutable {
+                          served.reset();  // the loader, which frees it, may be gone after Leave
+                          Leave();
+                        });
   const TimePoint start = clock_.Now();
   Preprocess(served, *call);
   absl::Status status = PrepareExplanations(served, *call);
   call->response().timing.tokenize = clock_.Now() - start;
-  served.counters.Observe(Stage::kTokenize, call->response().timing.tokenize);
+  served.counters->Observe(Stage::kTokenize, call->response().timing.tokenize);
+  if (status.ok() && served.cache) call->UseCache(*served.cache);
   if (status.ok() && call->tasks().empty()) return call->AnswerNow(absl::OkStatus());
-  // From here on the executor may answer, and delete, the call at any time.
-  if (status.ok()) status = batcher_.Enqueue(served.queue, call->tasks());
+  const auto inputs = static_cast<int64_t>(call->tasks().size());
+  const TimePoint deadline =
+      call->request().deadline.value_or(start + served.spec.queue.default_deadline);
+  if (status.ok()) status = call->Queue(batcher_, served.queue, deadline);
   if (status.ok()) return;
-  served.counters.Count(ReasonOf(status));
+  served.counters->CountRefused(status, inputs);
   call->AnswerNow(status);
 }
 
@@ -241,14 +134,12 @@ void EngineImpl::Preprocess(ServedModel& served, Call& call) {
     InputResult& result = response.results[i];
     result.status = AddTask(served, call, i);
     if (!result.status.ok()) continue;
-    served.counters.input_tokens.Observe(result.tokens_used);
-    if (result.truncated) ++served.counters.truncated_inputs;
+    served.counters->input_tokens.Observe(result.tokens_used);
+    if (result.truncated) ++served.counters->truncated_inputs;
   }
   // Ids of texts were appended to one block, which has stopped growing only now.
   const ModelInfo& info = *response.model;
   const int32_t* next = call.token_ids().data();
-  const TimePoint deadline =
-      request.deadline.value_or(clock_.Now() + served.spec.queue.default_deadline);
   for (Task& task : call.tasks()) {
     const auto tokens = static_cast<size_t>(response.results[task.index].tokens_used);
     if (task.token_ids.empty()) {
@@ -256,7 +147,6 @@ void EngineImpl::Preprocess(ServedModel& served, Call& call) {
       next += tokens;
     }
     task.cost = static_cast<int64_t>(tokens);
-    task.deadline = deadline;
     task.output = {request.task, request.pooling.value_or(info.pooling),
                    request.normalize.value_or(info.normalize), request.explain};
   }
@@ -298,11 +188,11 @@ absl::Status EngineImpl::AddTask(const ServedModel& served, Call& call, int32_t 
 
 absl::StatusOr<TokenizeResponse> EngineImpl::Tokenize(const TokenizeOptions& options,
                                                       const std::vector<absl::string_view>& texts) {
-  absl::StatusOr<ServedModel*> served =
+  const absl::StatusOr<std::shared_ptr<ServedModel>> served =
       models_.Resolve(options.model, options.version, std::nullopt, Modality::kText);
   if (!served.ok()) return served.status();
   TokenizeResponse response;
-  response.model = models_.StatusOf(**served).info;
+  response.model = (*served)->info;
   const Tokenizer& tokenizer = *(*served)->tokenizer;
   const EncodeOptions encode{response.model->max_tokens, options.truncation,
                              options.add_special_tokens};
@@ -323,38 +213,39 @@ absl::StatusOr<TokenizeResponse> EngineImpl::Tokenize(const TokenizeOptions& opt
 
 std::vector<ModelStatus> EngineImpl::ListModels() const {
   std::vector<ModelStatus> statuses;
-  for (const auto& served : models_.all()) statuses.push_back(models_.StatusOf(*served));
+  for (ModelListing& model : models_.All()) statuses.push_back(std::move(model.status));
   return statuses;
 }
 
 absl::StatusOr<ModelStatus> EngineImpl::GetModel(absl::string_view name, int64_t version) const {
-  absl::StatusOr<ServedModel*> served = models_.Find(name, version);
-  if (!served.ok()) return served.status();
-  return models_.StatusOf(**served);
+  return models_.Find(name, version);
 }
 
 Stats EngineImpl::Snapshot() const {
   Stats stats;
-  for (const auto& served : models_.all()) {
-    const ModelStatus status = models_.StatusOf(*served);
-    ModelStats& model = stats.models.emplace_back(CountersSnapshot(served->counters));
+  for (const auto& [status, counters, served] : models_.All()) {
+    ModelStats& model = stats.models.emplace_back(CountersSnapshot(*counters));
     model.info = status.info;
     model.state = status.state;
     model.reason = status.reason;
     model.load_seconds = status.load_seconds;
-    if (status.state != ModelState::kReady) continue;
+    if (served == nullptr) continue;
     const QueueDepth depth = batcher_.Depth(served->queue);
     model.queue_inputs = depth.inputs;
     model.queue_tokens = depth.tokens;
-    model.context_pool = CountersSnapshot(served->counters.context_pool);
+    model.queue_bytes = depth.bytes;
+    model.expected_wait = depth.expected_wait;
+    if (served->cache) model.cache = served->cache->Snapshot();
+    model.context_pool = CountersSnapshot(counters->context_pool);
   }
+  stats.unloaded = models_.Unloaded();
   MutexLock lock(mutex_);
   stats.requests_in_flight = in_flight_;
   return stats;
 }
 
 void EngineImpl::Drain() {
-  stopping_ = true;  // models that are not loaded yet will not be needed
+  loader_->Stop();  // models that are not loaded yet will not be needed
   MutexLock lock(mutex_);
   draining_ = true;
   while (in_flight_ > 0) changed_.Wait(mutex_);

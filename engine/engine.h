@@ -21,7 +21,8 @@ namespace contextpool::engine {
 struct ModelStatus {
   std::shared_ptr<const ModelInfo> info;  // name and version are always set
   ModelState state = ModelState::kLoading;
-  std::string reason;  // why it failed
+  // Why it failed; of a ready model, why a newer copy of it was refused.
+  std::string reason;
   double load_seconds = 0;
 };
 
@@ -49,6 +50,8 @@ struct TokenizeResponse {
 class Engine {
  public:
   using Callback = absl::AnyInvocable<void(absl::StatusOr<Response>)>;
+  using LoadCallback = absl::AnyInvocable<void(absl::StatusOr<ModelStatus>)>;
+  using UnloadCallback = absl::AnyInvocable<void(absl::Status)>;
 
   // Starts loading the models in the background and returns at once. A model that fails is
   // reported by its status; the others serve.
@@ -58,8 +61,26 @@ class Engine {
   // Finishes accepted work, then stops.
   virtual ~Engine() = default;
 
-  // Blocks until every model is ready or failed.
+  // Blocks until every model of the start is ready or failed.
   virtual void WaitUntilLoaded() = 0;
+
+  // Loads the version that `spec` names, in the background, after the loads and unloads asked for
+  // before. It is listed at once, and serves from the moment on at which it has passed its checks,
+  // its golden.safetensors and a warm-up; `done` then gets it. If the version serves already, the
+  // new copy takes the old one's place in one step: no request is refused, and those that found the
+  // old copy finish on it. For that time both need memory.
+  //
+  // A version that cannot be loaded is listed as failed, with the reason, unless it serves already:
+  // then it goes on serving, with the reason. `done` gets the error; UNAVAILABLE: draining. It is
+  // called exactly once, from a thread of the engine's, and must not block.
+  virtual void Load(ModelSpec spec, LoadCallback done) = 0;
+
+  // Stops serving a version, after the loads and unloads asked for before: new requests get the
+  // version that is then the default or, if they named this one, UNAVAILABLE; accepted ones are
+  // finished. Once all of it is freed the version is no longer listed and `done` is called, as
+  // Load's. NOT_FOUND: no such version. FAILED_PRECONDITION: it is being unloaded already.
+  // UNAVAILABLE: draining.
+  virtual void Unload(absl::string_view name, int64_t version, UnloadCallback done) = 0;
 
   // Answers the request through `done`, exactly once: from this thread if nothing of it is to be
   // computed, else from the executor's thread. Tokenises in the calling thread. What the request's

@@ -1,28 +1,20 @@
 // The engine with its parts exposed, so that tests can put their own device and models in.
 #pragma once
 
-#include <atomic>
-#include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
 #include "engine/base/mutex.h"
 #include "engine/batching/batcher.h"
 #include "engine/call.h"
-#include "engine/device/device.h"
 #include "engine/engine.h"
 #include "engine/execution/executor.h"
+#include "engine/model_loader.h"
 #include "engine/served_model.h"
 
 namespace contextpool::engine {
-
-// What the engine is built from.
-struct EngineParts {
-  std::unique_ptr<Device> device;
-  std::function<absl::StatusOr<std::unique_ptr<Model>>(const ModelSpec&, Device&)> load_model;
-  std::function<absl::StatusOr<std::unique_ptr<Tokenizer>>(const ModelSpec&)> load_tokenizer;
-};
 
 class EngineImpl final : public Engine {
  public:
@@ -30,6 +22,8 @@ class EngineImpl final : public Engine {
   ~EngineImpl() override;
 
   void WaitUntilLoaded() override;
+  void Load(ModelSpec spec, LoadCallback done) override;
+  void Unload(absl::string_view name, int64_t version, UnloadCallback done) override;
   void Infer(Request request, Callback done) override;
   absl::StatusOr<TokenizeResponse> Tokenize(const TokenizeOptions& options,
                                             const std::vector<absl::string_view>& texts) override;
@@ -39,11 +33,6 @@ class EngineImpl final : public Engine {
   void Drain() override;
 
  private:
-  void LoadAll();
-  absl::Status Load(ServedModel& served);
-  // The same, with exceptions of libraries turned into errors.
-  absl::Status LoadNoThrow(ServedModel& served);
-
   // Turns every input into a task, or into the error of that input.
   void Preprocess(ServedModel& served, Call& call);
   absl::Status AddTask(const ServedModel& served, Call& call, int32_t index);
@@ -60,12 +49,13 @@ class EngineImpl final : public Engine {
 
   mutable Mutex mutex_;
   CondVar changed_;
-  bool loaded_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   int64_t in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
 
-  std::atomic<bool> stopping_{false};
-  std::thread loader_;
+  // Answers what expires in the queue.
+  std::thread expiry_;
+  // Ends before the stages do that it loads models into.
+  std::optional<ModelLoader> loader_;
 };
 
 }  // namespace contextpool::engine

@@ -2,7 +2,6 @@
 #include <exception>
 #include <string>
 #include <utility>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/device/cpu_device.h"

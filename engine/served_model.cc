@@ -1,6 +1,6 @@
 #include "engine/served_model.h"
 
-#include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -55,48 +55,135 @@ absl::Status CheckReference(absl::string_view name, int64_t version) {
   return absl::InvalidArgumentError("model.version: a version needs the name of its model");
 }
 
+// A version that nothing was read of yet.
+ModelListing Unread(const ModelVersion& version) {
+  auto info = std::make_shared<ModelInfo>();
+  std::tie(info->name, info->version) = version;
+  ModelListing listing;
+  listing.status.info = std::move(info);
+  listing.counters = std::make_shared<ModelCounters>();
+  return listing;
+}
+
 }  // namespace
 
-ModelSet::ModelSet(std::vector<ModelSpec> specs) {
-  std::sort(specs.begin(), specs.end(), [](const ModelSpec& a, const ModelSpec& b) {
-    return std::tie(a.name, a.version) < std::tie(b.name, b.version);
-  });
-  for (ModelSpec& spec : specs) {
-    auto info = std::make_shared<ModelInfo>();
-    info->name = spec.name;
-    info->version = spec.version;
-    auto model = std::make_unique<ServedModel>();
-    model->status.info = std::move(info);
-    model->spec = std::move(spec);
-    models_.push_back(std::move(model));
+ModelSet::ModelSet(const std::vector<ModelSpec>& specs) {
+  for (const ModelSpec& spec : specs) SetLoading({spec.name, spec.version});
+}
+
+void ModelSet::SetLoading(const ModelVersion& version) {
+  MutexLock lock(mutex_);
+  const auto [listing, added] = models_.try_emplace(version);
+  if (added) listing->second = Unread(version);
+  if (listing->second.serving == nullptr) listing->second.status.state = ModelState::kLoading;
+}
+
+std::shared_ptr<ServedModel> ModelSet::SetReady(std::shared_ptr<ServedModel> model,
+                                                double load_seconds) {
+  MutexLock lock(mutex_);
+  ModelListing& listing = models_.at(model->version());
+  if (listing.serving != nullptr && listing.counters != model->counters) KeepCounts(listing);
+  listing.counters = model->counters;
+  listing.status = {model->info, ModelState::kReady, "", load_seconds};
+  return std::exchange(listing.serving, std::move(model));
+}
+
+void ModelSet::SetFailed(const ModelVersion& version, const absl::Status& why,
+                         double load_seconds) {
+  MutexLock lock(mutex_);
+  ModelListing& listing = models_.at(version);
+  if (listing.serving != nullptr) {
+    listing.status.reason =
+        absl::StrCat("the files on disk could not be loaded, the copy loaded before still serves: ",
+                     why.message());
+    return;
   }
+  listing.status.state = ModelState::kFailed;
+  listing.status.reason = std::string(why.message());
+  listing.status.load_seconds = load_seconds;
 }
 
-void ModelSet::SetReady(ServedModel& model, std::shared_ptr<const ModelInfo> info,
-                        double load_seconds) {
+absl::StatusOr<std::shared_ptr<ServedModel>> ModelSet::SetUnloading(const ModelVersion& version) {
   MutexLock lock(mutex_);
-  model.status = {std::move(info), ModelState::kReady, "", load_seconds};
+  const auto found = models_.find(version);
+  if (found == models_.end()) return Unknown(version.first, version.second);
+  if (found->second.status.state == ModelState::kUnloading) {
+    return absl::FailedPreconditionError(absl::StrCat("model: ", Quoted(version.first), " version ",
+                                                      version.second,
+                                                      " is being unloaded already"));
+  }
+  found->second.status.state = ModelState::kUnloading;
+  return std::exchange(found->second.serving, nullptr);
 }
 
-void ModelSet::SetFailed(ServedModel& model, const absl::Status& why, double load_seconds) {
+void ModelSet::Erase(const ModelVersion& version) {
   MutexLock lock(mutex_);
-  model.status.state = ModelState::kFailed;
-  model.status.reason = std::string(why.message());
-  model.status.load_seconds = load_seconds;
+  const auto found = models_.find(version);
+  // It may have been loaded again meanwhile.
+  if (found == models_.end() || found->second.status.state != ModelState::kUnloading) return;
+  KeepCounts(found->second);
+  models_.erase(found);
 }
 
-ModelStatus ModelSet::StatusOf(const ServedModel& model) const {
+void ModelSet::Clear() {
+  Listings models;
   MutexLock lock(mutex_);
-  return model.status;
+  models.swap(models_);
+}
+
+void ModelSet::EndStart() {
+  MutexLock lock(mutex_);
+  starting_ = false;
+}
+
+void ModelSet::KeepCounts(const ModelListing& listing) {
+  ModelStats stats = CountersSnapshot(*listing.counters);
+  stats.context_pool = CountersSnapshot(listing.counters->context_pool);
+  stats.info = listing.status.info;
+  for (ModelStats& kept : unloaded_) {
+    if (kept.info->name == stats.info->name &&
+        kept.info->context_pool_layers == stats.info->context_pool_layers) {
+      return Accumulate(kept, stats);
+    }
+  }
+  unloaded_.push_back(std::move(stats));
+}
+
+std::vector<ModelListing> ModelSet::All() const {
+  std::vector<ModelListing> listings;
+  MutexLock lock(mutex_);
+  for (const auto& [version, listing] : models_) listings.push_back(listing);
+  return listings;
+}
+
+std::vector<ModelStats> ModelSet::Unloaded() const {
+  MutexLock lock(mutex_);
+  return unloaded_;
+}
+
+std::shared_ptr<ModelCounters> ModelSet::CountersFor(const ModelInfo& info) const {
+  {
+    MutexLock lock(mutex_);
+    const auto found = models_.find({info.name, info.version});
+    if (found != models_.end() &&
+        found->second.status.info->context_pool_layers == info.context_pool_layers) {
+      return found->second.counters;
+    }
+  }
+  auto counters = std::make_shared<ModelCounters>();
+  for (size_t i = 0; i < info.context_pool_layers.size(); ++i) {
+    counters->context_pool.support_size.emplace_back(Histogram::SupportSizeBounds());
+  }
+  return counters;
 }
 
 absl::Status ModelSet::Unknown(absl::string_view name, int64_t version) const {
   std::vector<std::string> known;
-  for (const auto& model : models_) {
-    if (model->spec.name == name) {
-      known.push_back(absl::StrCat("version ", model->spec.version));
-    } else if (known.empty() || known.back() != Quoted(model->spec.name)) {
-      known.push_back(Quoted(model->spec.name));
+  for (const auto& [key, listing] : models_) {
+    if (key.first == name) {
+      known.push_back(absl::StrCat("version ", key.second));
+    } else if (known.empty() || known.back() != Quoted(key.first)) {
+      known.push_back(Quoted(key.first));
     }
   }
   return absl::NotFoundError(absl::StrCat(
@@ -104,33 +191,34 @@ absl::Status ModelSet::Unknown(absl::string_view name, int64_t version) const {
       "; there is ", known.empty() ? "none" : absl::StrJoin(known, ", ")));
 }
 
-absl::StatusOr<ServedModel*> ModelSet::FindLocked(absl::string_view name, int64_t version) const {
-  ServedModel* found = nullptr;
-  for (const auto& model : models_) {
-    if (model->spec.name != name || (version != 0 && version != model->spec.version)) continue;
+absl::StatusOr<ModelSet::Listings::const_iterator> ModelSet::FindLocked(absl::string_view name,
+                                                                        int64_t version) const {
+  auto found = models_.end();
+  for (auto it = models_.begin(); it != models_.end(); ++it) {
+    if (it->first.first != name || (version != 0 && version != it->first.second)) continue;
     // By default the highest version that is ready; failing that, the highest.
-    const bool better = found == nullptr || model->status.state == ModelState::kReady ||
-                        found->status.state != ModelState::kReady;
-    if (better) found = model.get();
+    const bool better =
+        found == models_.end() || it->second.serving != nullptr || found->second.serving == nullptr;
+    if (better) found = it;
   }
-  if (found == nullptr) return Unknown(name, version);
+  if (found == models_.end()) return Unknown(name, version);
   return found;
 }
 
-absl::StatusOr<ServedModel*> ModelSet::OnlyCandidate(std::optional<TaskKind> task,
-                                                     Modality modality) const {
+absl::StatusOr<ModelSet::Listings::const_iterator> ModelSet::OnlyCandidate(
+    std::optional<TaskKind> task, Modality modality) const {
   // By name, in order; several versions of a model are one candidate.
   std::vector<std::string> names;
   bool loading = false;
-  for (const auto& model : models_) {
-    loading = loading || model->status.state == ModelState::kLoading;
-    if (model->status.state == ModelState::kReady &&
-        CheckOffers(*model->status.info, task, modality).ok() &&
-        (names.empty() || names.back() != model->spec.name)) {
-      names.push_back(model->spec.name);
+  for (const auto& [version, listing] : models_) {
+    loading = loading || listing.status.state == ModelState::kLoading;
+    if (listing.serving != nullptr && CheckOffers(*listing.status.info, task, modality).ok() &&
+        (names.empty() || names.back() != version.first)) {
+      names.push_back(version.first);
     }
   }
-  if (loading) {
+  // A model that is added to a running server must not turn away those who use the others.
+  if (loading && (starting_ || names.empty())) {
     return absl::UnavailableError("models are still loading; try again, or name the model");
   }
   if (names.size() == 1) return FindLocked(names[0], 0);
@@ -146,29 +234,32 @@ absl::StatusOr<ServedModel*> ModelSet::OnlyCandidate(std::optional<TaskKind> tas
       absl::StrCat("model.name: several models offer ", wanted, ": ", list, "; name one of them"));
 }
 
-absl::StatusOr<ServedModel*> ModelSet::Resolve(absl::string_view name, int64_t version,
-                                               std::optional<TaskKind> task,
-                                               Modality modality) const {
+absl::StatusOr<std::shared_ptr<ServedModel>> ModelSet::Resolve(absl::string_view name,
+                                                               int64_t version,
+                                                               std::optional<TaskKind> task,
+                                                               Modality modality) const {
   if (absl::Status status = CheckReference(name, version); !status.ok()) return status;
   MutexLock lock(mutex_);
-  if (name.empty()) return OnlyCandidate(task, modality);
-  absl::StatusOr<ServedModel*> found = FindLocked(name, version);
-  if (!found.ok()) return found;
-  if (absl::Status status = CheckReady((*found)->status); !status.ok()) return status;
-  absl::Status status = CheckOffers(*(*found)->status.info, task, modality);
-  if (!status.ok()) return status;
-  return found;
+  const auto found = name.empty() ? OnlyCandidate(task, modality) : FindLocked(name, version);
+  if (!found.ok()) return found.status();
+  const ModelListing& listing = (*found)->second;
+  if (absl::Status status = CheckReady(listing.status); !status.ok()) return status;
+  if (absl::Status status = CheckOffers(*listing.status.info, task, modality); !status.ok()) {
+    return status;
+  }
+  return listing.serving;
 }
 
-absl::StatusOr<ServedModel*> ModelSet::Find(absl::string_view name, int64_t version) const {
+absl::StatusOr<ModelStatus> ModelSet::Find(absl::string_view name, int64_t version) const {
   if (absl::Status status = CheckReference(name, version); !status.ok()) return status;
   MutexLock lock(mutex_);
-  if (!name.empty()) return FindLocked(name, version);
-  if (models_.empty()) return Unknown(name, version);
-  if (models_.front()->spec.name == models_.back()->spec.name) {
-    return FindLocked(models_.front()->spec.name, 0);
+  if (name.empty() && models_.empty()) return Unknown(name, version);
+  if (name.empty() && models_.begin()->first.first != models_.rbegin()->first.first) {
+    return absl::InvalidArgumentError("model.name: several models are served; name one of them");
   }
-  return absl::InvalidArgumentError("model.name: several models are served; name one of them");
+  const auto found = FindLocked(name.empty() ? models_.begin()->first.first : name, version);
+  if (!found.ok()) return found.status();
+  return (*found)->second.status;
 }
 
 }  // namespace contextpool::engine

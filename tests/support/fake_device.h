@@ -1,6 +1,7 @@
 // A device that only has memory: for models that compute without it.
 #pragma once
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -17,10 +18,14 @@ class FakeDevice : public engine::Device {
   // What the next Synchronize returns; then it is OK again.
   absl::Status next_failure;
 
+  // Bytes that are allocated now.
+  size_t bytes_held() const { return bytes_held_; }
+
   absl::string_view name() const override { return "fake"; }
   absl::StatusOr<engine::DeviceBuffer> Allocate(size_t bytes) override {
     if (bytes > kMemory) return absl::ResourceExhaustedError("the device is full");
     const size_t rounded = (bytes + 63) / 64 * 64;
+    bytes_held_ += bytes;
     return engine::DeviceBuffer(this, std::aligned_alloc(64, rounded), bytes);
   }
   absl::Status Upload(void* device, const void* host, size_t bytes) override {
@@ -64,7 +69,13 @@ class FakeDevice : public engine::Device {
             const engine::TensorView&) override {}
 
  protected:
-  void Free(void* data, size_t) override { std::free(data); }
+  void Free(void* data, size_t bytes) override {
+    bytes_held_ -= bytes;
+    std::free(data);
+  }
+
+ private:
+  std::atomic<size_t> bytes_held_{0};
 };
 
 }  // namespace contextpool::testing

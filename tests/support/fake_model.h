@@ -4,6 +4,7 @@
 // position in the sequence, plus 0.5 in the second layer; three of four tiles are skipped.
 #pragma once
 
+#include <atomic>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -27,6 +28,10 @@ class FakeModel : public engine::Model {
   struct Hooks {
     // Called at the start of every pass; its error fails the pass.
     std::function<absl::Status(const engine::PackedBatch&)> forward;
+    // Called when a model is destroyed.
+    std::function<void()> destroyed;
+    // Models that exist.
+    std::atomic<int> models{0};
   };
 
   FakeModel(const engine::ModelSpec& spec, Hooks& hooks) : hooks_(hooks) {
@@ -39,6 +44,11 @@ class FakeModel : public engine::Model {
     if (spec.name == "long") info_.max_tokens = 5000;
     if (spec.name == "pools") info_.context_pool_layers = {0, 3};
     info_.problem_type = engine::ProblemType::kSingleLabel;
+    ++hooks_.models;
+  }
+  ~FakeModel() override {
+    if (hooks_.destroyed) hooks_.destroyed();
+    --hooks_.models;
   }
 
   const engine::ModelInfo& info() const override { return info_; }

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <future>
 #include <memory>
 #include <new>
@@ -45,6 +46,9 @@ class EngineTest : public ::testing::Test {
                               Device&) -> absl::StatusOr<std::unique_ptr<Model>> {
       if (spec.name == "broken") return absl::InvalidArgumentError("config.json: is broken");
       if (spec.name == "throws") throw std::bad_alloc();
+      if (before_load_) {
+        if (absl::Status status = before_load_(spec); !status.ok()) return status;
+      }
       prefix_tokens_ = spec.prefix_tokens;
       return std::make_unique<testing::FakeModel>(spec, hooks_);
     };
@@ -73,6 +77,24 @@ class EngineTest : public ::testing::Test {
     return future;
   }
 
+  std::future<absl::StatusOr<ModelStatus>> Load(ModelSpec spec) {
+    auto promise = std::make_shared<std::promise<absl::StatusOr<ModelStatus>>>();
+    auto future = promise->get_future();
+    engine_->Load(std::move(spec), [promise](absl::StatusOr<ModelStatus> model) {
+      promise->set_value(std::move(model));
+    });
+    return future;
+  }
+
+  std::future<absl::Status> Unload(const std::string& name, int64_t version = 1) {
+    auto promise = std::make_shared<std::promise<absl::Status>>();
+    auto future = promise->get_future();
+    engine_->Unload(name, version, [promise](absl::Status status) {
+      promise->set_value(std::move(status));
+    });
+    return future;
+  }
+
   static Request Texts(std::vector<const char*> texts, TaskKind task = TaskKind::kEmbed) {
     Request request;
     request.task = task;
@@ -96,6 +118,8 @@ class EngineTest : public ::testing::Test {
   testing::FakeDevice* device_ = nullptr;
   // What the last model was told of its tokeniser.
   std::optional<int32_t> prefix_tokens_;
+  // Called when a model is about to be loaded; its error fails the load.
+  std::function<absl::Status(const ModelSpec&)> before_load_;
   // What every tokeniser fails with.
   absl::Status tokenizer_error_;
   std::unique_ptr<EngineImpl> engine_;

@@ -1,0 +1,246 @@
+#include "engine/model_loader.h"
+
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <optional>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "engine/model/golden.h"
+
+namespace contextpool::engine {
+namespace {
+
+absl::Status CheckFit(const ModelInfo& info, const Tokenizer& tokenizer,
+                      const QueueOptions& queue) {
+  if (tokenizer.vocabulary_size() > info.vocabulary_size) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "tokenizer.json knows ", tokenizer.vocabulary_size(), " tokens, the model embeds ",
+        info.vocabulary_size, " (vocab_size in config.json)"));
+  }
+  const int32_t added = tokenizer.prefix_tokens() + tokenizer.suffix_tokens();
+  if (info.max_tokens <= added) {
+    return absl::InvalidArgumentError(absl::StrCat("the model reads ", info.max_tokens,
+                                                   " tokens, too few for the ", added,
+                                                   " special tokens of tokenizer.json"));
+  }
+  if (info.max_tokens > queue.batch_token_budget) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "batching.token_budget is ", queue.batch_token_budget, ", less than the longest input of ",
+        info.max_tokens, " tokens; raise it or lower max_tokens in serving.textproto"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+ModelLoader::ModelLoader(std::vector<ModelSpec> specs, const EngineParts& parts, Clock& clock,
+                         Stages stages)
+    : parts_(parts), clock_(clock), stages_(stages) {
+  // In the order in which they are listed.
+  std::sort(specs.begin(), specs.end(), [](const ModelSpec& a, const ModelSpec& b) {
+    return std::tie(a.name, a.version) < std::tie(b.name, b.version);
+  });
+  for (ModelSpec& spec : specs) Load(std::move(spec), [](const auto&) {});
+  Add([this](const absl::Status&) {
+    stages_.models.EndStart();
+    MutexLock lock(mutex_);
+    started_ = true;
+    changed_.NotifyAll();
+  });
+  thread_ = std::thread([this] { Loop(); });
+}
+
+ModelLoader::~ModelLoader() {
+  Stop();
+  {
+    MutexLock lock(mutex_);
+    // After the job that runs, whose model must go too.
+    jobs_.emplace_back([this](const absl::Status&) { stages_.models.Clear(); });
+    ending_ = true;
+    changed_.NotifyAll();
+  }
+  thread_.join();
+}
+
+void ModelLoader::Load(ModelSpec spec, Engine::LoadCallback done) {
+  Add([this, spec = std::move(spec), done = std::move(done)](absl::Status go) mutable {
+    if (!go.ok()) return done(std::move(go));
+    done(LoadNow(std::move(spec)));
+  });
+}
+
+void ModelLoader::Unload(const ModelVersion& version, Engine::UnloadCallback done) {
+  Add([this, version, done = std::move(done)](absl::Status go) mutable {
+    if (!go.ok()) return done(std::move(go));
+    UnloadNow(version, std::move(done));
+  });
+}
+
+void ModelLoader::WaitUntilStarted() {
+  MutexLock lock(mutex_);
+  while (!started_) changed_.Wait(mutex_);
+}
+
+void ModelLoader::Add(Job job) {
+  {
+    MutexLock lock(mutex_);
+    if (!stopping_) {
+      jobs_.push_back(std::move(job));
+      changed_.NotifyAll();
+      return;
+    }
+  }
+  job(absl::UnavailableError("the server is draining; ask another replica"));
+}
+
+void ModelLoader::Stop() {
+  std::deque<Job> jobs;
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+    jobs.swap(jobs_);
+  }
+  for (Job& job : jobs) job(absl::UnavailableError("the server is draining; ask another replica"));
+}
+
+void ModelLoader::Loop() {
+  std::unique_ptr<ServedModel> unused;
+  Job job;
+  while (Next(unused, job)) {
+    if (unused != nullptr) {
+      Free(std::move(unused));
+    } else {
+      job(absl::OkStatus());
+    }
+  }
+}
+
+bool ModelLoader::Next(std::unique_ptr<ServedModel>& unused, Job& job) {
+  job = nullptr;
+  MutexLock lock(mutex_);
+  while (unused_.empty() && jobs_.empty()) {
+    if (ending_ && shared_ == 0) return false;
+    changed_.Wait(mutex_);
+  }
+  if (!unused_.empty()) {
+    unused = std::move(unused_.back());
+    unused_.pop_back();
+  } else {
+    job = std::move(jobs_.front());
+    jobs_.pop_front();
+  }
+  return true;
+}
+
+absl::StatusOr<ModelStatus> ModelLoader::LoadNow(ModelSpec spec) {
+  const ModelVersion version(spec.name, spec.version);
+  stages_.models.SetLoading(version);
+  const TimePoint start = clock_.Now();
+  absl::StatusOr<std::shared_ptr<ServedModel>> served = PrepareNoThrow(std::move(spec));
+  const double seconds = Seconds(clock_.Now() - start);
+  if (!served.ok()) {
+    stages_.models.SetFailed(version, served.status(), seconds);
+    return served.status();
+  }
+  ModelStatus status{(*served)->info, ModelState::kReady, "", seconds};
+  stages_.models.SetReady(*std::move(served), seconds);
+  return status;
+}
+
+void ModelLoader::UnloadNow(const ModelVersion& version, Engine::UnloadCallback done) {
+  absl::StatusOr<std::shared_ptr<ServedModel>> served = stages_.models.SetUnloading(version);
+  if (!served.ok()) return done(served.status());
+  if (*served != nullptr) {
+    unloads_[served->get()] = std::move(done);
+    return;  // Free goes on from here
+  }
+  stages_.models.Erase(version);
+  done(absl::OkStatus());
+}
+
+absl::StatusOr<std::shared_ptr<ServedModel>> ModelLoader::PrepareNoThrow(ModelSpec spec) try {
+  absl::StatusOr<std::unique_ptr<ServedModel>> served = Prepare(std::move(spec));
+  if (!served.ok()) return served.status();
+  return Share(*std::move(served));
+} catch (const std::bad_alloc&) {
+  return absl::ResourceExhaustedError("there is not enough memory for this model");
+} catch (const std::exception& error) {
+  return absl::InternalError(absl::StrCat("loading ended unexpectedly: ", error.what()));
+}
+
+absl::StatusOr<std::unique_ptr<ServedModel>> ModelLoader::Prepare(ModelSpec spec) {
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = parts_.load_tokenizer(spec);
+  if (tokenizer.ok()) spec.prefix_tokens = (*tokenizer)->prefix_tokens();
+  absl::StatusOr<std::unique_ptr<Model>> model = parts_.load_model(spec, *parts_.device);
+  // What is wrong with the model says more than that there is no tokeniser. But a tokeniser that
+  // could not be read may be all that is wrong with the model.
+  if (!model.ok() && (tokenizer.ok() || absl::IsNotFound(tokenizer.status()))) {
+    return model.status();
+  }
+  if (!tokenizer.ok()) return tokenizer.status();
+  QueueOptions& queue = spec.queue;
+  if (queue.batch_token_budget == 0) {
+    queue.batch_token_budget =
+        std::max<int64_t>(kDefaultBatchTokenBudget, (*model)->info().max_tokens);
+  }
+  if (absl::Status status = CheckFit((*model)->info(), **tokenizer, queue); !status.ok()) {
+    return status;
+  }
+  auto info = std::make_shared<ModelInfo>((*model)->info());
+  info->batch_token_budget = static_cast<int32_t>(queue.batch_token_budget);
+  auto served = std::make_unique<ServedModel>();
+  served->counters = stages_.models.CountersFor(*info);
+  served->info = std::move(info);
+  served->model = *std::move(model);
+  served->tokenizer = *std::move(tokenizer);
+  served->spec = std::move(spec);
+  if (absl::Status status = AddToStages(*served); !status.ok()) return status;
+  return served;
+}
+
+absl::Status ModelLoader::AddToStages(ServedModel& served) {
+  absl::StatusOr<std::optional<GoldenFile>> golden = ReadGolden(served.spec, *served.info);
+  if (!golden.ok()) return golden.status();
+  const QueueOptions& options = served.spec.queue;
+  served.queue = stages_.batcher.AddQueue(options);
+  absl::Cleanup remove = [&] { stages_.batcher.RemoveQueue(served.queue); };
+  absl::Status status = stages_.executor.AddModel(
+      served.queue, *served.model, {options.batch_token_budget, options.batch_max_inputs},
+      golden->has_value() ? &**golden : nullptr, *served.counters);
+  if (status.ok()) std::move(remove).Cancel();
+  return status;
+}
+
+std::shared_ptr<ServedModel> ModelLoader::Share(std::unique_ptr<ServedModel> served) {
+  {
+    MutexLock lock(mutex_);
+    unused_.reserve(++shared_);  // coming back must not fail
+  }
+  return std::shared_ptr<ServedModel>(served.release(), [this](ServedModel* unused) {
+    MutexLock lock(mutex_);
+    --shared_;
+    unused_.emplace_back(unused);
+    // Under the lock: once it is free this loader may be gone.
+    changed_.NotifyAll();
+  });
+}
+
+void ModelLoader::Free(std::unique_ptr<ServedModel> served) {
+  stages_.executor.RemoveModel(served->queue);
+  stages_.batcher.RemoveQueue(served->queue);
+  Engine::UnloadCallback done;
+  if (const auto unload = unloads_.find(served.get()); unload != unloads_.end()) {
+    done = std::move(unload->second);
+    unloads_.erase(unload);
+  }
+  const ModelVersion version = served->version();
+  served.reset();
+  if (done == nullptr) return;
+  stages_.models.Erase(version);
+  done(absl::OkStatus());
+}
+
+}  // namespace contextpool::engine
