@@ -6,7 +6,9 @@
 #include <iterator>
 #include <map>
 #include <optional>
+#include <set>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -94,26 +96,23 @@ absl::StatusOr<std::map<int64_t, fs::path>> VersionFolders(const fs::path& model
   return versions;
 }
 
-absl::Status SelectVersions(const ServingSettings& settings, const std::string& name,
-                            std::map<int64_t, fs::path>& versions) {
-  if (settings.specific_versions.empty()) {
-    while (versions.size() > static_cast<size_t>(settings.latest_versions)) {
-      versions.erase(versions.begin());
-    }
-    return absl::OkStatus();
+// Those that the policy chooses.
+absl::StatusOr<std::set<int64_t>> ChosenVersions(const ServingSettings& settings,
+                                                 const std::string& name,
+                                                 const std::map<int64_t, fs::path>& versions) {
+  std::set<int64_t> chosen(settings.specific_versions.begin(), settings.specific_versions.end());
+  for (int64_t version : chosen) {
+    if (versions.count(version) > 0) continue;
+    return absl::InvalidArgumentError(absl::StrCat("model ", name, ": ", kSettingsFile,
+                                                   ": version_policy.specific lists version ",
+                                                   version, ", which has no folder"));
   }
-  std::map<int64_t, fs::path> selected;
-  for (int64_t version : settings.specific_versions) {
-    const auto found = versions.find(version);
-    if (found == versions.end()) {
-      return absl::InvalidArgumentError(absl::StrCat("model ", name, ": ", kSettingsFile,
-                                                     ": version_policy.specific lists version ",
-                                                     version, ", which has no folder"));
-    }
-    selected.insert(*found);
+  if (!chosen.empty()) return chosen;
+  for (auto it = versions.rbegin(); it != versions.rend(); ++it) {
+    if (chosen.size() >= static_cast<size_t>(settings.latest_versions)) break;
+    chosen.insert(it->first);
   }
-  versions = std::move(selected);
-  return absl::OkStatus();
+  return chosen;
 }
 
 std::string FolderName(const fs::path& folder) {
@@ -121,13 +120,13 @@ std::string FolderName(const fs::path& folder) {
   return (plain.has_filename() ? plain : plain.parent_path()).filename().string();
 }
 
-void AddModel(const fs::path& folder, const std::string& name, int64_t version,
-              const std::optional<ServingSettings>& settings, Repository& repository) {
+engine::ModelSpec SpecOf(const fs::path& folder, const std::string& name, int64_t version,
+                         const std::optional<ServingSettings>& settings) {
   engine::ModelSpec spec = settings ? settings->spec : engine::ModelSpec();
   spec.name = name;
   spec.version = version;
   spec.directory = folder.string();
-  repository.models.push_back(std::move(spec));
+  return spec;
 }
 
 absl::Status AddVersions(const fs::path& folder, const std::string& name, Repository& repository) {
@@ -142,44 +141,87 @@ absl::Status AddVersions(const fs::path& folder, const std::string& name, Reposi
   if (absl::Status status = CheckName(name); !status.ok()) return status;
   auto shared = ReadSettings(folder, VersionPolicy::kAllowed);
   if (!shared.ok()) return shared.status();
-  absl::Status status = SelectVersions(shared->value_or(ServingSettings()), name, *versions);
-  if (!status.ok()) return status;
+  auto chosen = ChosenVersions(shared->value_or(ServingSettings()), name, *versions);
+  if (!chosen.ok()) return chosen.status();
+  std::vector<engine::ModelSpec> models;  // all or none
   for (const auto& [version, path] : *versions) {
+    const bool serve = chosen->count(version) > 0;
     auto own = ReadSettings(path, VersionPolicy::kRefused);
-    if (!own.ok()) return own.status();
-    AddModel(path, name, version, *own ? *own : *shared, repository);
+    if (!own.ok() && serve) return own.status();
+    if (!own.ok()) {
+      repository.notes.push_back(std::string(own.status().message()));
+      continue;
+    }
+    (serve ? models : repository.unchosen)
+        .push_back(SpecOf(path, name, version, *own ? *own : *shared));
   }
+  std::move(models.begin(), models.end(), std::back_inserter(repository.models));
   return absl::OkStatus();
 }
 
-absl::Status AddFolder(const fs::path& folder, Repository& repository) {
-  const std::string name = FolderName(folder);
+absl::Status AddFolder(const fs::path& folder, const std::string& name, Repository& repository) {
   if (!HoldsConfig(folder)) return AddVersions(folder, name, repository);
   if (absl::Status status = CheckName(name); !status.ok()) return status;
   auto settings = ReadSettings(folder, VersionPolicy::kRefused);
   if (!settings.ok()) return settings.status();
-  AddModel(folder, name, 1, *settings, repository);
+  repository.models.push_back(SpecOf(folder, name, 1, *settings));
   return absl::OkStatus();
 }
 
-absl::Status SortAndCheckUnique(std::vector<engine::ModelSpec>& models) {
-  const auto key = [](const engine::ModelSpec& spec) { return std::pair(spec.name, spec.version); };
-  std::sort(models.begin(), models.end(),
-            [&](const auto& a, const auto& b) { return key(a) < key(b); });
-  const auto twin =
-      std::adjacent_find(models.begin(), models.end(), [](const auto& a, const auto& b) {
-        // The same folder given twice is as wrong as two folders of one name.
-        return a.name == b.name &&
-               (a.version == b.version ||
-                fs::path(a.directory).parent_path() != fs::path(b.directory).parent_path());
-      });
-  if (twin == models.end()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("two models are called ", twin->name, ": ", twin->directory, " and ",
-                   std::next(twin)->directory, "; rename one of the folders"));
+void AddPath(const std::string& path, RepositoryScan& scan) {
+  std::vector<fs::path> folders;
+  if (HoldsConfig(path)) {
+    std::error_code ignored;
+    folders.push_back(fs::absolute(path, ignored));
+  } else if (absl::StatusOr<std::vector<fs::path>> found = Subfolders(path); found.ok()) {
+    folders = *std::move(found);
+  } else {
+    scan.faults.push_back({"", found.status()});
+  }
+  for (const fs::path& folder : folders) {
+    const std::string name = FolderName(folder);
+    absl::Status status = AddFolder(folder, name, scan.repository);
+    if (!status.ok()) scan.faults.push_back({name, std::move(status)});
+  }
+}
+
+void Sort(std::vector<engine::ModelSpec>& models) {
+  std::stable_sort(models.begin(), models.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.name, a.version) < std::tie(b.name, b.version);
+  });
+}
+
+// Of models that share a name none can be meant.
+void RemoveNamesakes(RepositoryScan& scan) {
+  std::vector<engine::ModelSpec>& models = scan.repository.models;
+  const auto differ = [](const engine::ModelSpec& a, const engine::ModelSpec& b) {
+    // The same folder given twice is as wrong as two folders of one name.
+    return a.name == b.name && (a.version == b.version || fs::path(a.directory).parent_path() !=
+                                                              fs::path(b.directory).parent_path());
+  };
+  while (true) {
+    const auto twin = std::adjacent_find(models.begin(), models.end(), differ);
+    if (twin == models.end()) return;
+    const std::string name = twin->name;
+    scan.faults.push_back({name, absl::InvalidArgumentError(absl::StrCat(
+                                     "two models are called ", name, ": ", twin->directory, " and ",
+                                     std::next(twin)->directory, "; rename one of the folders"))});
+    for (auto* specs : {&models, &scan.repository.unchosen}) {
+      std::erase_if(*specs, [&](const engine::ModelSpec& spec) { return spec.name == name; });
+    }
+  }
 }
 
 }  // namespace
+
+RepositoryScan ScanRepository(const std::vector<std::string>& paths) {
+  RepositoryScan scan;
+  for (const std::string& path : paths) AddPath(path, scan);
+  Sort(scan.repository.models);
+  Sort(scan.repository.unchosen);
+  RemoveNamesakes(scan);
+  return scan;
+}
 
 absl::StatusOr<Repository> FindModels(const std::vector<std::string>& paths) {
   if (paths.empty()) {
@@ -187,30 +229,16 @@ absl::StatusOr<Repository> FindModels(const std::vector<std::string>& paths) {
         "no models: give --model_repository=FOLDER, where FOLDER holds one folder per model, each"
         " with config.json, model.safetensors and tokenizer.json");
   }
-  Repository repository;
-  for (const std::string& path : paths) {
-    absl::Status status;
-    if (HoldsConfig(path)) {
-      std::error_code ignored;
-      status = AddFolder(fs::absolute(path, ignored), repository);
-    } else {
-      absl::StatusOr<std::vector<fs::path>> folders = Subfolders(path);
-      if (!folders.ok()) return folders.status();
-      for (const fs::path& folder : *folders) {
-        if (status = AddFolder(folder, repository); !status.ok()) return status;
-      }
-    }
-    if (!status.ok()) return status;
-  }
-  if (repository.models.empty()) {
+  RepositoryScan scan = ScanRepository(paths);
+  if (!scan.faults.empty()) return scan.faults.front().status;
+  if (scan.repository.models.empty()) {
     return absl::NotFoundError(
         absl::StrCat("--model_repository=", absl::StrJoin(paths, ","),
                      ": no model found. A model is a folder with config.json, model.safetensors and"
                      " tokenizer.json, directly below one of these folders. ",
-                     absl::StrJoin(repository.notes, ". ")));
+                     absl::StrJoin(scan.repository.notes, ". ")));
   }
-  if (absl::Status status = SortAndCheckUnique(repository.models); !status.ok()) return status;
-  return repository;
+  return std::move(scan.repository);
 }
 
 }  // namespace contextpool::server

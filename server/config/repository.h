@@ -17,14 +17,34 @@
 namespace contextpool::server {
 
 struct Repository {
-  // Sorted by name, then version. Never empty.
+  // What the version policies choose. Sorted by name, then version.
   std::vector<engine::ModelSpec> models;
+  // Versions that are there besides. In the same order.
+  std::vector<engine::ModelSpec> unchosen;
   // What was passed over and why, one line each.
   std::vector<std::string> notes;
 };
 
-// NOT_FOUND: a path does not exist, or there is no model at all. INVALID_ARGUMENT: a
-// serving.textproto is wrong, a name cannot be used, or two models share one.
+// Why a model of the repository cannot be told from its files.
+struct RepositoryFault {
+  // The folder's name, whatever it is; empty: one of the paths could not be read, so that models
+  // may be missing.
+  std::string model;
+  absl::Status status;
+};
+
+struct RepositoryScan {
+  // Without the models that have a fault.
+  Repository repository;
+  std::vector<RepositoryFault> faults;
+};
+
+// Looks at the folders as they are now. What is wrong with one model does not hide the others.
+RepositoryScan ScanRepository(const std::vector<std::string>& paths);
+
+// As ScanRepository, but the first fault and a repository without models are errors. NOT_FOUND: a
+// path does not exist, or there is no model at all. INVALID_ARGUMENT: a serving.textproto is wrong,
+// a name cannot be used, or two models share one.
 absl::StatusOr<Repository> FindModels(const std::vector<std::string>& paths);
 
 }  // namespace contextpool::server

@@ -104,5 +104,52 @@ TEST_F(RepositoryTest, NamesThatCannotBeLabelsAreRefused) {
   EXPECT_THAT(Found({root()}), ElementsAre(HasSubstr("rename the folder or link to it")));
 }
 
+TEST_F(RepositoryTest, AFaultOfOneModelDoesNotHideTheOthers) {
+  Write("bad/config.json");
+  Write("bad/serving.textproto", "no_such_field: 1");
+  Write("bad name/config.json");
+  Write("good/config.json");
+  const RepositoryScan scan = ScanRepository({root(), root() + "/missing"});
+  ASSERT_EQ(scan.repository.models.size(), 1);
+  EXPECT_EQ(scan.repository.models[0].name, "good");
+  ASSERT_EQ(scan.faults.size(), 3);
+  EXPECT_EQ(scan.faults[0].model, "bad");
+  EXPECT_THAT(std::string(scan.faults[0].status.message()), HasSubstr("no_such_field"));
+  EXPECT_EQ(scan.faults[1].model, "bad name");
+  EXPECT_EQ(scan.faults[2].model, "") << "a whole folder";
+}
+
+TEST_F(RepositoryTest, AVersionWithAFaultHidesAllVersionsOfItsModel) {
+  Write("m/1/config.json");
+  Write("m/2/config.json");
+  Write("m/serving.textproto", "version_policy { latest: 2 }");
+  Write("m/2/serving.textproto", "no_such_field: 1");
+  const RepositoryScan scan = ScanRepository({root()});
+  EXPECT_TRUE(scan.repository.models.empty());
+  ASSERT_EQ(scan.faults.size(), 1);
+  EXPECT_EQ(scan.faults[0].model, "m");
+}
+
+TEST_F(RepositoryTest, VersionsThatThePolicyDoesNotChooseAreKnown) {
+  for (const char* version : {"1", "2", "3"}) Write(std::string("m/") + version + "/config.json");
+  Write("m/1/serving.textproto", "no_such_field: 1");
+  const auto repository = FindModels({root()});
+  ASSERT_TRUE(repository.ok()) << "what is not served need not be right: " << repository.status();
+  ASSERT_EQ(repository->unchosen.size(), 1);
+  EXPECT_EQ(repository->unchosen[0].version, 2);
+  EXPECT_THAT(repository->notes, ElementsAre(HasSubstr("m/1/serving.textproto")));
+}
+
+TEST_F(RepositoryTest, NamesakesHideEachOtherAndNobodyElse) {
+  Write("a/m/config.json");
+  Write("b/m/config.json");
+  Write("b/other/config.json");
+  const RepositoryScan scan = ScanRepository({root() + "/a", root() + "/b"});
+  ASSERT_EQ(scan.repository.models.size(), 1);
+  EXPECT_EQ(scan.repository.models[0].name, "other");
+  ASSERT_EQ(scan.faults.size(), 1);
+  EXPECT_EQ(scan.faults[0].model, "m");
+}
+
 }  // namespace
 }  // namespace contextpool::server
