@@ -229,6 +229,7 @@ Stats EngineImpl::Snapshot() const {
     model.state = status.state;
     model.reason = status.reason;
     model.load_seconds = status.load_seconds;
+    model.context_pool = CountersSnapshot(counters->context_pool);
     if (served == nullptr) continue;
     const QueueDepth depth = batcher_.Depth(served->queue);
     model.queue_inputs = depth.inputs;
@@ -236,7 +237,6 @@ Stats EngineImpl::Snapshot() const {
     model.queue_bytes = depth.bytes;
     model.expected_wait = depth.expected_wait;
     if (served->cache) model.cache = served->cache->Snapshot();
-    model.context_pool = CountersSnapshot(counters->context_pool);
   }
   stats.unloaded = models_.Unloaded();
   MutexLock lock(mutex_);

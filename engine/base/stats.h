@@ -92,8 +92,8 @@ inline constexpr std::array<std::pair<CanaryResult, const char*>, 3> kCanaryResu
 
 // What ContextPool did in the batches that were sampled.
 struct ContextPoolCounters {
-  // Sizes of the pooled tokens, one histogram per layer with ContextPool. Made before the model is
-  // ready, and not looked at before that.
+  // Sizes of the pooled tokens, one histogram per layer with ContextPool. Made before anybody else
+  // sees the counters.
   std::deque<Histogram> support_size;
   std::atomic<uint64_t> computed_tiles{0};
   std::atomic<uint64_t> skipped_tiles{0};
@@ -171,7 +171,6 @@ struct ModelStats {
 // The counted part but ContextPool's; what the counters do not know (info, state, queue) is left
 // for the caller.
 ModelStats CountersSnapshot(const ModelCounters& counters);
-// REQUIRES: the model is ready.
 ContextPoolStats CountersSnapshot(const ContextPoolCounters& counters);
 
 // Adds what was counted: not the gauges, nor what describes the model.

@@ -46,15 +46,4 @@ void FamilyBuilder::Add(const MetricLabels& labels, const engine::HistogramSnaps
   family_.metric.push_back(std::move(metric));
 }
 
-void Accumulate(engine::HistogramSnapshot& total, const engine::HistogramSnapshot& part) {
-  if (total.bounds.empty()) {
-    total = part;
-    return;
-  }
-  for (size_t i = 0; i < part.counts.size() && i < total.counts.size(); ++i) {
-    total.counts[i] += part.counts[i];
-  }
-  total.sum += part.sum;
-}
-
 }  // namespace contextpool::server

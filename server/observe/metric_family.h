@@ -28,7 +28,4 @@ class FamilyBuilder {
   prometheus::MetricFamily family_;
 };
 
-// Sums of histograms with the same bounds; an empty one counts as zero.
-void Accumulate(engine::HistogramSnapshot& total, const engine::HistogramSnapshot& part);
-
 }  // namespace contextpool::server

@@ -23,8 +23,10 @@ double Load(const std::atomic<uint64_t>& counter) {
   return static_cast<double>(counter.load(std::memory_order_relaxed));
 }
 
-// The engine's figures of all versions of one name.
+// The engine's figures of all versions of one name, those included that are gone.
 struct NameStats {
+  // Whether any version is there now.
+  bool listed = false;
   std::array<engine::HistogramSnapshot, engine::kStages.size()> stage_seconds;
   engine::HistogramSnapshot batch_inputs;
   engine::HistogramSnapshot batch_tokens;
@@ -58,29 +60,35 @@ void AddContextPool(const engine::ModelStats& model, NameStats& total) {
   if (!figures.support_size.empty()) total.skipped_tiles_ratio = figures.skipped_tiles_ratio;
 }
 
+void AddVersion(const engine::ModelStats& model, NameStats& total) {
+  for (size_t i = 0; i < total.stage_seconds.size(); ++i) {
+    Accumulate(total.stage_seconds[i], model.stage_seconds[i]);
+  }
+  Accumulate(total.batch_inputs, model.batch_inputs);
+  Accumulate(total.batch_tokens, model.batch_tokens);
+  Accumulate(total.input_tokens, model.input_tokens);
+  total.truncated += static_cast<double>(model.truncated_inputs);
+  total.load_seconds = model.load_seconds;
+  AddAll(total.rejected, model.rejected);
+  AddAll(total.dropped, model.dropped);
+  AddAll(total.queue_inputs, model.queue_inputs);
+  AddAll(total.queue_tokens, model.queue_tokens);
+  AddContextPool(model, total);
+}
+
 std::map<std::string, NameStats> ByName(const engine::Stats& stats) {
-  engine::HistogramSnapshot no_counts;
-  no_counts.bounds = engine::Histogram::CountBounds();
-  no_counts.counts.assign(no_counts.bounds.size() + 1, 0);
+  NameStats none;
+  none.batch_inputs.bounds = engine::Histogram::CountBounds();
+  none.batch_inputs.counts.assign(none.batch_inputs.bounds.size() + 1, 0);
+  none.batch_tokens = none.input_tokens = none.batch_inputs;
   std::map<std::string, NameStats> result;
+  for (const engine::ModelStats& model : stats.unloaded) {
+    AddVersion(model, result.try_emplace(model.info->name, none).first->second);
+  }
   for (const engine::ModelStats& model : stats.models) {
-    NameStats& total = result[model.info->name];
-    if (total.batch_inputs.bounds.empty()) {
-      total.batch_inputs = total.batch_tokens = total.input_tokens = no_counts;
-    }
-    for (size_t i = 0; i < total.stage_seconds.size(); ++i) {
-      Accumulate(total.stage_seconds[i], model.stage_seconds[i]);
-    }
-    Accumulate(total.batch_inputs, model.batch_inputs);
-    Accumulate(total.batch_tokens, model.batch_tokens);
-    Accumulate(total.input_tokens, model.input_tokens);
-    total.truncated += static_cast<double>(model.truncated_inputs);
-    total.load_seconds = model.load_seconds;
-    AddAll(total.rejected, model.rejected);
-    AddAll(total.dropped, model.dropped);
-    AddAll(total.queue_inputs, model.queue_inputs);
-    AddAll(total.queue_tokens, model.queue_tokens);
-    AddContextPool(model, total);
+    NameStats& total = result.try_emplace(model.info->name, none).first->second;
+    AddVersion(model, total);
+    total.listed = true;
   }
   return result;
 }
@@ -92,7 +100,7 @@ void AppendReceived(const ServerMetrics& metrics, std::vector<MetricFamily>& fam
   for (const auto& [name, figures] : metrics.by_name()) {
     for (size_t endpoint = 0; endpoint < kEndpointNames.size(); ++endpoint) {
       received.Add({{"model", name}, {"endpoint", kEndpointNames[endpoint]}},
-                   Load(figures.received[endpoint]));
+                   Load(figures->received[endpoint]));
     }
   }
   families.push_back(received.Take());
@@ -109,7 +117,7 @@ void AppendCalls(const ServerMetrics& metrics, std::vector<MetricFamily>& famili
                       {"endpoint", kEndpointNames[endpoint]},
                       {"protocol", kProtocol},
                       {"code", CodeName(code)}},
-                     Load(figures.calls[endpoint][code]));
+                     Load(figures->calls[endpoint][code]));
       }
     }
   }
@@ -124,11 +132,11 @@ void AppendCalls(const ServerMetrics& metrics, std::vector<MetricFamily>& famili
     for (size_t endpoint = 0; endpoint < kEndpointNames.size(); ++endpoint) {
       durations.Add(
           {{"model", name}, {"endpoint", kEndpointNames[endpoint]}, {"protocol", kProtocol}},
-          figures.call_seconds[endpoint]->Snapshot());
+          figures->call_seconds[endpoint]->Snapshot());
     }
     // No error is counted as OK.
     for (size_t code = 1; code < kCountedCodes.size() && !name.empty(); ++code) {
-      errors.Add({{"model", name}, {"code", CodeName(code)}}, Load(figures.input_errors[code]));
+      errors.Add({{"model", name}, {"code", CodeName(code)}}, Load(figures->input_errors[code]));
     }
   }
   families.push_back(durations.Take());
@@ -144,7 +152,7 @@ void AppendStages(const ServerMetrics& metrics, const std::map<std::string, Name
     if (name.empty()) continue;
     for (size_t i = 0; i < kServerStageNames.size(); ++i) {
       stages.Add({{"model", name}, {"stage", kServerStageNames[i]}},
-                 figures.stage_seconds[i]->Snapshot());
+                 figures->stage_seconds[i]->Snapshot());
     }
   }
   for (const auto& [name, figures] : models) {
@@ -192,7 +200,7 @@ void AppendQueues(const engine::Stats& stats, const std::map<std::string, NameSt
   FamilyBuilder dropped("contextpool_dropped_total", "Accepted inputs that were not computed.",
                         MetricType::Counter);
   for (const auto& [name, figures] : models) {
-    for (int i = 0; i < engine::kPriorities; ++i) {
+    for (int i = 0; i < engine::kPriorities && figures.listed; ++i) {
       depth.Add({{"model", name}, {"class", kClassNames[i]}}, figures.queue_inputs[i]);
       tokens.Add({{"model", name}, {"class", kClassNames[i]}}, figures.queue_tokens[i]);
     }
@@ -255,7 +263,9 @@ void AppendModels(const engine::Stats& stats, const std::map<std::string, NameSt
   }
   FamilyBuilder load("contextpool_model_load_duration_seconds",
                      "Time that loading took, warm-up included.", MetricType::Gauge);
-  for (const auto& [name, figures] : models) load.Add({{"model", name}}, figures.load_seconds);
+  for (const auto& [name, figures] : models) {
+    if (figures.listed) load.Add({{"model", name}}, figures.load_seconds);
+  }
   FamilyBuilder build("contextpool_build_info", "Always 1: the program.", MetricType::Gauge);
   build.Add({{"version", kVersion}}, 1);
   for (FamilyBuilder* family : {&info, &load, &build}) families.push_back(family->Take());

@@ -27,51 +27,86 @@ ServerMetrics::ByName::ByName()
       stage_seconds(TimeHistograms(kServerStageNames.size())) {}
 
 ServerMetrics::ServerMetrics(const std::vector<ModelKey>& models) {
-  by_version_[ModelKey("", 0)];
-  by_name_[""];
-  for (const ModelKey& model : models) {
-    by_version_[model];
-    by_name_[model.first];
-  }
+  Add(ModelKey("", 0));
+  for (const ModelKey& model : models) Add(model);
+}
+
+void ServerMetrics::Add(const ModelKey& model) {
+  engine::WriterMutexLock lock(mutex_);
+  auto& name = by_name_[model.first];
+  if (name == nullptr) name = std::make_shared<ByName>();
+  auto& version = by_version_[model];
+  if (version == nullptr) version = std::make_shared<ByVersion>();
+  std::erase(gone_[model.first], model.second);
+}
+
+void ServerMetrics::Retire(const ModelKey& model) {
+  engine::WriterMutexLock lock(mutex_);
+  if (by_version_.count(model) == 0) return;
+  std::deque<int64_t>& gone = gone_[model.first];
+  std::erase(gone, model.second);
+  gone.push_back(model.second);
+  if (gone.size() <= kGoneVersions) return;
+  by_version_.erase(ModelKey(model.first, gone.front()));
+  gone.pop_front();
 }
 
 ModelKey ServerMetrics::Key(absl::string_view model, int64_t version) const {
-  const std::string name(model);
-  if (version != 0) {
-    const auto found = by_version_.find(ModelKey(name, version));
-    return found == by_version_.end() ? ModelKey("", 0) : found->first;
-  }
+  const ModelKey named(std::string(model), version);
+  engine::ReaderMutexLock lock(mutex_);
+  if (version != 0) return by_version_.count(named) == 0 ? ModelKey("", 0) : named;
+  const auto found = gone_.find(named.first);
+  if (found == gone_.end()) return ModelKey("", 0);
+  const std::deque<int64_t>& gone = found->second;
   // The highest version serves by default.
-  auto next = by_version_.upper_bound(ModelKey(name, INT64_MAX));
-  if (next == by_version_.begin()) return ModelKey("", 0);
-  --next;
-  return next->first.first == name ? next->first : ModelKey("", 0);
+  for (auto next = by_version_.upper_bound(ModelKey(named.first, INT64_MAX));
+       next != by_version_.begin() && (--next)->first.first == named.first;) {
+    if (std::find(gone.begin(), gone.end(), next->first.second) == gone.end()) return next->first;
+  }
+  return ModelKey("", 0);
+}
+
+ServerMetrics::ByName* ServerMetrics::Find(absl::string_view model) const {
+  const auto name = by_name_.find(std::string_view(model.data(), model.size()));
+  return name == by_name_.end() ? nullptr : name->second.get();
 }
 
 void ServerMetrics::CountReceived(Endpoint endpoint, absl::string_view model) {
-  const auto name = by_name_.find(std::string(model));
-  if (name != by_name_.end()) Increment(name->second.received[static_cast<size_t>(endpoint)]);
+  engine::ReaderMutexLock lock(mutex_);
+  if (ByName* name = Find(model)) Increment(name->received[static_cast<size_t>(endpoint)]);
 }
 
 void ServerMetrics::CountCall(const Call& call) {
   const size_t endpoint = static_cast<size_t>(call.endpoint);
+  engine::ReaderMutexLock lock(mutex_);
   const auto version = by_version_.find(call.model);
-  const auto name = by_name_.find(call.model.first);
-  if (version == by_version_.end() || name == by_name_.end()) return;
-  Increment(version->second.calls[endpoint][CodeIndex(call.code)]);
-  name->second.call_seconds[endpoint]->Observe(engine::Seconds(call.duration));
+  ByName* const name = Find(call.model.first);
+  if (version == by_version_.end() || name == nullptr) return;
+  Increment(version->second->calls[endpoint][CodeIndex(call.code)]);
+  name->call_seconds[endpoint]->Observe(engine::Seconds(call.duration));
 }
 
 void ServerMetrics::CountInputError(absl::string_view model, absl::StatusCode code) {
-  const auto name = by_name_.find(std::string(model));
-  if (name != by_name_.end()) Increment(name->second.input_errors[CodeIndex(code)]);
+  engine::ReaderMutexLock lock(mutex_);
+  if (ByName* name = Find(model)) Increment(name->input_errors[CodeIndex(code)]);
 }
 
 void ServerMetrics::ObserveStage(absl::string_view model, ServerStage stage,
                                  engine::Duration duration) {
-  const auto name = by_name_.find(std::string(model));
-  if (name == by_name_.end()) return;
-  name->second.stage_seconds[static_cast<size_t>(stage)]->Observe(engine::Seconds(duration));
+  engine::ReaderMutexLock lock(mutex_);
+  if (ByName* name = Find(model)) {
+    name->stage_seconds[static_cast<size_t>(stage)]->Observe(engine::Seconds(duration));
+  }
+}
+
+ServerMetrics::Names ServerMetrics::by_name() const {
+  engine::ReaderMutexLock lock(mutex_);
+  return by_name_;
+}
+
+ServerMetrics::Versions ServerMetrics::by_version() const {
+  engine::ReaderMutexLock lock(mutex_);
+  return by_version_;
 }
 
 }  // namespace contextpool::server

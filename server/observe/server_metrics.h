@@ -4,6 +4,8 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -13,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "engine/base/clock.h"
+#include "engine/base/mutex.h"
 #include "engine/base/stats.h"
 
 namespace contextpool::server {
@@ -25,22 +28,27 @@ enum class Endpoint : uint8_t {
   kListModels,
   kGetModel,
   kEmbedStream,
-  kClassifyStream
+  kClassifyStream,
+  kLoadModel,
+  kUnloadModel,
+  kReloadModel
 };
-inline constexpr std::array<const char*, 7> kEndpointNames = {
-    "Embed", "Classify", "Tokenize", "ListModels", "GetModel", "EmbedStream", "ClassifyStream"};
+inline constexpr std::array<const char*, 10> kEndpointNames = {
+    "Embed",       "Classify",       "Tokenize",  "ListModels",  "GetModel",
+    "EmbedStream", "ClassifyStream", "LoadModel", "UnloadModel", "ReloadModel"};
 
 enum class ServerStage : uint8_t { kDecode, kAdmission, kEncode };
 inline constexpr std::array<const char*, 3> kServerStageNames = {"decode", "admission", "encode"};
 
 // The codes that calls end with; any other counts as the last.
-inline constexpr std::array<absl::StatusCode, 9> kCountedCodes = {
+inline constexpr std::array<absl::StatusCode, 10> kCountedCodes = {
     absl::StatusCode::kOk,
     absl::StatusCode::kCancelled,
     absl::StatusCode::kInvalidArgument,
     absl::StatusCode::kDeadlineExceeded,
     absl::StatusCode::kNotFound,
     absl::StatusCode::kResourceExhausted,
+    absl::StatusCode::kFailedPrecondition,
     absl::StatusCode::kUnimplemented,
     absl::StatusCode::kUnavailable,
     absl::StatusCode::kInternal};
@@ -49,7 +57,7 @@ inline constexpr std::array<absl::StatusCode, 9> kCountedCodes = {
 // model of the repository: labels never carry what a caller wrote.
 using ModelKey = std::pair<std::string, int64_t>;
 
-// Thread safe; counting takes no lock and allocates nothing.
+// Thread safe; counting waits for nobody but the rare addition of a model.
 class ServerMetrics {
  public:
   using CodeCounts = std::array<std::atomic<uint64_t>, kCountedCodes.size()>;
@@ -72,8 +80,17 @@ class ServerMetrics {
     engine::Duration duration;
   };
 
-  // `models`: every model version that may ever be counted.
+  // Versions of one model that are gone and still shown: scrapers have seen their last counts by
+  // the time that so many others have come and gone.
+  static constexpr size_t kGoneVersions = 16;
+
   explicit ServerMetrics(const std::vector<ModelKey>& models);
+
+  // Counts and shows the version from now on, from 0 if it was never counted.
+  void Add(const ModelKey& model);
+  // The version is gone: it is still counted when it is named, until kGoneVersions other ones of
+  // its model are gone too. The figures of a name stay.
+  void Retire(const ModelKey& model);
 
   // Once per call as soon as its model is known; once all are answered the calls counted by
   // CountCall under the same name are as many.
@@ -85,13 +102,21 @@ class ServerMetrics {
   // The key that a call to this name and version (0: not named) is counted under.
   ModelKey Key(absl::string_view model, int64_t version) const;
 
-  // For rendering. The keys are fixed at construction.
-  const std::map<std::string, ByName>& by_name() const { return by_name_; }
-  const std::map<ModelKey, ByVersion>& by_version() const { return by_version_; }
+  // For rendering.
+  using Names = std::map<std::string, std::shared_ptr<ByName>, std::less<>>;
+  using Versions = std::map<ModelKey, std::shared_ptr<ByVersion>>;
+  Names by_name() const;
+  Versions by_version() const;
 
  private:
-  std::map<std::string, ByName> by_name_;
-  std::map<ModelKey, ByVersion> by_version_;
+  // The figures of a name; null: it is not counted.
+  ByName* Find(absl::string_view model) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+
+  mutable engine::SharedMutex mutex_;
+  Names by_name_ ABSL_GUARDED_BY(mutex_);
+  Versions by_version_ ABSL_GUARDED_BY(mutex_);
+  // By name; the first to go first.
+  std::map<std::string, std::deque<int64_t>> gone_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace contextpool::server

@@ -133,6 +133,51 @@ TEST_F(MetricsPageTest, UnknownNamesAndVersionsAreCountedWithoutAName) {
   EXPECT_THAT(Page(), Not(HasSubstr("nobody")));
 }
 
+TEST_F(MetricsPageTest, AModelThatIsAddedIsCountedFromZero) {
+  metrics_.Add({"encoder", 2});
+  metrics_.Add({"late", 1});
+  EXPECT_EQ(metrics_.Key("encoder", 0), ModelKey("encoder", 2));
+  EXPECT_EQ(metrics_.Key("late", 0), ModelKey("late", 1));
+  const Samples samples = Scrape();
+  const std::string rest = R"(",endpoint="Embed",protocol="grpc",code="OK"})";
+  for (const char* model : {R"(encoder",version="2)", R"(late",version="1)"}) {
+    const std::string series = absl::StrCat("contextpool_requests_total{model=\"", model, rest);
+    ASSERT_EQ(samples.count(series), 1) << series;
+    EXPECT_EQ(samples.at(series), 0);
+  }
+}
+
+TEST_F(MetricsPageTest, AVersionThatIsGoneKeepsItsCountsButIsNoLongerTheDefault) {
+  metrics_.Add({"encoder", 2});
+  metrics_.CountCall({Endpoint::kEmbed, {"encoder", 2}, absl::StatusCode::kOk, {}});
+  metrics_.Retire({"encoder", 2});
+  EXPECT_EQ(metrics_.Key("encoder", 0), ModelKey("encoder", 1));
+  EXPECT_EQ(metrics_.Key("encoder", 2), ModelKey("encoder", 2)) << "its last calls are counted";
+  const std::string series =
+      R"(contextpool_requests_total{model="encoder",version="2",endpoint="Embed",protocol="grpc",code="OK"})";
+  EXPECT_EQ(Scrape().at(series), 1);
+  metrics_.Add({"encoder", 2});
+  EXPECT_EQ(Scrape().at(series), 1) << "counts never fall";
+  EXPECT_EQ(metrics_.Key("encoder", 0), ModelKey("encoder", 2));
+}
+
+TEST_F(MetricsPageTest, VersionsThatAreGoneAreShownForSoLongAndNoMore) {
+  const auto versions = [this] {
+    size_t count = 0;
+    for (const auto& [key, figures] : metrics_.by_version()) count += key.first == "m";
+    return count;
+  };
+  for (int64_t version = 1; version <= 100; ++version) {
+    metrics_.Add({"m", version});
+    metrics_.Retire({"m", version});
+  }
+  EXPECT_EQ(versions(), ServerMetrics::kGoneVersions);
+  EXPECT_EQ(metrics_.Key("m", 100), ModelKey("m", 100));
+  EXPECT_EQ(metrics_.Key("m", 1), ModelKey("", 0));
+  EXPECT_EQ(metrics_.Key("m", 0), ModelKey("", 0)) << "nothing serves";
+  EXPECT_EQ(metrics_.by_name().count("m"), 1) << "a name's histograms stay";
+}
+
 TEST_F(MetricsPageTest, ProcessFiguresAreReal) {
   const Samples samples = Scrape();
   EXPECT_GT(samples.at("process_resident_memory_bytes"), 1 << 20);

@@ -81,7 +81,7 @@ class ServerFixture : public testing::Test {
   }
 
   double Calls(Endpoint endpoint, absl::StatusCode code, const std::string& model) {
-    const auto& calls = metrics_.by_version().at(metrics_.Key(model, 0)).calls;
+    const auto& calls = metrics_.by_version().at(metrics_.Key(model, 0))->calls;
     for (size_t i = 0; i < kCountedCodes.size(); ++i) {
       if (kCountedCodes[i] == code) {
         return static_cast<double>(calls[static_cast<size_t>(endpoint)][i]);
