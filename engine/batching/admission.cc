@@ -20,6 +20,10 @@ Duration Scaled(Duration duration, double factor) {
   return Nanoseconds(static_cast<double>(duration.count()) * factor);
 }
 
+double NanosecondsDueBy(const Schedule& schedule, TimePoint deadline) {
+  return schedule.ns_per_token() * static_cast<double>(schedule.TokensDueBy(deadline));
+}
+
 int64_t Milliseconds(Duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
@@ -130,7 +134,7 @@ Duration Batcher::InteractiveWait(TimePoint deadline) const {
     if (queue == nullptr) continue;
     const Schedule& interactive = queue->of(Priority::kInteractive);
     const Schedule& bulk = queue->of(Priority::kBulk);
-    ahead_ns += interactive.ns_per_token() * static_cast<double>(interactive.TokensDueBy(deadline));
+    ahead_ns += NanosecondsDueBy(interactive, deadline);
     if (bulk.empty()) continue;
     bulk_ns += bulk.ns_per_token() * static_cast<double>(bulk.tokens());
     bulk_share = std::max(bulk_share, queue->bulk_share());
@@ -147,7 +151,7 @@ Duration Batcher::BulkWait(TimePoint deadline, TimePoint now) const {
     const Schedule& interactive = queue->of(Priority::kInteractive);
     const Schedule& bulk = queue->of(Priority::kBulk);
     interactive_ns += interactive.ns_per_token() * static_cast<double>(interactive.tokens());
-    bulk_ns += bulk.ns_per_token() * static_cast<double>(bulk.TokensDueBy(deadline));
+    bulk_ns += NanosecondsDueBy(bulk, deadline);
     least_share = std::min(least_share, queue->bulk_share() / (1 + queue->bulk_share()));
   }
   // What interactive work leaves, but never less than bulk's share.
@@ -156,12 +160,18 @@ Duration Batcher::BulkWait(TimePoint deadline, TimePoint now) const {
 }
 
 TimePoint Batcher::LatestStartAfter(TimePoint deadline) const {
+  // What is due by then stands before everything else, whichever queue it waits in.
+  Duration before{};
   TimePoint latest = TimePoint::max();
   for (const auto& queue : queues_) {
     if (queue == nullptr) continue;
-    latest = std::min(latest, queue->of(Priority::kInteractive).LatestStartAfter(deadline));
+    const Schedule& interactive = queue->of(Priority::kInteractive);
+    const Duration own = Nanoseconds(NanosecondsDueBy(interactive, deadline));
+    before += own;
+    const TimePoint alone = interactive.LatestStartAfter(deadline);
+    if (alone != TimePoint::max()) latest = std::min(latest, alone + own);
   }
-  return latest;
+  return latest == TimePoint::max() ? latest : latest - before;
 }
 
 }  // namespace contextpool::engine

@@ -23,7 +23,8 @@ QueueId Batcher::AddQueue(const QueueOptions& options) {
   assert(options.interactive_weight > 0 && options.bulk_weight > 0);
   auto queue = std::make_unique<Queue>();
   queue->options = options;
-  queue->twins.Reserve(options.max_inputs);
+  // What waits, and what is being computed.
+  queue->twins.Reserve(options.max_inputs + options.batch_max_inputs);
   MutexLock lock(mutex_);
   auto place = std::find(queues_.begin(), queues_.end(), nullptr);
   if (place == queues_.end()) place = queues_.emplace(place);
@@ -168,6 +169,17 @@ TimePoint Batcher::EarliestDeadline() const {
   return earliest;
 }
 
+void Batcher::DropExpired(TimePoint now, Dropped& expired) {
+  for (const auto& queue : queues_) {
+    if (queue == nullptr) continue;
+    for (const Schedule& schedule : queue->waiting) {
+      while (!schedule.empty() && schedule.first()->deadline <= now) {
+        Drop(*queue, *First(schedule), expired);
+      }
+    }
+  }
+}
+
 bool Batcher::ExpireNext() {
   Dropped expired;
   {
@@ -178,14 +190,7 @@ bool Batcher::ExpireNext() {
       clock_.WaitUntil(expiry_, mutex_, expiry_at_);
       now = clock_.Now();
     }
-    for (const auto& queue : queues_) {
-      if (queue == nullptr) continue;
-      for (const Schedule& schedule : queue->waiting) {
-        while (!schedule.empty() && schedule.first()->deadline <= now) {
-          Drop(*queue, *First(schedule), expired);
-        }
-      }
-    }
+    DropExpired(now, expired);
     NotifyIfDone();
   }
   Abort(expired, absl::DeadlineExceededError("the deadline passed while the request was queued"));
@@ -201,11 +206,15 @@ bool Batcher::NextBatch(Batch& batch) {
     {
       MutexLock lock(mutex_);
       EndStep();
-      if (Queue* queue = WaitForWork()) {
+      if (Queue* const queue = WaitForWork()) {
         more = true;
         const TimePoint now = clock_.Now();
-        Cut({*queue, batch, expired, now});
-        if (!batch.tasks.empty()) BeginStep(*queue, batch, now);
+        DropExpired(now, expired);
+        // What expired may have been why this queue was chosen.
+        if (expired.first == nullptr) {
+          Cut({*queue, batch, now});
+          BeginStep(*queue, batch, now);
+        }
       }
       NotifyIfDone();
     }

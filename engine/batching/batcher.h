@@ -165,6 +165,7 @@ class Batcher final : public BatchSource {
   void Charge(Task& task, int64_t tokens) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Leave(Queue& queue, Task& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Drop(Queue& queue, Submission& work, Dropped& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DropExpired(TimePoint now, Dropped& expired) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   TimePoint EarliestDeadline() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void NotifyIfDone() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -173,7 +174,6 @@ class Batcher final : public BatchSource {
   struct Cutting {
     Queue& queue;
     Batch& batch;
-    Dropped& expired;
     TimePoint now;
   };
   Queue* WaitForWork() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

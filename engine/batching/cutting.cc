@@ -45,6 +45,7 @@ Batcher::Queue* Batcher::WaitForWork() {
     Queue* const queue = MostUrgent();
     if (queue == nullptr) {
       if (closed_) return nullptr;
+      until = TimePoint::max();
       work_.Wait(mutex_);
       continue;
     }
@@ -101,9 +102,6 @@ bool Batcher::TakeOne(const Cutting& cutting, Priority priority) {
   Queue& queue = cutting.queue;
   const Batch& batch = cutting.batch;
   const Schedule& schedule = queue.of(priority);
-  while (!schedule.empty() && schedule.first()->deadline <= cutting.now) {
-    Drop(queue, FirstWork(schedule), cutting.expired);
-  }
   if (schedule.empty()) return false;
   Task& task = NextTask(FirstWork(schedule));
   if (batch.cost + task.cost > queue.options.batch_token_budget ||
@@ -133,9 +131,12 @@ void Batcher::HandOut(const Cutting& cutting, Task& task) {
 void Batcher::EarnCredit(int64_t interactive_tokens) {
   for (const auto& queue : queues_) {
     if (queue == nullptr || queue->of(Priority::kBulk).empty()) continue;
-    queue->credit =
-        std::min(static_cast<double>(queue->options.batch_token_budget),
-                 queue->credit + static_cast<double>(interactive_tokens) * queue->bulk_share());
+    // A batch that is not owed yet and what one step earns on top: more is never needed, and less
+    // would forgive a debt.
+    const double most =
+        static_cast<double>(queue->options.batch_token_budget) * (1 + queue->bulk_share());
+    queue->credit = std::min(
+        most, queue->credit + static_cast<double>(interactive_tokens) * queue->bulk_share());
   }
 }
 
