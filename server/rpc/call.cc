@@ -1,6 +1,5 @@
 #include "server/rpc/call.h"
 
-#include <chrono>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -10,20 +9,6 @@
 
 namespace contextpool::server {
 namespace {
-
-constexpr char kPriorityKey[] = "contextpool-priority";
-
-engine::TimePoint Now() { return engine::Clock::Real().Now(); }
-
-// gRPC's deadlines are of the wall clock, the engine's of the monotonic one.
-std::optional<engine::TimePoint> Deadline(const grpc::CallbackServerContext& context) {
-  const auto deadline = context.deadline();
-  if (deadline == std::chrono::system_clock::time_point::max()) return std::nullopt;
-  const auto left = deadline - std::chrono::system_clock::now();
-  // Callers without a deadline may appear with one that is centuries away.
-  if (left > std::chrono::hours(24 * 365)) return std::nullopt;
-  return Now() + std::chrono::duration_cast<engine::Duration>(left);
-}
 
 // Before the message is parsed, which costs many times its bytes.
 absl::Status CheckInputCount(const grpc::ByteBuffer& bytes,
@@ -46,13 +31,11 @@ absl::string_view PathOf(absl::string_view message) {
 
 }  // namespace
 
-Call::Call(Backend& backend, Endpoint endpoint, grpc::CallbackServerContext& context,
-           grpc::ByteBuffer& reply)
+Call::Call(Backend& backend, Endpoint endpoint, const Caller& caller, Responder& responder)
     : backend_(backend),
       endpoint_(endpoint),
-      context_(context),
-      reply_(reply),
-      reactor_(context.DefaultReactor()),
+      caller_(caller),
+      responder_(responder),
       arrived_(Now()),
       decoded_(arrived_) {}
 
@@ -67,20 +50,13 @@ absl::Status Call::Receive(const grpc::ByteBuffer& bytes, google::protobuf::Mess
   return status.ok() ? ParseMessage(bytes, message) : status;
 }
 
-CallInfo Call::info() const {
-  CallInfo info;
-  info.max_inputs = backend_.max_inputs;
-  info.deadline = Deadline(context_);
-  const auto& metadata = context_.client_metadata();
-  const auto priority = metadata.find(kPriorityKey);
-  if (priority != metadata.end()) {
-    info.priority = std::string(priority->second.data(), priority->second.size());
-  }
-  return info;
+void Call::SetModel(absl::string_view name, int64_t version) {
+  ModelKey key = backend_.metrics.Key(name, version);
+  if (!received_ || key.first == model_.first) model_ = std::move(key);
 }
 
-void Call::SetModel(absl::string_view name, int64_t version) {
-  model_ = backend_.metrics.Key(name, version);
+void Call::CountReceived() {
+  if (!std::exchange(received_, true)) backend_.metrics.CountReceived(endpoint_, model_.first);
 }
 
 void Call::MarkDecoded() { decoded_ = Now(); }
@@ -98,32 +74,23 @@ void Call::WriteInputError(const absl::Status& status, google::rpc::Status* targ
   backend_.metrics.CountInputError(model_.first, status.code());
 }
 
-absl::Status Call::CheckWanted() const {
-  if (!cancelled()) return absl::OkStatus();
-  // gRPC cancels calls whose deadline passed.
-  if (context_.deadline() <= std::chrono::system_clock::now()) {
-    return absl::DeadlineExceededError("the deadline passed before the answer was ready");
-  }
-  return absl::CancelledError("the caller gave up");
-}
-
-engine::Duration Call::elapsed() const { return Now() - arrived_; }
-
-void Call::FinishWith(const google::protobuf::Message& message, engine::TimePoint encoding_began) {
-  const absl::Status status = SerializeMessage(message, reply_);
+void Call::Reply(const google::protobuf::Message& message, engine::TimePoint encoding_began) {
+  grpc::ByteBuffer reply;
+  const absl::Status status = SerializeMessage(message, reply);
   if (status.ok() && !model_.first.empty()) {
     ServerMetrics& metrics = backend_.metrics;
     metrics.ObserveStage(model_.first, ServerStage::kAdmission, admission_time_);
     metrics.ObserveStage(model_.first, ServerStage::kDecode, decode_time());
     metrics.ObserveStage(model_.first, ServerStage::kEncode, Now() - encoding_began);
   }
-  Finish(status);
+  Finish(status, std::move(reply));
 }
 
-void Call::Finish(const absl::Status& status) {
+void Call::Finish(const absl::Status& status, grpc::ByteBuffer reply) {
   const engine::Duration duration = elapsed();
   // Given back and counted first: whoever has the answer may look.
   ticket_ = Admission::Ticket();
+  CountReceived();
   backend_.metrics.CountCall({endpoint_, model_, status.code(), duration});
   if (backend_.logger.enabled(LogLevel::kDebug)) {
     backend_.logger.Log(LogLevel::kDebug, "call",
@@ -133,7 +100,7 @@ void Call::Finish(const absl::Status& status) {
                          {"error", status.message()},
                          {"seconds", engine::Seconds(duration)}});
   }
-  reactor_->Finish(ToGrpcStatus(status, endpoint_name(), backend_.logger));
+  responder_.Respond(status, std::move(reply));
 }
 
 }  // namespace contextpool::server

@@ -1,4 +1,5 @@
-// One call from its arrival to its end: admitted, counted, logged, finished exactly once.
+// One request from its arrival to its answer: admitted, counted, logged, answered exactly once.
+// A unary call brings one request, a stream many.
 #pragma once
 
 #include <cstdint>
@@ -10,13 +11,13 @@
 #include "engine/engine.h"
 #include "google/protobuf/message.h"
 #include "google/rpc/status.pb.h"
-#include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
-#include "grpcpp/support/server_callback.h"
 #include "server/admission/admission.h"
 #include "server/observe/log.h"
 #include "server/observe/server_metrics.h"
-#include "server/rpc/decode.h"
+#include "server/rpc/caller.h"
+#include "server/rpc/draining.h"
+#include "server/rpc/reply_threads.h"
 
 namespace contextpool::server {
 
@@ -27,22 +28,39 @@ struct Backend {
   ServerMetrics& metrics;
   Logger& logger;
   int32_t max_inputs = 4096;
+  engine::Clock& clock = engine::Clock::Real();
+  Draining draining{};
+  // One may be busy with a reply of many megabytes while others wait for a small one.
+  ReplyThreads reply_threads{2};
 };
 
-// Used by one thread at a time. gRPC keeps the context and the buffers until Finish.
+// Where the answer to one request goes.
+class Responder {
+ public:
+  // Once, from any thread. `reply` holds the message if the status is OK.
+  virtual void Respond(const absl::Status& status, grpc::ByteBuffer reply) = 0;
+
+ protected:
+  ~Responder() = default;
+};
+
+// Answers one request through the responder, now or later. `bytes` are not used afterwards, the
+// caller and the responder until the answer.
+using Handler = void (*)(Backend& backend, Endpoint endpoint, const Caller& caller,
+                         const grpc::ByteBuffer& bytes, Responder& responder);
+
+// Used by one thread at a time.
 class Call {
  public:
-  Call(Backend& backend, Endpoint endpoint, grpc::CallbackServerContext& context,
-       grpc::ByteBuffer& reply);
+  Call(Backend& backend, Endpoint endpoint, const Caller& caller, Responder& responder);
 
   // Admits the request and parses it into `message`.
   absl::Status Receive(const grpc::ByteBuffer& bytes, google::protobuf::Message& message);
 
-  // From the metadata and gRPC's deadline.
-  CallInfo info() const;
-
-  // The model named in the request, then the one that answered. Unknown names are not counted.
+  // The model named in the request, then the one that answers. Names that are unknown are not
+  // counted, and once counted as received a call stays with its name.
   void SetModel(absl::string_view name, int64_t version);
+  void CountReceived();
 
   void MarkDecoded();
 
@@ -50,35 +68,30 @@ class Call {
   // line.
   void WriteInputError(const absl::Status& status, google::rpc::Status* target);
 
-  // Ends the call; nothing of it may be touched afterwards. `encoding` is when encoding began.
-  void Finish(const absl::Status& status);
-  void FinishWith(const google::protobuf::Message& message, engine::TimePoint encoding_began);
+  // Answers; the responder is not used afterwards. `encoding_began` is of this reply.
+  void Fail(const absl::Status& status) { Finish(status, grpc::ByteBuffer()); }
+  void Reply(const google::protobuf::Message& message, engine::TimePoint encoding_began);
 
-  // Whether the caller gave up or its deadline passed.
-  bool cancelled() const { return context_.IsCancelled(); }
-
-  // CANCELLED or DEADLINE_EXCEEDED: nobody waits for the answer any more.
-  absl::Status CheckWanted() const;
-
+  engine::TimePoint Now() const { return backend_.clock.Now(); }
   engine::Duration decode_time() const { return decoded_ - arrived_ - admission_time_; }
-  engine::Duration elapsed() const;
+  engine::Duration elapsed() const { return Now() - arrived_; }
   Backend& backend() { return backend_; }
-  grpc::ServerUnaryReactor* reactor() { return reactor_; }
+  const Caller& caller() const { return caller_; }
 
  private:
   absl::string_view endpoint_name() const { return kEndpointNames[static_cast<size_t>(endpoint_)]; }
+  void Finish(const absl::Status& status, grpc::ByteBuffer reply);
 
   Backend& backend_;
   const Endpoint endpoint_;
-  grpc::CallbackServerContext& context_;
-  grpc::ByteBuffer& reply_;
-  // The context's own, so that it lives as long as the context.
-  grpc::ServerUnaryReactor* const reactor_;
+  const Caller& caller_;
+  Responder& responder_;
   const engine::TimePoint arrived_;
   engine::TimePoint decoded_;
   engine::Duration admission_time_{};
   Admission::Ticket ticket_;
   ModelKey model_{"", 0};
+  bool received_ = false;
   google::rpc::Status internal_error_;  // of the first input that has one
 };
 

@@ -48,7 +48,11 @@ std::string HostAndPort(const std::string& address, int port) {
 class GrpcServerImpl : public GrpcServer {
  public:
   GrpcServerImpl(Backend& backend, HealthMonitor& health)
-      : embedding_(backend), classification_(backend), models_(backend), health_(health) {}
+      : backend_(backend),
+        embedding_(backend),
+        classification_(backend),
+        models_(backend),
+        health_(health) {}
 
   ~GrpcServerImpl() override {
     if (server_ != nullptr) Shutdown(std::chrono::milliseconds(0));
@@ -79,12 +83,19 @@ class GrpcServerImpl : public GrpcServer {
 
   int port() const override { return port_; }
 
+  void Drain() override { backend_.draining.Begin(); }
+
+  void WaitForOpenCalls(engine::TimePoint deadline) override {
+    backend_.draining.WaitForOpenCalls(deadline);
+  }
+
   void Shutdown(std::chrono::milliseconds timeout) override {
     server_->Shutdown(std::chrono::system_clock::now() + timeout);
     server_->Wait();
   }
 
  private:
+  Backend& backend_;
   EmbeddingServiceImpl embedding_;
   ClassificationServiceImpl classification_;
   ModelServiceImpl models_;

@@ -21,6 +21,13 @@ class GrpcServer {
 
   virtual int port() const = 0;
 
+  // Ends streams once what they have read is answered, and refuses what the engine does not: to be
+  // followed by Engine::Drain.
+  virtual void Drain() = 0;
+
+  // Waits until the replies of all calls that came before Drain are sent, or until `deadline`.
+  virtual void WaitForOpenCalls(engine::TimePoint deadline) = 0;
+
   // Takes no new calls and waits for running ones; after `timeout` they are cancelled, and waited
   // for still: the engine must answer what it accepted.
   virtual void Shutdown(std::chrono::milliseconds timeout) = 0;

@@ -1,4 +1,4 @@
-// The one handler of Embed and Classify: decode, one call of the engine, encode.
+// The one handler of Embed, Classify and their streams: decode, one call of the engine, encode.
 #pragma once
 
 #include <chrono>
@@ -14,62 +14,78 @@
 
 namespace contextpool::server {
 
-// Message and Reply are the wire types. The engine's callback owns the call, so a call that the
-// caller gave up still ends here, once the engine is done with its memory.
+// Message and Reply are the wire types. Belongs to whoever works on it: this thread, the engine,
+// then a reply thread. A call that the caller gave up ends here too, once the engine is done with
+// its memory.
 template <typename Message, typename Reply>
 class InferenceCall {
  public:
-  static grpc::ServerUnaryReactor* Start(Backend& backend, Endpoint endpoint,
-                                         grpc::CallbackServerContext& context,
-                                         const grpc::ByteBuffer& bytes, grpc::ByteBuffer& reply) {
-    std::unique_ptr<InferenceCall> self(new InferenceCall(backend, endpoint, context, reply));
-    grpc::ServerUnaryReactor* const reactor = self->call_.reactor();
+  // A Handler.
+  static void Start(Backend& backend, Endpoint endpoint, const Caller& caller,
+                    const grpc::ByteBuffer& bytes, Responder& responder) {
+    std::unique_ptr<InferenceCall> self(new InferenceCall(backend, endpoint, caller, responder));
     if (absl::Status status = self->Prepare(bytes); !status.ok()) {
-      self->call_.Finish(status);
-      return reactor;
+      return self->call_.Fail(status);
     }
     // A copy: the engine owns its request, the call looks at the inputs again when encoding. Both
     // hold views into the message only.
     engine::Request request = self->decoded_.request;
-    request.cancelled = [call = &self->call_] { return call->cancelled(); };
-    backend.engine.Infer(std::move(request), [self = std::move(self)](auto response) {
-      self->Answer(std::move(response));
+    request.stop = caller.stop();
+    backend.engine.Infer(std::move(request), [self = std::move(self)](auto response) mutable {
+      Take(std::move(self), std::move(response));
     });
-    return reactor;
   }
 
  private:
-  InferenceCall(Backend& backend, Endpoint endpoint, grpc::CallbackServerContext& context,
-                grpc::ByteBuffer& reply)
-      : call_(backend, endpoint, context, reply),
+  InferenceCall(Backend& backend, Endpoint endpoint, const Caller& caller, Responder& responder)
+      : call_(backend, endpoint, caller, responder),
         message_(google::protobuf::Arena::CreateMessage<Message>(&arena_)) {}
 
   absl::Status Prepare(const grpc::ByteBuffer& bytes) {
     if (absl::Status status = call_.Receive(bytes, *message_); !status.ok()) return status;
     call_.SetModel(message_->model().name(), message_->model().version());
-    absl::StatusOr<DecodedRequest> decoded = Decode(*message_, call_.info());
+    absl::StatusOr<DecodedRequest> decoded = Decode(*message_, call_.caller().info());
     if (!decoded.ok()) return decoded.status();
     decoded_ = *std::move(decoded);
-    absl::Status status = CheckAgainstModel(call_.backend().engine, decoded_.request, *message_);
+    const std::shared_ptr<const engine::ModelInfo> model =
+        FindModel(call_.backend().engine, decoded_.request);
+    if (model != nullptr) call_.SetModel(model->name, model->version);
+    call_.CountReceived();
+    absl::Status status = CheckAgainstModel(model.get(), decoded_.request, *message_);
     call_.MarkDecoded();
     return status;
   }
 
-  void Answer(absl::StatusOr<engine::Response> response) {
-    if (!response.ok()) return call_.Finish(response.status());
-    if (response->model) call_.SetModel(response->model->name, response->model->version);
-    if (absl::Status status = call_.CheckWanted(); !status.ok()) return call_.Finish(status);
-    const engine::TimePoint began = engine::Clock::Real().Now();
+  // Errors are a few bytes and often answered from the thread that brought the request. The thread
+  // that brings a result is the device's: it must not encode.
+  static void Take(std::unique_ptr<InferenceCall> self, absl::StatusOr<engine::Response> response) {
+    if (!response.ok()) return self->Fail(response.status());
+    self->response_ = *std::move(response);
+    ReplyThreads& threads = self->call_.backend().reply_threads;
+    threads.Run([self = std::move(self)] { self->Answer(); });
+  }
+
+  void Fail(const absl::Status& status) {
+    // The engine does not know why the caller gave up.
+    const absl::Status wanted =
+        absl::IsCancelled(status) ? call_.caller().CheckWanted() : absl::OkStatus();
+    call_.Fail(wanted.ok() ? status : wanted);
+  }
+
+  void Answer() {
+    if (response_.model) call_.SetModel(response_.model->name, response_.model->version);
+    if (absl::Status status = call_.caller().CheckWanted(); !status.ok()) return call_.Fail(status);
+    const engine::TimePoint began = call_.Now();
     Reply& reply = *google::protobuf::Arena::CreateMessage<Reply>(&arena_);
     const absl::Status status = Encode(
-        *message_, decoded_, *response,
+        *message_, decoded_, response_,
         [this](const absl::Status& error, google::rpc::Status* target) {
           call_.WriteInputError(error, target);
         },
         reply);
-    if (!status.ok()) return call_.Finish(status);
-    FillTiming(response->timing, *reply.mutable_timing());
-    call_.FinishWith(reply, began);
+    if (!status.ok()) return call_.Fail(status);
+    FillTiming(response_.timing, *reply.mutable_timing());
+    call_.Reply(reply, began);
   }
 
   void FillTiming(const engine::Timing& timing, v1::Timing& wire) const {
@@ -87,6 +103,7 @@ class InferenceCall {
   Call call_;
   Message* const message_;
   DecodedRequest decoded_;
+  engine::Response response_;
 };
 
 }  // namespace contextpool::server

@@ -16,6 +16,7 @@ using ::google::protobuf::Descriptor;
 using ::google::protobuf::FieldDescriptor;
 using ::google::protobuf::internal::WireFormatLite;
 using ::google::protobuf::io::CodedInputStream;
+using ::google::protobuf::io::CodedOutputStream;
 
 // Deeper than any message of the API nests.
 constexpr int kDeepest = 16;
@@ -123,6 +124,20 @@ absl::Status SerializeMessage(const google::protobuf::Message& message, grpc::By
   if (status.ok()) return absl::OkStatus();
   return absl::InternalError(
       absl::StrCat("the reply could not be serialised: ", status.error_message()));
+}
+
+grpc::ByteBuffer WrapMessage(int field_number, const grpc::ByteBuffer& field) {
+  constexpr size_t kLongestHeader = 10;
+  uint8_t header[kLongestHeader];
+  const uint32_t tag =
+      WireFormatLite::MakeTag(field_number, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
+  uint8_t* end = CodedOutputStream::WriteVarint32ToArray(tag, header);
+  end = CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(field.Length()), end);
+  std::vector<grpc::Slice> content;
+  std::vector<grpc::Slice> slices = {grpc::Slice(header, end - header)};
+  // A buffer that was never filled holds nothing.
+  if (field.Dump(&content).ok()) slices.insert(slices.end(), content.begin(), content.end());
+  return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
 }  // namespace contextpool::server

@@ -22,6 +22,9 @@ int64_t CountValues(const grpc::ByteBuffer& bytes, int field_number);
 // INTERNAL: larger than a message can be.
 absl::Status SerializeMessage(const google::protobuf::Message& message, grpc::ByteBuffer& bytes);
 
+// The bytes of a message in which only the message field `field_number` is set.
+grpc::ByteBuffer WrapMessage(int field_number, const grpc::ByteBuffer& field);
+
 // The path of the first string field of `bytes` that is not UTF-8; empty if there is none or if
 // the bytes are malformed before it.
 std::string FindInvalidUtf8(absl::string_view bytes,

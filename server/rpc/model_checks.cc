@@ -46,15 +46,14 @@ std::shared_ptr<const engine::ModelInfo> FindModel(const engine::Engine& engine,
   return only;
 }
 
-absl::Status CheckAgainstModel(const engine::Engine& engine, const engine::Request& request,
+absl::Status CheckAgainstModel(const engine::ModelInfo* model, const engine::Request& request,
                                const v1::EmbedRequest&) {
-  return CheckModality(FindModel(engine, request).get(), request);
+  return CheckModality(model, request);
 }
 
-absl::Status CheckAgainstModel(const engine::Engine& engine, const engine::Request& request,
+absl::Status CheckAgainstModel(const engine::ModelInfo* model, const engine::Request& request,
                                const v1::ClassifyRequest& message) {
-  const std::shared_ptr<const engine::ModelInfo> model = FindModel(engine, request);
-  absl::Status status = CheckModality(model.get(), request);
+  absl::Status status = CheckModality(model, request);
   if (!status.ok() || model == nullptr || !model->classifies()) return status;
   return SelectLabels(message.options(), *model).status();
 }

@@ -16,10 +16,10 @@ std::shared_ptr<const engine::ModelInfo> FindModel(const engine::Engine& engine,
                                                    const engine::Request& request);
 
 // INVALID_ARGUMENT naming the field: an image for a model that reads text, a label or threshold
-// that the model does not have.
-absl::Status CheckAgainstModel(const engine::Engine& engine, const engine::Request& request,
+// that the model does not have. `model`: as FindModel found it.
+absl::Status CheckAgainstModel(const engine::ModelInfo* model, const engine::Request& request,
                                const v1::EmbedRequest& message);
-absl::Status CheckAgainstModel(const engine::Engine& engine, const engine::Request& request,
+absl::Status CheckAgainstModel(const engine::ModelInfo* model, const engine::Request& request,
                                const v1::ClassifyRequest& message);
 
 }  // namespace contextpool::server

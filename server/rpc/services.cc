@@ -1,27 +1,17 @@
 #include "server/rpc/services.h"
 
-#include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "google/protobuf/arena.h"
 #include "server/rpc/encode.h"
 #include "server/rpc/inference_call.h"
+#include "server/rpc/unary_call.h"
 
 namespace contextpool::server {
 namespace {
 
-using EmbedCall = InferenceCall<v1::EmbedRequest, v1::EmbedResponse>;
-using ClassifyCall = InferenceCall<v1::ClassifyRequest, v1::ClassifyResponse>;
-
-// A stream that ends at once with UNIMPLEMENTED.
-class RefusedStream final : public RawStream {
- public:
-  explicit RefusedStream(const std::string& message) {
-    Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, message));
-  }
-  void OnDone() override { delete this; }
-};
+constexpr Handler kEmbed = &InferenceCall<v1::EmbedRequest, v1::EmbedResponse>::Start;
+constexpr Handler kClassify = &InferenceCall<v1::ClassifyRequest, v1::ClassifyResponse>::Start;
 
 grpc::ServerUnaryReactor* RefuseAdmin(grpc::CallbackServerContext& context) {
   grpc::ServerUnaryReactor* const reactor = context.DefaultReactor();
@@ -55,8 +45,11 @@ absl::Status Answer(Call& call, Backend& backend, const v1::GetModelRequest& mes
 
 absl::Status Answer(Call& call, Backend& backend, const v1::TokenizeRequest& message,
                     v1::TokenizeResponse& reply) {
+  if (backend.draining.begun()) {
+    return absl::UnavailableError("the server is draining; ask another replica");
+  }
   call.SetModel(message.model().name(), message.model().version());
-  const absl::StatusOr<engine::TokenizeOptions> options = Decode(message, call.info());
+  const absl::StatusOr<engine::TokenizeOptions> options = Decode(message, call.caller().info());
   if (!options.ok()) return options.status();
   call.MarkDecoded();
   const std::vector<absl::string_view> texts(message.texts().begin(), message.texts().end());
@@ -73,24 +66,19 @@ absl::Status Answer(Call& call, Backend& backend, const v1::TokenizeRequest& mes
   return absl::OkStatus();
 }
 
+// A Handler over them.
 template <typename Message, typename Reply>
-grpc::ServerUnaryReactor* AnswerNow(Backend& backend, Endpoint endpoint,
-                                    grpc::CallbackServerContext& context,
-                                    const grpc::ByteBuffer& bytes, grpc::ByteBuffer& reply_bytes) {
-  Call call(backend, endpoint, context, reply_bytes);
+void AnswerNow(Backend& backend, Endpoint endpoint, const Caller& caller,
+               const grpc::ByteBuffer& bytes, Responder& responder) {
+  Call call(backend, endpoint, caller, responder);
   google::protobuf::Arena arena;
   auto* message = google::protobuf::Arena::CreateMessage<Message>(&arena);
   auto* reply = google::protobuf::Arena::CreateMessage<Reply>(&arena);
   absl::Status status = call.Receive(bytes, *message);
   call.MarkDecoded();
   if (status.ok()) status = Answer(call, backend, *message, *reply);
-  grpc::ServerUnaryReactor* const reactor = call.reactor();
-  if (status.ok()) {
-    call.FinishWith(*reply, engine::Clock::Real().Now());
-  } else {
-    call.Finish(status);
-  }
-  return reactor;
+  if (!status.ok()) return call.Fail(status);
+  call.Reply(*reply, call.Now());
 }
 
 }  // namespace
@@ -98,43 +86,45 @@ grpc::ServerUnaryReactor* AnswerNow(Backend& backend, Endpoint endpoint,
 grpc::ServerUnaryReactor* EmbeddingServiceImpl::Embed(grpc::CallbackServerContext* context,
                                                       const grpc::ByteBuffer* request,
                                                       grpc::ByteBuffer* reply) {
-  return EmbedCall::Start(backend_, Endpoint::kEmbed, *context, *request, *reply);
+  return UnaryCall::Start(backend_, Endpoint::kEmbed, kEmbed, *context, *request, *reply);
 }
 
-RawStream* EmbeddingServiceImpl::EmbedStream(grpc::CallbackServerContext*) {
-  return new RefusedStream("this version does not offer EmbedStream; call Embed for each request");
+RawStream* EmbeddingServiceImpl::EmbedStream(grpc::CallbackServerContext* context) {
+  return Stream::Start(backend_, Endpoint::kEmbedStream, kEmbed, *context);
 }
 
 grpc::ServerUnaryReactor* ClassificationServiceImpl::Classify(grpc::CallbackServerContext* context,
                                                               const grpc::ByteBuffer* request,
                                                               grpc::ByteBuffer* reply) {
-  return ClassifyCall::Start(backend_, Endpoint::kClassify, *context, *request, *reply);
+  return UnaryCall::Start(backend_, Endpoint::kClassify, kClassify, *context, *request, *reply);
 }
 
-RawStream* ClassificationServiceImpl::ClassifyStream(grpc::CallbackServerContext*) {
-  return new RefusedStream(
-      "this version does not offer ClassifyStream; call Classify for each request");
+RawStream* ClassificationServiceImpl::ClassifyStream(grpc::CallbackServerContext* context) {
+  return Stream::Start(backend_, Endpoint::kClassifyStream, kClassify, *context);
 }
 
 grpc::ServerUnaryReactor* ModelServiceImpl::ListModels(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request,
                                                        grpc::ByteBuffer* reply) {
-  return AnswerNow<v1::ListModelsRequest, v1::ListModelsResponse>(backend_, Endpoint::kListModels,
-                                                                  *context, *request, *reply);
+  return UnaryCall::Start(backend_, Endpoint::kListModels,
+                          AnswerNow<v1::ListModelsRequest, v1::ListModelsResponse>, *context,
+                          *request, *reply);
 }
 
 grpc::ServerUnaryReactor* ModelServiceImpl::GetModel(grpc::CallbackServerContext* context,
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* reply) {
-  return AnswerNow<v1::GetModelRequest, v1::GetModelResponse>(backend_, Endpoint::kGetModel,
-                                                              *context, *request, *reply);
+  return UnaryCall::Start(backend_, Endpoint::kGetModel,
+                          AnswerNow<v1::GetModelRequest, v1::GetModelResponse>, *context, *request,
+                          *reply);
 }
 
 grpc::ServerUnaryReactor* ModelServiceImpl::Tokenize(grpc::CallbackServerContext* context,
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* reply) {
-  return AnswerNow<v1::TokenizeRequest, v1::TokenizeResponse>(backend_, Endpoint::kTokenize,
-                                                              *context, *request, *reply);
+  return UnaryCall::Start(backend_, Endpoint::kTokenize,
+                          AnswerNow<v1::TokenizeRequest, v1::TokenizeResponse>, *context, *request,
+                          *reply);
 }
 
 grpc::ServerUnaryReactor* AdminServiceImpl::LoadModel(grpc::CallbackServerContext* context,

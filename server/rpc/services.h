@@ -6,6 +6,7 @@
 #include "contextpool/v1/embedding.grpc.pb.h"
 #include "contextpool/v1/model.grpc.pb.h"
 #include "server/rpc/call.h"
+#include "server/rpc/stream.h"
 
 namespace contextpool::server {
 
@@ -18,7 +19,6 @@ using RawClassificationService = v1::ClassificationService::WithRawCallbackMetho
 using RawModelService = v1::ModelService::WithRawCallbackMethod_ListModels<
     v1::ModelService::WithRawCallbackMethod_GetModel<
         v1::ModelService::WithRawCallbackMethod_Tokenize<v1::ModelService::Service>>>;
-using RawStream = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
 class EmbeddingServiceImpl final : public RawEmbeddingService {
  public:

@@ -76,7 +76,7 @@ class FakeEngine : public Engine {
       MutexLock lock(mutex_);
       hold_ = false;
       waiting.swap(waiting_);
-      held_.NotifyAll();
+      changed_.NotifyAll();
     }
     for (const auto& held : waiting) held->done(Answer(held->request));
   }
@@ -88,7 +88,7 @@ class FakeEngine : public Engine {
       MutexLock lock(mutex_);
       held = std::move(waiting_.back());
       waiting_.pop_back();
-      held_.NotifyAll();
+      changed_.NotifyAll();
     }
     held->done(Answer(held->request));
   }
@@ -96,13 +96,25 @@ class FakeEngine : public Engine {
   // Blocks until so many requests are held.
   void WaitForHeld(size_t count) {
     MutexLock lock(mutex_);
-    while (waiting_.size() < count) held_.Wait(mutex_);
+    while (waiting_.size() < count) changed_.Wait(mutex_);
+  }
+
+  // Blocks until so many requests have come.
+  void WaitForRequests(int64_t count) {
+    MutexLock lock(mutex_);
+    while (requests_ < count) changed_.Wait(mutex_);
+  }
+
+  // Blocks until draining has begun.
+  void WaitForDrain() {
+    MutexLock lock(mutex_);
+    while (!draining_) changed_.Wait(mutex_);
   }
 
   // Blocks until so many requests have been answered because their caller gave up.
   void WaitForStopped(int64_t count) {
     MutexLock lock(mutex_);
-    while (stopped_ < count) held_.Wait(mutex_);
+    while (stopped_ < count) changed_.Wait(mutex_);
   }
 
   // Requests so far, and how many of them waited at one time at most.
@@ -154,13 +166,13 @@ class FakeEngine : public Engine {
     {
       MutexLock lock(mutex_);
       ++requests_;
+      changed_.NotifyAll();
       last_ = held->request;
       if (draining_) refusal = absl::UnavailableError("the server is draining");
       wait = hold_ && refusal.ok();
       if (wait) {
         waiting_.push_back(held);
         most_held_ = std::max(most_held_, waiting_.size());
-        held_.NotifyAll();
       }
     }
     if (!refusal.ok()) return held->done(std::move(refusal));
@@ -209,6 +221,7 @@ class FakeEngine : public Engine {
       model.state = status.state;
       model.load_seconds = status.load_seconds;
       model.truncated_inputs = 7;
+      model.canaries = {5, 6, 7};
       model.queue_tokens = {11, 12};
       for (size_t i = 0; i < status.info->context_pool_layers.size(); ++i) {
         Histogram sizes(Histogram::SupportSizeBounds());
@@ -220,6 +233,7 @@ class FakeEngine : public Engine {
       }
       stats.models.push_back(std::move(model));
     }
+    stats.step_seconds = 1.5;
     stats.requests_in_flight = static_cast<int64_t>(waiting_.size());
     return stats;
   }
@@ -236,7 +250,8 @@ class FakeEngine : public Engine {
   void Drain() override {
     MutexLock lock(mutex_);
     draining_ = true;
-    while (!waiting_.empty()) held_.Wait(mutex_);
+    changed_.NotifyAll();
+    while (!waiting_.empty()) changed_.Wait(mutex_);
   }
 
  private:
@@ -262,7 +277,7 @@ class FakeEngine : public Engine {
     held->done(absl::CancelledError("the caller gave up"));
     MutexLock lock(mutex_);
     ++stopped_;
-    held_.NotifyAll();
+    changed_.NotifyAll();
   }
 
   // Of layer l (by its place) the weights 10 l + 0, 1, 2 and the support sizes 10 l + 3, 4, 5.
@@ -307,7 +322,7 @@ class FakeEngine : public Engine {
   }
 
   mutable Mutex mutex_;
-  CondVar held_;
+  CondVar changed_;
   std::map<std::string, ModelStatus> models_ ABSL_GUARDED_BY(mutex_);
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
   absl::Status load_failure_ ABSL_GUARDED_BY(mutex_);

@@ -19,9 +19,16 @@
 
 namespace contextpool::server {
 
-class ServerFixture : public testing::Test {
+class ServerFixture : public ::testing::Test {
  protected:
-  ServerFixture() { google::protobuf::SetLogHandler(nullptr); }
+  explicit ServerFixture(int64_t max_in_flight = kMaxInFlight,
+                         engine::Clock& clock = engine::Clock::Real())
+      : admission_({.max_message_bytes = kMaxMessageBytes,
+                    .max_in_flight_requests = max_in_flight,
+                    .max_in_flight_bytes = 64 << 20}),
+        backend_{engine_, admission_, metrics_, logger_, /*max_inputs=*/4096, clock} {
+    google::protobuf::SetLogHandler(nullptr);
+  }
 
   void SetUp() override {
     Options options;
@@ -90,16 +97,28 @@ class ServerFixture : public testing::Test {
     return -1;
   }
 
+  // Calls that were received and have not been counted as answered.
+  double Unanswered() {
+    double sum = 0;
+    for (const auto& [name, figures] : metrics_.by_name()) {
+      for (const auto& received : figures->received) sum += static_cast<double>(received);
+    }
+    for (const auto& [key, figures] : metrics_.by_version()) {
+      for (const auto& codes : figures->calls) {
+        for (const auto& calls : codes) sum -= static_cast<double>(calls);
+      }
+    }
+    return sum;
+  }
+
   static constexpr int64_t kMaxMessageBytes = 3 << 20;
   static constexpr int64_t kMaxInFlight = 4;
 
   engine::FakeEngine engine_;
-  Admission admission_{{.max_message_bytes = kMaxMessageBytes,
-                        .max_in_flight_requests = kMaxInFlight,
-                        .max_in_flight_bytes = 64 << 20}};
+  Admission admission_;
   ServerMetrics metrics_{{{"classifier", 1}, {"encoder", 1}}};
   Logger logger_{LogFormat::kText, LogLevel::kError, /*file_descriptor=*/-1};
-  Backend backend_{engine_, admission_, metrics_, logger_, /*max_inputs=*/4096};
+  Backend backend_;
   HealthMonitor health_{engine_};
   std::unique_ptr<GrpcServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
@@ -111,6 +130,7 @@ class ServerFixture : public testing::Test {
 
 inline v1::EmbedRequest EmbedTexts(const std::vector<std::string>& texts) {
   v1::EmbedRequest request;
+  request.mutable_model()->set_name("encoder");
   for (const std::string& text : texts) request.add_inputs()->set_text(text);
   return request;
 }

@@ -231,58 +231,23 @@ TEST_F(ServicesTest, TooManyRequestsAtOnceAreToldToRetry) {
   EXPECT_TRUE(Embed(EmbedTexts({"a"})).ok());
 }
 
-TEST_F(ServicesTest, ACallThatIsCancelledWhileTheEngineWorksEndsCleanly) {
-  engine_.Hold();
+TEST_F(ServicesTest, AdminSaysWhatToDoInstead) {
   grpc::ClientContext context;
-  v1::EmbedResponse reply;
-  grpc::Status status;
-  std::thread caller([&] { status = embedding_->Embed(&context, EmbedTexts({"a"}), &reply); });
-  engine_.WaitForHeld(1);
-  context.TryCancel();
-  caller.join();
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::CANCELLED);
-  // The server hears of it from its own thread.
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  engine_.Release();
-  EXPECT_TRUE(Embed(EmbedTexts({"a"})).ok());
-  EXPECT_EQ(admission_.requests(), 0);
-  EXPECT_EQ(admission_.bytes(), 0);
-}
-
-TEST_F(ServicesTest, ACallWhoseDeadlinePassesWhileTheEngineWorksIsCountedAsSuch) {
-  engine_.Hold();
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(50));
-  v1::EmbedResponse reply;
-  EXPECT_EQ(embedding_->Embed(&context, EmbedTexts({"a"}), &reply).error_code(),
-            grpc::StatusCode::DEADLINE_EXCEEDED);
-  // The server hears of it from its own timer.
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  engine_.Release();
-  EXPECT_EQ(Calls(Endpoint::kEmbed, absl::StatusCode::kDeadlineExceeded, "encoder") +
-                Calls(Endpoint::kEmbed, absl::StatusCode::kDeadlineExceeded, ""),
-            1);
-}
-
-TEST_F(ServicesTest, StreamsAndAdminSayWhatToDoInstead) {
-  grpc::ClientContext context;
-  auto stream = embedding_->EmbedStream(&context);
-  stream->WritesDone();
-  const grpc::Status status = stream->Finish();
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(status.error_message(), HasSubstr("call Embed"));
-
-  grpc::ClientContext classify_context;
-  auto classify = classification_->ClassifyStream(&classify_context);
-  classify->WritesDone();
-  EXPECT_THAT(classify->Finish().error_message(), HasSubstr("call Classify"));
-
-  grpc::ClientContext admin_context;
   v1::LoadModelResponse loaded;
-  const grpc::Status admin =
-      v1::AdminService::NewStub(channel_)->LoadModel(&admin_context, {}, &loaded);
+  const grpc::Status admin = v1::AdminService::NewStub(channel_)->LoadModel(&context, {}, &loaded);
   EXPECT_EQ(admin.error_code(), grpc::StatusCode::UNIMPLEMENTED);
   EXPECT_THAT(admin.error_message(), HasSubstr("restart"));
+}
+
+TEST_F(ServicesTest, CallsWithoutAModelsNameAreCountedUnderTheModelThatWouldAnswer) {
+  engine_.FailWith(absl::ResourceExhaustedError("the queue is full"));
+  v1::ClassifyRequest unnamed = ClassifyTexts({"a"});
+  EXPECT_FALSE(Classify(unnamed).ok());
+  EXPECT_EQ(Calls(Endpoint::kClassify, absl::StatusCode::kResourceExhausted, "classifier"), 1);
+  EXPECT_EQ(metrics_.by_name().at("classifier")->received[static_cast<size_t>(Endpoint::kClassify)],
+            1);
+  EXPECT_FALSE(SendRaw("/contextpool.v1.ModelService/GetModel", "\x0a\x7fx").ok());
+  EXPECT_EQ(Unanswered(), 0);
 }
 
 }  // namespace

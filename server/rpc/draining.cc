@@ -1,0 +1,26 @@
+#include "server/rpc/draining.h"
+
+namespace contextpool::server {
+
+bool Draining::Enter() {
+  engine::MutexLock lock(mutex_);
+  if (begun()) return false;
+  ++open_;
+  return true;
+}
+
+void Draining::Leave() {
+  engine::MutexLock lock(mutex_);
+  if (--open_ == 0) changed_.NotifyAll();
+}
+
+void Draining::Begin() { begin_.request_stop(); }
+
+void Draining::WaitForOpenCalls(engine::TimePoint deadline) {
+  engine::MutexLock lock(mutex_);
+  while (open_ > 0 && engine::Clock::Real().Now() < deadline) {
+    changed_.WaitUntil(mutex_, deadline);
+  }
+}
+
+}  // namespace contextpool::server
