@@ -5,6 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 
 namespace contextpool::cli {
@@ -14,8 +15,10 @@ constexpr unsigned kEmbed = CommandBit(Command::kEmbed);
 constexpr unsigned kClassify = CommandBit(Command::kClassify);
 constexpr unsigned kTokenize = CommandBit(Command::kTokenize);
 constexpr unsigned kModels = CommandBit(Command::kModels);
+constexpr unsigned kBench = CommandBit(Command::kBench);
 constexpr unsigned kTexts = kEmbed | kClassify | kTokenize;
-constexpr unsigned kAll = kTexts | kModels;
+constexpr unsigned kPrints = kTexts | kModels;
+constexpr unsigned kAll = kPrints | kBench;
 
 absl::Status Expected(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("takes ", what));
@@ -47,6 +50,10 @@ constexpr Choice<v1::Pooling> kPoolings[] = {{"mean", v1::POOLING_MEAN},
                                              {"cls", v1::POOLING_CLS},
                                              {"max", v1::POOLING_MAX},
                                              {"last-token", v1::POOLING_LAST_TOKEN}};
+constexpr Choice<bench::LoadTask> kTasks[] = {{"embed", bench::LoadTask::kEmbed},
+                                              {"classify", bench::LoadTask::kClassify}};
+constexpr Choice<bench::ArrivalShape> kArrivalShapes[] = {
+    {"poisson", bench::ArrivalShape::kPoisson}, {"constant", bench::ArrivalShape::kConstant}};
 constexpr Choice<v1::Priority> kPriorities[] = {{"interactive", v1::PRIORITY_INTERACTIVE},
                                                 {"bulk", v1::PRIORITY_BULK}};
 
@@ -84,10 +91,23 @@ absl::Status SetThreshold(const std::string& value, Options& options) {
   return absl::OkStatus();
 }
 
-absl::Status SetOutput(const std::string& value, Options& options) {
+absl::Status ParseFileName(const std::string& value, std::string& name) {
   if (value.empty()) return Expected("the name of a file");
-  options.output = value;
+  name = value;
   return absl::OkStatus();
+}
+
+absl::Status SetConnections(const std::string& value, Options& options) {
+  constexpr uint32_t kMost = 1000;
+  return absl::SimpleAtoi(value, &options.load.connections) && options.load.connections > 0 &&
+                 options.load.connections <= kMost
+             ? absl::OkStatus()
+             : Expected("a whole number from 1 to 1000");
+}
+
+absl::Status SetSeed(const std::string& value, Options& options) {
+  return absl::SimpleAtoi(value, &options.load.seed) ? absl::OkStatus()
+                                                     : Expected("a whole number of at least 0");
 }
 
 // `Member` is a bool, or an optional one, of Options.
@@ -106,13 +126,17 @@ constexpr Flag kFlags[] = {
      }},
     {"model-version", 0, "N", kAll, "version of the model (default: the one that serves)",
      SetModelVersion},
-    {"input", 'i', "FILE", kTexts, "read texts from FILE, one a line; '-' is the standard input",
+    {"input", 'i', "FILE", kTexts | kBench,
+     "read texts from FILE, one a line; '-' is the standard input",
      [](const std::string& value, Options& options) {
        options.sources.push_back({InputSource::Kind::kFile, value});
        return absl::OkStatus();
      }},
     {"output", 'o', "FILE.npy", kEmbed,
-     "write float32 [inputs, dimensions] for numpy.load; rows of failed inputs are NaN", SetOutput},
+     "write float32 [inputs, dimensions] for numpy.load; rows of failed inputs are NaN",
+     [](const std::string& value, Options& options) {
+       return ParseFileName(value, options.output);
+     }},
     {"similarity", 0, nullptr, kEmbed, "show the cosine of every pair of inputs",
      Switch<&Options::similarity, true>},
     {"normalize", 0, nullptr, kEmbed, "scale vectors to length 1 (default: as the model says)",
@@ -146,7 +170,84 @@ constexpr Flag kFlags[] = {
     {"explain", 0, nullptr, kEmbed | kClassify,
      "draw what ContextPool chose: how much each token counts, how far it looks",
      Switch<&Options::explain, true>},
-    {"truncation", 0, "HOW", kTexts,
+    {"concurrency", 'c', "N,N", kBench,
+     "closed loop: N calls in flight at any time; several N in turn",
+     [](const std::string& value, Options& options) {
+       return bench::ParseConcurrency(value, options.load.concurrency);
+     }},
+    {"rate", 'r', "R,R", kBench,
+     "open loop: R calls a second, whatever the answers; several in turn",
+     [](const std::string& value, Options& options) {
+       return bench::ParseRates(value, options.load.rates);
+     }},
+    {"arrivals", 0, "SHAPE", kBench, "open loop: poisson (default) or constant gaps",
+     [](const std::string& value, Options& options) {
+       return Choose(kArrivalShapes, value, options.load.arrivals.emplace());
+     }},
+    {"find-rate", 0, nullptr, kBench, "search the highest rate of an open loop that holds --p99",
+     [](const std::string&, Options& options) {
+       options.load.find_rate = true;
+       return absl::OkStatus();
+     }},
+    {"p99", 0, "PERIOD", kBench, "objective: 99% of all calls offered are OK within PERIOD",
+     [](const std::string& value, Options& options) {
+       return bench::ParsePeriod(value, false, options.load.p99.emplace());
+     }},
+    {"max-errors", 0, "SHARE", kBench,
+     "objective: at most this share of the calls is not OK (default: 0.001)",
+     [](const std::string& value, Options& options) {
+       return bench::ParseShare(value, options.load.max_errors.emplace());
+     }},
+    {"task", 0, "TASK", kBench, "embed (default) or classify",
+     [](const std::string& value, Options& options) {
+       return Choose(kTasks, value, options.load.task);
+     }},
+    {"batch", 'b', "N", kBench, "inputs in each call (default: 1)",
+     [](const std::string& value, Options& options) {
+       return ParsePositive(value, options.load.batch);
+     }},
+    {"lengths", 0, "SHAPE", kBench,
+     "words of made-up texts: fixed:N, uniform:MIN-MAX or\n"
+     "lognormal:MEAN,DEVIATION[,MAX] (default: uniform:5-60)",
+     [](const std::string& value, Options& options) {
+       return bench::ParseLengths(value, options.load.lengths.emplace());
+     }},
+    {"shuffle", 0, nullptr, kBench, "mix the texts of the file, by the seed",
+     [](const std::string&, Options& options) {
+       options.load.shuffle = true;
+       return absl::OkStatus();
+     }},
+    {"seed", 0, "N", kBench, "of texts, arrivals and mixes: the same again (default: 1)", SetSeed},
+    {"connections", 0, "N", kBench, "HTTP/2 connections, used in turn (default: 1)",
+     SetConnections},
+    {"deadline", 0, "MIX", kBench,
+     "from when a call is due: 50ms, or shares as in 50ms:0.5,none:0.5",
+     [](const std::string& value, Options& options) {
+       return bench::ParseDeadlines(value, options.load.deadlines);
+     }},
+    {"bulk", 0, "SHARE", kBench, "share of the calls that are sent as bulk (default: 0)",
+     [](const std::string& value, Options& options) {
+       return bench::ParseShare(value, options.load.bulk_share);
+     }},
+    {"warmup", 0, "PERIOD", kBench, "load before each measurement, not counted (default: 1s)",
+     [](const std::string& value, Options& options) {
+       return bench::ParsePeriod(value, true, options.load.warmup);
+     }},
+    {"duration", 0, "PERIOD", kBench,
+     "how long each load is measured (default: 10s);\n"
+     "a search measures 1000 calls at least",
+     [](const std::string& value, Options& options) {
+       return bench::ParsePeriod(value, false, options.load.duration);
+     }},
+    {"json", 0, "FILE", kBench, "write settings, figures and histograms",
+     [](const std::string& value, Options& options) {
+       return ParseFileName(value, options.load.json_file);
+     }},
+    {"plot", 0, "FILE.svg", kBench, "draw latency over throughput",
+     [](const std::string& value, Options& options) {
+       return ParseFileName(value, options.load.plot_file);
+     }},
+    {"truncation", 0, "HOW", kTexts | kBench,
      "what happens to texts that are too long: right (default; the end is cut), left or reject",
      [](const std::string& value, Options& options) {
        return Choose(kTruncations, value, options.truncation);
@@ -156,7 +257,7 @@ constexpr Flag kFlags[] = {
      [](const std::string& value, Options& options) {
        return Choose(kPriorities, value, options.priority);
      }},
-    {"json", 0, nullptr, kAll, "print one JSON object a line", Switch<&Options::json, true>},
+    {"json", 0, nullptr, kPrints, "print one JSON object a line", Switch<&Options::json, true>},
     {"server", 's', "HOST:PORT", kAll,
      "server to ask (default: $CONTEXTPOOL_SERVER, else localhost:8001)", SetServer},
     {"timeout", 0, "SECONDS", kAll, "longest wait for each request (default: 60)", SetTimeout},
@@ -178,6 +279,19 @@ constexpr CommandHelp kCommands[] = {
      "Prints the tokens and ids of each text.",
      "  contextpool tokenize 'unaffable'\n"
      "  contextpool tokenize -m all-MiniLM-L6-v2 --no-special-tokens --json 'naïve café'\n"},
+    {Command::kBench, "bench", "measure a server under load", "[FLAG...] [TEXT FILE]",
+     "Puts a load on the server and prints one line for each: throughput, latency of the calls "
+     "that\n"
+     "were OK, and what was not. Texts are the lines of the file ('-': the standard input), taken "
+     "in\n"
+     "turn, or made up. In an open loop calls follow a schedule that is made in advance, and "
+     "latency\n"
+     "counts from the moment when a call was due. A load that this client could not offer is not\n"
+     "reported. Ctrl-C ends early. docs/load-testing.md explains the columns.",
+     "  contextpool bench -m all-MiniLM-L6-v2 --concurrency 1,2,4,8,16 --plot latency.svg\n"
+     "  contextpool bench --rate 100,200,400 --deadline 50ms:0.5,500ms:0.5 --json load.json\n"
+     "  contextpool bench --rate 300 --bulk 0.3 --connections 4 sentences.txt\n"
+     "  contextpool bench --task classify -m sentiment --find-rate --p99 20ms\n"},
     {Command::kModels, "models", "list what the server offers", "[FLAG...]",
      "Prints every model of the server, failed ones with their reason.",
      "  contextpool models\n"
@@ -192,6 +306,10 @@ constexpr char kCommonHelp[] =
 
 constexpr char kExitHelp[] =
     "Exit status: 0 all well; 1 an input or a request failed; 2 the command line is wrong.\n";
+constexpr char kBenchExitHelp[] =
+    "Exit status: 0 all well, refused calls are a result; 1 a load was not offered, the search "
+    "was\n"
+    "bounded by this client, or the run broke off; 2 the command line is wrong.\n";
 
 void AppendFlag(const Flag& flag, std::string& help) {
   constexpr size_t kHelpColumn = 28;
@@ -200,7 +318,8 @@ void AppendFlag(const Flag& flag, std::string& help) {
   absl::StrAppend(&left, "--", flag.name);
   if (flag.value_name != nullptr) absl::StrAppend(&left, " ", flag.value_name);
   left.resize(std::max(left.size() + 2, kHelpColumn), ' ');
-  absl::StrAppend(&help, left, flag.help, "\n");
+  const std::string next_line = absl::StrCat("\n", std::string(kHelpColumn, ' '));
+  absl::StrAppend(&help, left, absl::StrReplaceAll(flag.help, {{"\n", next_line}}), "\n");
 }
 
 }  // namespace
@@ -239,7 +358,8 @@ std::string HelpOf(const CommandHelp& command) {
     if (flag.commands & CommandBit(command.command)) AppendFlag(flag, help);
   }
   absl::StrAppend(&help, "  -h, --help                this text\n");
-  return absl::StrCat(help, "\nExamples:\n", command.examples, "\n", kExitHelp);
+  return absl::StrCat(help, "\nExamples:\n", command.examples, "\n",
+                      command.command == Command::kBench ? kBenchExitHelp : kExitHelp);
 }
 
 }  // namespace contextpool::cli

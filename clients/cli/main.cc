@@ -27,6 +27,7 @@ contextpool::cli::Terminal DescribeTerminal() {
 int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
   contextpool::cli::Environment environment{std::cin, std::cout, std::cerr, DescribeTerminal()};
+  environment.err_is_tty = isatty(STDERR_FILENO);
   const char* server = getenv("CONTEXTPOOL_SERVER");
   if (server != nullptr && *server != '\0') environment.default_server = server;
   return contextpool::cli::Run(std::vector<std::string>(argv + 1, argv + argc), environment);

@@ -88,21 +88,23 @@ class FlagTable {
 absl::Status UnknownFlag(const CommandHelp& command, const FlagTable& table,
                          const std::string& word) {
   const std::string name = word.substr(0, word.find('='));
+  const std::vector<std::string> names = table.Names();
+  if (std::find(names.begin(), names.end(), name) != names.end()) {
+    return absl::InvalidArgumentError(absl::StrCat(name, " takes no value", SeeHelp(command)));
+  }
   for (const Flag& flag : AllFlags()) {
     if (name != absl::StrCat("--", flag.name)) continue;
     return absl::InvalidArgumentError(
-        flag.commands & CommandBit(command.command)
-            ? absl::StrCat(name, " takes no value", SeeHelp(command))
-            : absl::StrCat("contextpool ", command.name, " has no flag ", name, SeeHelp(command)));
+        absl::StrCat("contextpool ", command.name, " has no flag ", name, SeeHelp(command)));
   }
-  const std::string hint = absl::StartsWith(name, "--") ? DidYouMean(name, table.Names()) : "";
+  const std::string hint = absl::StartsWith(name, "--") ? DidYouMean(name, names) : "";
   return absl::InvalidArgumentError(
       absl::StrCat("unknown flag ", name, hint, SeeHelp(command),
                    ", and write -- before a text that begins with '-'"));
 }
 
 void AddText(const std::string& word, Options& options) {
-  const bool file = word == "-";
+  const bool file = word == "-" || options.command == Command::kBench;
   options.sources.push_back({file ? InputSource::Kind::kFile : InputSource::Kind::kText, word});
 }
 
@@ -142,8 +144,10 @@ absl::Status ParseFlags(const CommandHelp& command, const std::vector<std::strin
           absl::StrCat("--", flag->name, " ", applied.message(), ", not '", value, "'"));
     }
   }
+  const bool bench = options.command == Command::kBench;
   for (int i = optind; i < argc; ++i) {
-    options.sources.push_back({InputSource::Kind::kText, words[i]});
+    options.sources.push_back(
+        {bench ? InputSource::Kind::kFile : InputSource::Kind::kText, words[i]});
   }
   return absl::OkStatus();
 }
@@ -167,6 +171,9 @@ absl::Status Validate(const CommandHelp& command, const Options& options) {
   if (options.similarity && options.json) {
     return absl::InvalidArgumentError(
         "--similarity is a picture for people: leave out --json, or compare the vectors yourself");
+  }
+  if (command.command == Command::kBench) {
+    return bench::CheckLoad(options.load, options.sources.size());
   }
   return absl::OkStatus();
 }

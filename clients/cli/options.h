@@ -7,12 +7,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "clients/cli/bench/load_options.h"
 #include "clients/cli/inputs.h"
 #include "contextpool/v1/types.pb.h"
 
 namespace contextpool::cli {
 
-enum class Command : uint8_t { kEmbed, kClassify, kTokenize, kModels };
+enum class Command : uint8_t { kEmbed, kClassify, kTokenize, kModels, kBench };
 
 // What one run does.
 struct Options {
@@ -43,6 +44,8 @@ struct Options {
 
   // tokenize
   bool without_special_tokens = false;
+
+  bench::LoadOptions load;
 };
 
 // What the command line asks for: a run, or a text to print.

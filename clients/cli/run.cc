@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "clients/cli/bench/bench.h"
 #include "clients/cli/connection.h"
 #include "clients/cli/embeddings.h"
 #include "clients/cli/inputs.h"
@@ -228,6 +229,8 @@ bool RunCommand(Command command, Runner& runner, const Texts& texts) {
       return runner.Tokenize(texts);
     case Command::kModels:
       return runner.Models();
+    case Command::kBench:
+      break;  // bench::RunBench
   }
   return false;
 }
@@ -243,11 +246,13 @@ int Run(const std::vector<std::string>& args, const Environment& environment) {
   }
   const Options& options = invocation->options;
   Texts texts;
-  if (options.command != Command::kModels) {
+  const bool is_bench = options.command == Command::kBench;
+  if (is_bench ? !options.sources.empty() : options.command != Command::kModels) {
     auto read = ReadInputs(options.sources, environment.in);
     if (!read.ok()) return UsageError(read.status(), environment.err);
     texts = *std::move(read);
   }
+  if (is_bench) return bench::RunBench(options, std::move(texts), environment);
   const auto printer = options.json ? MakeJsonPrinter(environment.out, environment.err)
                                     : MakeTextPrinter(options, environment.terminal,
                                                       environment.out, environment.err);

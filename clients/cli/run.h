@@ -21,6 +21,8 @@ struct Environment {
   Terminal terminal;
   // Asked where --server is not given.
   std::string default_server = "localhost:8001";
+  // Whether a person watches `err`.
+  bool err_is_tty = false;
 };
 
 // `args`: the words after the program's name.

@@ -1,0 +1,106 @@
+#include "clients/cli/bench/caller.h"
+
+#include <utility>
+
+namespace contextpool::cli::bench {
+namespace {
+
+std::chrono::system_clock::time_point OnWallClock(Time time) {
+  using std::chrono::system_clock;
+  return system_clock::now() +
+         std::chrono::duration_cast<system_clock::duration>(time - Clock::now());
+}
+
+std::shared_ptr<grpc::Channel> OpenChannel(const std::string& server) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);
+  // Channels to one address share a connection otherwise.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  // What the server refuses is a result.
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+}
+
+}  // namespace
+
+Caller::Caller(const Options& options, const Workload& workload, std::span<const CallKind> kinds)
+    : workload_(workload), kinds_(kinds), reader_(options.task) {
+  for (uint32_t i = 0; i < options.connections; ++i) {
+    Connection& connection = connections_.emplace_back();
+    connection.channel = OpenChannel(options.server);
+    connection.stub = std::make_unique<grpc::GenericStub>(connection.channel);
+  }
+}
+
+Caller::~Caller() {
+  CancelAll();
+  while (in_flight() > 0) Next(Clock::now() + std::chrono::seconds(1));
+  queue_.Shutdown();
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_.Next(&tag, &ok)) {
+  }
+}
+
+bool Caller::Connect(Nanoseconds timeout) {
+  const auto until = OnWallClock(Clock::now() + timeout);
+  // All at once: each waits only for what the ones before left of the time.
+  for (const Connection& connection : connections_) connection.channel->GetState(true);
+  for (const Connection& connection : connections_) {
+    if (!connection.channel->WaitForConnected(until)) return false;
+  }
+  return true;
+}
+
+Caller::Call& Caller::NewCall() {
+  const std::lock_guard lock(mutex_);
+  Call& call = calls_.emplace_back();
+  call.self = std::prev(calls_.end());
+  return call;
+}
+
+void Caller::Start(const CallStart& start) {
+  const CallKind& kind = kinds_[start.kind];
+  Call& call = NewCall();
+  call.facts.kind = start.kind;
+  call.facts.due = start.due;
+  if (kind.deadline) call.context.set_deadline(OnWallClock(start.due + *kind.deadline));
+  Connection& connection = connections_[start.request % connections_.size()];
+  call.reader = connection.stub->PrepareUnaryCall(
+      &call.context, workload_.method(), workload_.Request(start.request, kind.bulk), &queue_);
+  call.facts.sent = Clock::now();
+  call.reader->StartCall();
+  call.reader->Finish(&call.reply, &call.facts.status, &call);
+}
+
+std::optional<EndedCall> Caller::Next(Time until) {
+  void* tag = nullptr;
+  bool ok = false;
+  if (queue_.AsyncNext(&tag, &ok, OnWallClock(until)) != grpc::CompletionQueue::GOT_EVENT) {
+    return std::nullopt;
+  }
+  const Time ended = Clock::now();
+  std::list<Call> own;
+  {
+    const std::lock_guard lock(mutex_);
+    own.splice(own.begin(), calls_, static_cast<Call*>(tag)->self);
+  }
+  Call& call = own.front();
+  call.facts.ended = ended;
+  if (call.facts.status.ok() && !reader_.Read(call.reply, call.facts.reply)) {
+    call.facts.status = {grpc::StatusCode::INTERNAL, "the server's reply cannot be read"};
+  }
+  return std::move(call.facts);
+}
+
+void Caller::CancelAll() {
+  const std::lock_guard lock(mutex_);
+  for (Call& call : calls_) call.context.TryCancel();
+}
+
+size_t Caller::in_flight() const {
+  const std::lock_guard lock(mutex_);
+  return calls_.size();
+}
+
+}  // namespace contextpool::cli::bench

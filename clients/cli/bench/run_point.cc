@@ -1,0 +1,106 @@
+#include "clients/cli/bench/run_point.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "clients/cli/bench/loop.h"
+
+namespace contextpool::cli::bench {
+namespace {
+
+constexpr auto kProgressPeriod = std::chrono::milliseconds(250);
+// How long the loop below may sleep without a look at the flag and the clock.
+constexpr auto kTick = std::chrono::milliseconds(50);
+
+Nanoseconds FromTimeval(const timeval& time) {
+  return std::chrono::seconds(time.tv_sec) + std::chrono::microseconds(time.tv_usec);
+}
+
+Nanoseconds ProcessCpu() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return FromTimeval(usage.ru_utime) + FromTimeval(usage.ru_stime);
+}
+
+Nanoseconds ThreadCpu() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + Nanoseconds(time.tv_nsec);
+}
+
+// One run: the loop's calls into the recorder.
+class Run {
+ public:
+  Run(const LoadPoint& point, std::span<const CallKind> kinds, Caller& caller,
+      const RunControl& control)
+      : caller_(caller),
+        control_(control),
+        loop_(MakeLoop(point, kinds, caller)),
+        begin_(Clock::now()),
+        recorder_(point, kinds, begin_) {}
+
+  PointResult Measure() {
+    const Nanoseconds process_cpu = ProcessCpu();
+    const Nanoseconds thread_cpu = ThreadCpu();
+    loop_->Begin(begin_, recorder_.end());
+    Collect();
+    const double wall_ns = static_cast<double>((Clock::now() - begin_).count());
+    PointResult result = recorder_.Finish(
+        loop_->Scheduled(recorder_),
+        static_cast<double>((ThreadCpu() - thread_cpu).count()) / std::max(wall_ns, 1.0));
+    result.client_cpu_per_call =
+        (ProcessCpu() - process_cpu) / static_cast<int64_t>(std::max<uint64_t>(answered_, 1));
+    return result;
+  }
+
+ private:
+  void Collect() {
+    while (loop_->sending() || caller_.in_flight() > 0) {
+      const auto ended = caller_.Next(Clock::now() + kTick);
+      if (ended && !abandoned_) {
+        ++answered_;
+        recorder_.Record(*ended);
+        loop_->CallEnded();
+      }
+      LookAround(Clock::now());
+    }
+  }
+
+  void LookAround(Time now) {
+    if (control_.stop && !abandoned_) {
+      abandoned_ = true;
+      loop_->Stop();
+      recorder_.Interrupt(now, caller_.in_flight());
+      caller_.CancelAll();
+    }
+    if (!cancelled_ && (loop_->hopeless() || now > recorder_.end() + control_.patience)) {
+      cancelled_ = true;
+      caller_.CancelAll();
+    }
+    if (now >= next_progress_) {
+      next_progress_ = now + kProgressPeriod;
+      control_.progress({now - begin_, answered_, caller_.in_flight()});
+    }
+  }
+
+  Caller& caller_;
+  const RunControl& control_;
+  const std::unique_ptr<Loop> loop_;
+  const Time begin_;
+  Recorder recorder_;
+  Time next_progress_{};
+  uint64_t answered_ = 0;
+  bool abandoned_ = false;
+  bool cancelled_ = false;
+};
+
+}  // namespace
+
+PointResult RunPoint(const LoadPoint& point, std::span<const CallKind> kinds, Caller& caller,
+                     const RunControl& control) {
+  return Run(point, kinds, caller, control).Measure();
+}
+
+}  // namespace contextpool::cli::bench
