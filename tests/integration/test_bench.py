@@ -1,0 +1,171 @@
+"""The load tool, `contextpool bench`, against the real server."""
+
+import json
+import signal
+import subprocess
+import time
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+import tiny_models
+from harness import BIN, run_cli
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture
+def small_server(start_server, tmp_path):
+    """A server of one small classifier, that nobody else asks."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    tiny_models.write_classifier(folder / "sentiment", ["negative", "positive"],
+                                 "single_label_classification")
+    return start_server([folder])
+
+
+@pytest.fixture
+def bench(small_server, tmp_path):
+    """Runs the tool; the completed process and what it wrote as JSON, or None."""
+    file = tmp_path / "bench.json"
+
+    def run(*arguments):
+        file.unlink(missing_ok=True)
+        done = run_cli("bench", "--task", "classify", "--warmup", "100ms", "--json", file,
+                       *arguments, server=small_server.address)
+        return done, json.loads(file.read_text()) if file.exists() else None
+
+    return run
+
+
+def answered(server):
+    return server.metrics().value("contextpool_requests_total", model="sentiment",
+                                  endpoint="Classify", code="OK")
+
+
+def offered(bench, *arguments):
+    """The first run whose every load was offered: a busy machine may wake the sender too late."""
+    for _ in range(5):
+        done, report = bench(*arguments)
+        if all(point["offered"] for point in report["points"]):
+            assert done.returncode == 0, done.stderr
+            return done, report
+        assert done.returncode == 1
+    pytest.fail(f"no load was offered:\n{done.stdout}{done.stderr}")
+
+
+def test_a_closed_loop_counts_what_the_server_counts(bench, small_server, tmp_path):
+    plot = tmp_path / "plot.svg"
+    done, report = bench("--concurrency", "1,4", "--duration", "500ms", "--batch", "3",
+                         "--connections", "2", "--plot", plot)
+    assert done.returncode == 0, done.stderr
+    assert report["server"]["model"] == "sentiment"
+    assert report["host"]["cores"] >= 1
+    assert [point["load"]["concurrency"] for point in report["points"]] == [1, 4]
+    assert report["calls_by_code_in_all"] == {"OK": answered(small_server)}
+    for point in report["points"]:
+        assert point["offered"] and point["calls"] > 0
+        assert point["codes"] == {"OK": point["calls"]}
+        assert point["inputs_per_s"] == pytest.approx(3 * point["ok_calls_per_s"])
+        assert sum(count for _, count in point["ok_histogram_ms"]) == point["calls"]
+        latency = point["ok_latency_ms"]
+        assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"] <= latency["max"]
+        assert 0 < point["server_mean_ms"]["total"] <= latency["mean"]
+        assert point["client_cpu_us_per_call"] > 0
+    assert "4 in flight" in done.stdout and "load 2 of 2" in done.stderr
+    root = ElementTree.parse(plot).getroot()
+    assert len(root.findall(SVG + "polyline")) == 3
+
+
+def test_tokens_are_what_the_server_counts(bench, small_server, tmp_path):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("good film\nawful\n")
+    done, report = bench("--concurrency", "1", "--duration", "300ms", texts)
+    assert done.returncode == 0, done.stderr
+    # [CLS] good film [SEP], [CLS] awful [SEP]
+    assert report["texts"]["tokens_per_input"] == pytest.approx(3.5, abs=0.1)
+    assert report["texts"]["distinct_texts"] == 2
+
+
+def test_an_open_loop_offers_its_rate_by_class_and_deadline(bench, small_server):
+    before = answered(small_server)
+    done, report = bench("--rate", "100,200", "--duration", "1s", "--bulk", "0.4", "--deadline",
+                         "30s:0.5,none:0.5", "--arrivals", "constant")
+    calls = report["calls_by_code_in_all"]
+    assert calls == {"OK": answered(small_server) - before}
+    done, report = offered(bench, "--rate", "100", "--duration", "1s", "--bulk", "0.4",
+                           "--deadline", "30s:0.5,none:0.5", "--arrivals", "constant")
+    point, = report["points"]
+    assert point["scheduled_calls"] == point["calls"] == 100
+    assert point["send_lag_ms"]["count"] == 100
+    groups = point["groups"]
+    assert set(groups) == {"interactive", "bulk", "deadline 30s", "no deadline"}
+    assert groups["interactive"]["calls"] + groups["bulk"]["calls"] == 100
+    assert groups["deadline 30s"]["calls"] + groups["no deadline"]["calls"] == 100
+    assert point["good_calls"] == 100
+    assert "  bulk" in done.stdout
+
+
+def test_a_search_finds_a_rate_that_holds(bench):
+    done, report = bench("--find-rate", "--p99", "100ms", "--duration", "300ms")
+    found = report["find_rate"]
+    assert done.returncode == (0 if found["held_per_s"] and not found["client_limited"] else 1)
+    by_rate = {point["load"]["rate_per_s"]: point for point in report["points"]}
+    assert found["held_per_s"] is not None, done.stdout + done.stderr
+    held = by_rate[found["held_per_s"]]
+    assert held["offered"] and held["offered_p99_ms"] <= 100
+    assert held["calls"] >= 800
+    failed = by_rate[found["failed_per_s"]]
+    assert not failed["offered"] or failed["offered_p99_ms"] is None or (
+        failed["offered_p99_ms"] > 100)
+    assert found["held_per_s"] < found["failed_per_s"] <= 1.06 * found["held_per_s"]
+    assert "Highest rate that holds p99 <= 100ms" in done.stdout
+    assert done.stderr.count("holds") >= 1
+
+
+def test_an_impossible_rate_is_refused(bench, tmp_path):
+    plot = tmp_path / "plot.svg"
+    done, report = bench("--rate", "1000000", "--duration", "200ms", "--plot", plot)
+    assert done.returncode == 1
+    point, = report["points"]
+    assert not point["offered"]
+    assert "could be sent in time" in point["not_offered_because"]
+    assert set(point) == {"load", "offered", "interrupted", "not_offered_because"}
+    assert "not offered:" in done.stdout
+    assert not plot.exists()
+
+
+def test_an_interruption_reports_what_was_measured(small_server, tmp_path):
+    file = tmp_path / "bench.json"
+    process = subprocess.Popen(
+        [BIN / "contextpool", "bench", "--task", "classify", "--server", small_server.address,
+         "--concurrency", "2,4", "--warmup", "0s", "--duration", "600s", "--json", file],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    before = answered(small_server)
+    deadline = time.monotonic() + 30
+    while answered(small_server) < before + 50:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "interrupted after" in out and "interrupted" in err
+    point, = json.loads(file.read_text())["points"]
+    assert point["interrupted"] and 0 < point["measured_s"] < 60
+    assert point["calls"] >= 40
+    assert point["abandoned_calls"] <= 2
+
+
+def test_errors_say_what_to_do(bench):
+    done, report = bench("--concurrency", "1", "-m", "no-such")
+    assert (done.returncode, report) == (1, None)
+    assert "NOT_FOUND" in done.stderr and "contextpool models" in done.stderr
+    done = run_cli("bench", "--concurrency", "1", "--server", "localhost:1", "--timeout", "1")
+    assert done.returncode == 1
+    assert "cannot reach localhost:1: is the server running?" in done.stderr
+    done, _ = bench()
+    assert done.returncode == 2
+    assert "give --concurrency N (closed loop), --rate R (open loop) or --find-rate" in done.stderr
+    done, _ = bench("--concurrency", "1", "--plot", "/no-such-folder/plot.svg")
+    assert done.returncode == 1
+    assert "cannot write /no-such-folder/plot.svg" in done.stderr
