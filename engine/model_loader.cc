@@ -196,6 +196,9 @@ absl::StatusOr<std::unique_ptr<ServedModel>> ModelLoader::Prepare(ModelSpec spec
   served->info = std::move(info);
   served->model = *std::move(model);
   served->tokenizer = *std::move(tokenizer);
+  if (queue.result_cache_bytes > 0) {
+    served->cache = std::make_unique<ResultCache>(queue.result_cache_bytes);
+  }
   served->spec = std::move(spec);
   if (absl::Status status = AddToStages(*served); !status.ok()) return status;
   return served;
