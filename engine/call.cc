@@ -25,6 +25,7 @@ Task& Call::AddTask(int32_t index) {
   Task& task = tasks_.emplace_back();
   task.index = index;
   task.completion = this;
+  task.canary = request_.canary;
   task.values = std::span<float>(response_.values)
                     .subspan(static_cast<size_t>(index) * response_.width, response_.width);
   return task;

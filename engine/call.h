@@ -36,6 +36,7 @@ class Call final : public Completion {
 
   const Request& request() const { return request_; }
   Response& response() { return response_; }
+  ModelCounters& counters() { return counters_; }
 
   // Token ids of every input that has none of its own, appended one after the other.
   std::vector<int32_t>& token_ids() { return token_ids_; }

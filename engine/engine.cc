@@ -57,7 +57,12 @@ EngineImpl::EngineImpl(EngineOptions options, EngineParts parts, Clock& clock)
       clock_(clock),
       models_(options.models),
       batcher_(clock, options.queue),
-      executor_(*parts_.device, clock) {
+      executor_(*parts_.device, clock),
+      watchdog_(options.canary_interval, executor_.steps(), clock,
+                {[this] { return ReadyModels(); },
+                 [this](Request request, Callback done) {
+                   Infer(std::move(request), std::move(done));
+                 }}) {
   executor_.Start(batcher_);
   expiry_ = std::thread([this] {
     while (batcher_.ExpireNext()) {
@@ -65,25 +70,51 @@ EngineImpl::EngineImpl(EngineOptions options, EngineParts parts, Clock& clock)
   });
   loader_.emplace(std::move(options.models), parts_, clock_,
                   ModelLoader::Stages{models_, batcher_, executor_});
+  watchdog_.Start();
 }
 
 EngineImpl::~EngineImpl() {
+  watchdog_.Stop();
   Drain();
   loader_.reset();
   batcher_.Close();
   expiry_.join();
 }
 
-bool EngineImpl::Accept() {
+bool EngineImpl::Accept(const Request& request) {
   MutexLock lock(mutex_);
   if (draining_) return false;
   ++in_flight_;
+  canaries_in_flight_ += request.canary;
   return true;
 }
 
-void EngineImpl::Leave() {
+void EngineImpl::Leave(bool canary) {
   MutexLock lock(mutex_);
+  canaries_in_flight_ -= canary;
   if (--in_flight_ == 0) changed_.NotifyAll();
+}
+
+std::vector<CanaryModel> EngineImpl::ReadyModels() const {
+  std::vector<CanaryModel> ready;
+  for (const ModelListing& model : models_.All()) {
+    if (model.serving == nullptr || model.serving->info->modality != Modality::kText) continue;
+    ready.push_back({model.serving->info, model.counters});
+  }
+  return ready;
+}
+
+absl::Status EngineImpl::CheckAcceptable(const ServedModel& served, const Request& request,
+                                         ModelCounters& counters) const {
+  if (absl::Status status = CheckExplains(request, *served.info); !status.ok()) return status;
+  if (!executor_.steps().Health(clock_.Now()).healthy) {
+    counters.Count(RejectReason::kUnhealthy);
+    return absl::UnavailableError("the server's device does not answer now; ask another replica");
+  }
+  absl::Status status = batcher_.CheckRoom(
+      served.queue, static_cast<int64_t>(request.inputs.size()), BytesOf(request));
+  if (!status.ok()) counters.CountRefused(status, 1);
+  return status;
 }
 
 void EngineImpl::Infer(Request request, Callback done) {
@@ -92,37 +123,33 @@ void EngineImpl::Infer(Request request, Callback done) {
       models_.Resolve(request.model, request.version, request.task, ModalityOf(request));
   if (!resolved.ok()) return done(resolved.status());
   ServedModel& served = **resolved;
-  if (absl::Status status = CheckExplains(request, *served.info); !status.ok()) {
+  ModelCounters& counters = request.canary ? uncounted_ : *served.counters;
+  if (absl::Status status = CheckAcceptable(served, request, counters); !status.ok()) {
     return done(std::move(status));
   }
-  if (absl::Status status = batcher_.CheckRoom(
-          served.queue, static_cast<int64_t>(request.inputs.size()), BytesOf(request));
-      !status.ok()) {
-    served.counters->CountRefused(status, 1);
-    return done(std::move(status));
-  }
-  if (!Accept()) {
-    served.counters->Count(RejectReason::kDraining);
+  if (!Accept(request)) {
+    counters.Count(RejectReason::kDraining);
     return done(absl::UnavailableError("the server is draining; ask another replica"));
   }
-  auto* call = new Call(std::move(request), served.info, *served.counters, std::move(done),
-                        [this, served = *resolved]() mutable {
-                          served.reset();  // the loader, which frees it, may be gone after Leave
-                          Leave();
-                        });
+  auto at_end = [this, canary = request.canary, served = *resolved]() mutable {
+    served.reset();  // the loader, which frees it, may be gone after Leave
+    Leave(canary);
+  };
+  auto* call =
+      new Call(std::move(request), served.info, counters, std::move(done), std::move(at_end));
   const TimePoint start = clock_.Now();
   Preprocess(served, *call);
   absl::Status status = PrepareExplanations(served, *call);
   call->response().timing.tokenize = clock_.Now() - start;
-  served.counters->Observe(Stage::kTokenize, call->response().timing.tokenize);
-  if (status.ok() && served.cache) call->UseCache(*served.cache);
+  counters.Observe(Stage::kTokenize, call->response().timing.tokenize);
+  if (status.ok() && served.cache && !call->request().canary) call->UseCache(*served.cache);
   if (status.ok() && call->tasks().empty()) return call->AnswerNow(absl::OkStatus());
   const auto inputs = static_cast<int64_t>(call->tasks().size());
   const TimePoint deadline =
       call->request().deadline.value_or(start + served.spec.queue.default_deadline);
   if (status.ok()) status = call->Queue(batcher_, served.queue, deadline);
   if (status.ok()) return;
-  served.counters->CountRefused(status, inputs);
+  counters.CountRefused(status, inputs);
   call->AnswerNow(status);
 }
 
@@ -134,8 +161,8 @@ void EngineImpl::Preprocess(ServedModel& served, Call& call) {
     InputResult& result = response.results[i];
     result.status = AddTask(served, call, i);
     if (!result.status.ok()) continue;
-    served.counters->input_tokens.Observe(result.tokens_used);
-    if (result.truncated) ++served.counters->truncated_inputs;
+    call.counters().input_tokens.Observe(result.tokens_used);
+    if (result.truncated) ++call.counters().truncated_inputs;
   }
   // Ids of texts were appended to one block, which has stopped growing only now.
   const ModelInfo& info = *response.model;
@@ -239,8 +266,10 @@ Stats EngineImpl::Snapshot() const {
     if (served->cache) model.cache = served->cache->Snapshot();
   }
   stats.unloaded = models_.Unloaded();
+  const Duration step = executor_.steps().Running(clock_.Now()).value_or(Duration::zero());
+  stats.step_seconds = Seconds(step);
   MutexLock lock(mutex_);
-  stats.requests_in_flight = in_flight_;
+  stats.requests_in_flight = in_flight_ - canaries_in_flight_;
   return stats;
 }
 

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "engine/base/clock.h"
+#include "engine/base/health.h"
 #include "engine/base/options.h"
 #include "engine/base/request.h"
 #include "engine/base/response.h"
@@ -88,8 +89,8 @@ class Engine {
   //
   // INVALID_ARGUMENT: the model does not offer the task or modality, has no ContextPool to explain,
   // or the request is larger than the whole queue. NOT_FOUND: no such model. UNAVAILABLE: loading,
-  // failed, draining. RESOURCE_EXHAUSTED: the queue is full; RetryDelay(status) says when to try
-  // again. DEADLINE_EXCEEDED: the deadline passed in the queue.
+  // failed, draining, or the running batch is long overdue. RESOURCE_EXHAUSTED: the queue is full;
+  // RetryDelay(status) says when to try again. DEADLINE_EXCEEDED: the deadline passed in the queue.
   virtual void Infer(Request request, Callback done) = 0;
 
   // Texts are tokenised as Infer would.
@@ -101,6 +102,11 @@ class Engine {
   virtual absl::StatusOr<ModelStatus> GetModel(absl::string_view name, int64_t version) const = 0;
 
   virtual Stats Snapshot() const = 0;
+
+  // Whether the device still computes. Unhealthy from the moment on at which a batch has taken far
+  // longer than was predicted until it ends, while the engine's own requests to idle models fail,
+  // and for good if the executor's thread ended or those requests keep failing.
+  virtual EngineHealth Health() const = 0;
 
   // Refuses new requests with UNAVAILABLE from now on, and blocks until the accepted ones are
   // answered.

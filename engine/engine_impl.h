@@ -13,6 +13,7 @@
 #include "engine/execution/executor.h"
 #include "engine/model_loader.h"
 #include "engine/served_model.h"
+#include "engine/watchdog.h"
 
 namespace contextpool::engine {
 
@@ -30,16 +31,21 @@ class EngineImpl final : public Engine {
   std::vector<ModelStatus> ListModels() const override;
   absl::StatusOr<ModelStatus> GetModel(absl::string_view name, int64_t version) const override;
   Stats Snapshot() const override;
+  EngineHealth Health() const override { return watchdog_.Health(); }
   void Drain() override;
 
  private:
+  // Why the request is refused before the work of tokenising, if it is.
+  absl::Status CheckAcceptable(const ServedModel& served, const Request& request,
+                               ModelCounters& counters) const;
   // Turns every input into a task, or into the error of that input.
   void Preprocess(ServedModel& served, Call& call);
   absl::Status AddTask(const ServedModel& served, Call& call, int32_t index);
 
   // Counts a request as in flight, unless the engine is draining.
-  bool Accept();
-  void Leave();
+  bool Accept(const Request& request);
+  void Leave(bool canary);
+  std::vector<CanaryModel> ReadyModels() const;
 
   const EngineParts parts_;
   Clock& clock_;
@@ -51,6 +57,11 @@ class EngineImpl final : public Engine {
   CondVar changed_;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   int64_t in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Of them.
+  int64_t canaries_in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
+  // What canaries would have added to the counters of their model.
+  ModelCounters uncounted_;
+  Watchdog watchdog_;
 
   // Answers what expires in the queue.
   std::thread expiry_;

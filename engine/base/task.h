@@ -50,6 +50,8 @@ struct Task {
   std::span<float> context_pool;
   Completion* completion = nullptr;
   int32_t index = 0;
+  // Of a canary, see Request.
+  bool canary = false;
 
   // Of a task in a batch: the first of the tasks with the same input and output that are answered
   // with a copy of its result. Of a twin: the next one.

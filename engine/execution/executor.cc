@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -31,6 +33,12 @@ void ForEachTwin(Task* lead, Use use) {
     use(*task);
     task = next;
   }
+}
+
+bool IsCanary(Task* lead) {
+  bool canary = true;
+  ForEachTwin(lead, [&](const Task& task) { canary = canary && task.canary; });
+  return canary;
 }
 
 // One past the last sequence of a batch that starts with `first`.
@@ -82,7 +90,11 @@ absl::Status Executor::WarmUp(const Served& served, const BatchLimits& limits) {
     if (info.classifies()) task.output.task = TaskKind::kClassify;
     pointers.push_back(&task);
   }
-  return Compute(served, Pack(pointers), Wanted::kResults);
+  absl::Status status = Compute(served, Pack(pointers), Wanted::kResults);
+  if (!status.ok() || (AllFinite(staging_.embeddings) && AllFinite(staging_.logits))) return status;
+  return absl::InternalError(
+      "the model computes values that are not finite; its weights may be "
+      "damaged");
 }
 
 absl::Status Executor::CheckAgainst(const GoldenFile& golden, const Served& served,
@@ -124,6 +136,7 @@ absl::Status Executor::AddModel(QueueId queue, const Model& model, const BatchLi
   MutexLock lock(step_);
   if (served_.size() <= static_cast<size_t>(queue)) served_.resize(queue + 1);
   served_[queue] = served;
+  counters.last_computed = clock_.Now();
   return absl::OkStatus();
 }
 
@@ -142,9 +155,16 @@ void Executor::Start(BatchSource& source) {
   thread_ = std::thread([this, &source] { Loop(source); });
 }
 
-void Executor::Loop(BatchSource& source) {
+void Executor::Loop(BatchSource& source) try {
   Batch batch;
-  while (source.NextBatch(batch)) RunBatch(batch, source);
+  while (source.NextBatch(batch)) {
+    steps_.Begin(clock_.Now(), batch.predicted);
+    RunBatch(batch, source);
+    steps_.End();
+  }
+} catch (const std::exception& error) {
+  // Not of a model or device: tasks may have been lost.
+  steps_.Die(clock_.Now(), error.what());
 }
 
 PackedBatch Executor::Pack(std::span<Task* const> tasks) {
@@ -188,7 +208,16 @@ absl::Status Executor::Compute(const Served& served, const PackedBatch& packed, 
   return device_.Synchronize();
 }
 
-void Executor::Deliver(std::span<Task* const> tasks) {
+absl::Status Executor::ComputeNoThrow(const Served& served, const PackedBatch& packed,
+                                      Wanted wanted) try {
+  return Compute(served, packed, wanted);
+} catch (const std::bad_alloc&) {
+  return absl::InternalError("there is not enough memory to compute the batch");
+} catch (const std::exception& error) {
+  return absl::InternalError(absl::StrCat("computing ended unexpectedly: ", error.what()));
+}
+
+void Executor::Deliver(std::span<Task* const> tasks, ModelCounters& counters) {
   const float* embedding = staging_.embeddings.data();
   const float* logits = staging_.logits.data();
   const auto total_tokens = static_cast<int64_t>(staging_.token_ids.size());
@@ -199,6 +228,7 @@ void Executor::Deliver(std::span<Task* const> tasks) {
     row += values.size();
     const auto length = static_cast<int64_t>(lead->token_ids.size());
     const bool finite = AllFinite(values);
+    if (finite) counters.last_computed = times_.computed;
     ForEachTwin(lead, [&](Task& task) {
       std::ranges::copy(values, task.values.begin());
       if (!task.context_pool.empty() && !staging_.context_pool.empty()) {
@@ -213,16 +243,17 @@ void Executor::Deliver(std::span<Task* const> tasks) {
 void Executor::RunBatch(Batch& batch, BatchSource& source) {
   MutexLock lock(step_);
   Served& served = served_[batch.queue];
-  ModelCounters& counters = *served.counters;
+  const bool canary = std::ranges::all_of(batch.tasks, IsCanary);
+  ModelCounters& counters = canary ? uncounted_ : *served.counters;
   const TimePoint start = clock_.Now();
   const PackedBatch packed = Pack(batch.tasks);
   counters.batch_inputs.Observe(packed.sequences());
   counters.batch_tokens.Observe(packed.total_tokens());
-  const bool sampled = served.batches++ % kContextPoolSample == 0;
+  const bool sampled = !canary && served.batches++ % kContextPoolSample == 0;
   const bool explained = std::any_of(packed.outputs.begin(), packed.outputs.end(),
                                      [](const OutputSpec& output) { return output.explain; });
-  const absl::Status status =
-      Compute(served, packed, sampled || explained ? Wanted::kResultsAndChoices : Wanted::kResults);
+  const absl::Status status = ComputeNoThrow(
+      served, packed, sampled || explained ? Wanted::kResultsAndChoices : Wanted::kResults);
   source.Seal(batch);
   if (!status.ok()) {
     for (Task* lead : batch.tasks) {
@@ -242,7 +273,7 @@ void Executor::RunBatch(Batch& batch, BatchSource& source) {
       if (&task != lead) ++counters.coalesced_inputs;
     });
   }
-  Deliver(batch.tasks);
+  Deliver(batch.tasks, *served.counters);
   // Nobody waits for this.
   if (sampled && !staging_.context_pool.empty()) {
     Observe(staging_.context_pool, staging_.tiles, counters.context_pool);

@@ -20,6 +20,7 @@
 #include "engine/base/stats.h"
 #include "engine/device/arena.h"
 #include "engine/device/device.h"
+#include "engine/execution/step_watch.h"
 #include "engine/model/golden.h"
 #include "engine/model/model.h"
 
@@ -48,6 +49,9 @@ class Executor {
   // Starts the thread that takes batches from `source`, which must outlive the executor.
   // REQUIRES: called once.
   void Start(BatchSource& source);
+
+  // What the thread is doing.
+  const StepWatch& steps() const { return steps_; }
 
  private:
   struct Served {
@@ -85,8 +89,12 @@ class Executor {
   // Queues the forward pass and waits for it; what is wanted is then in staging memory.
   absl::Status Compute(const Served& served, const PackedBatch& packed, Wanted wanted)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
+  // The same, with exceptions of models and devices turned into errors.
+  absl::Status ComputeNoThrow(const Served& served, const PackedBatch& packed, Wanted wanted)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   // Gives every task and its twins their row, or the error of their input.
-  void Deliver(std::span<Task* const> tasks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
+  void Deliver(std::span<Task* const> tasks, ModelCounters& counters)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   absl::Status Reserve(const Served& served, const BatchLimits& limits)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   absl::Status WarmUp(const Served& served, const BatchLimits& limits)
@@ -102,6 +110,9 @@ class Executor {
   std::optional<Arena> workspace_ ABSL_GUARDED_BY(step_);
   Staging staging_ ABSL_GUARDED_BY(step_);
   StepTimes times_ ABSL_GUARDED_BY(step_);
+  // What batches of canaries alone would have added to the counters of their model.
+  ModelCounters uncounted_ ABSL_GUARDED_BY(step_);
+  StepWatch steps_;
   std::thread thread_;
 };
 

@@ -28,6 +28,8 @@ class FakeModel : public engine::Model {
   struct Hooks {
     // Called at the start of every pass; its error fails the pass.
     std::function<absl::Status(const engine::PackedBatch&)> forward;
+    // Every pass computes NaNs.
+    std::atomic<bool> nan{false};
     // Called when a model is destroyed.
     std::function<void()> destroyed;
     // Models that exist.
@@ -77,14 +79,15 @@ class FakeModel : public engine::Model {
     for (int32_t i = 0; i < batch.sequences(); ++i) {
       const auto ids = batch.token_ids.subspan(batch.cu_lengths[i],
                                                batch.cu_lengths[i + 1] - batch.cu_lengths[i]);
-      float sum = 0;
+      float sum = hooks_.nan ? NAN : 0;
       for (int32_t id : ids) sum += id == kNanId ? NAN : static_cast<float>(id);
       if (batch.outputs[i].task == engine::TaskKind::kEmbed) {
         *embedding++ = static_cast<float>(ids.size());
         *embedding++ = sum;
       } else {
-        *logits++ = static_cast<float>(ids[0]);
-        *logits++ = -static_cast<float>(ids[0]);
+        const float first = hooks_.nan ? NAN : static_cast<float>(ids[0]);
+        *logits++ = first;
+        *logits++ = -first;
       }
     }
     if (!info_.context_pool_layers.empty()) Choose(batch, workspace, output);

@@ -38,6 +38,7 @@ class EngineTest : public ::testing::Test {
   void Start(std::vector<ModelSpec> specs) {
     EngineOptions options;
     options.models = std::move(specs);
+    options.canary_interval = canary_interval_;
     auto device = std::make_unique<testing::FakeDevice>();
     device_ = device.get();
     EngineParts parts;
@@ -56,7 +57,7 @@ class EngineTest : public ::testing::Test {
       if (!tokenizer_error_.ok()) return tokenizer_error_;
       return std::make_unique<testing::FakeTokenizer>();
     };
-    engine_ = std::make_unique<EngineImpl>(std::move(options), std::move(parts), Clock::Real());
+    engine_ = std::make_unique<EngineImpl>(std::move(options), std::move(parts), *clock_);
     engine_->WaitUntilLoaded();
   }
 
@@ -111,6 +112,10 @@ class EngineTest : public ::testing::Test {
       return absl::OkStatus();
     };
   }
+
+  // For Start.
+  Clock* clock_ = &Clock::Real();
+  Duration canary_interval_{};
 
   Gate gate_;
   std::atomic<int> passes_{0};

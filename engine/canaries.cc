@@ -1,0 +1,138 @@
+#include "engine/canaries.h"
+
+#include <algorithm>
+#include <array>
+
+#include "absl/strings/str_cat.h"
+
+namespace contextpool::engine {
+namespace {
+
+// Like the ids that warm a model up: valid in every vocabulary.
+constexpr std::array<int32_t, 4> kTokenIds = {0, 0, 0, 0};
+
+Request CanaryRequest(const ModelInfo& model, TimePoint now) {
+  Request request;
+  request.model = model.name;
+  request.version = model.version;
+  const size_t tokens = std::min<size_t>(kTokenIds.size(), model.max_tokens);
+  request.inputs.emplace_back(TokenIdsInput{std::span(kTokenIds).first(tokens)});
+  request.deadline = now + Canaries::kAnswerLimit;
+  request.canary = true;
+  return request;
+}
+
+absl::Status Outcome(const absl::StatusOr<Response>& response) {
+  return response.ok() ? response->results.front().status : response.status();
+}
+
+}  // namespace
+
+Canaries::Canaries(Duration interval, const StepWatch& steps, Clock& clock, Parts parts)
+    : interval_(interval), steps_(steps), clock_(clock), parts_(std::move(parts)) {}
+
+TimePoint Canaries::SendDue() {
+  const std::vector<CanaryModel> models = parts_.ready_models();
+  const TimePoint now = clock_.Now();
+  TimePoint next = now + interval_;
+  for (const CanaryModel& model : TakeDue(models, now, next)) Send(model, now);
+  return next;
+}
+
+std::vector<CanaryModel> Canaries::TakeDue(const std::vector<CanaryModel>& models, TimePoint now,
+                                           TimePoint& next) {
+  std::vector<CanaryModel> taken;
+  std::map<Key, State> states;  // without those of models that are gone
+  MutexLock lock(mutex_);
+  for (const CanaryModel& model : models) {
+    const Key key = KeyOf(model);
+    const TimePoint last_computed = model.counters->last_computed;
+    State& state = states[key] = std::move(states_[key]);
+    if (last_computed > state.last_failure) state.failures = 0;
+    if (state.waiting) continue;
+    const TimePoint due = std::max(last_computed, state.sent) + interval_;
+    if (due > now) {
+      next = std::min(next, due);
+      continue;
+    }
+    state.waiting = true;
+    state.sent = now;
+    state.steps_before = steps_.ended();
+    taken.push_back(model);
+  }
+  states_ = std::move(states);
+  return taken;
+}
+
+void Canaries::Send(const CanaryModel& model, TimePoint now) {
+  parts_.infer(CanaryRequest(*model.info, now),
+               [this, model, now](absl::StatusOr<Response> response) {
+                 Answered(model, now, Outcome(response));
+               });
+}
+
+CanaryResult Canaries::Judge(const State& state, const absl::Status& status) const {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return CanaryResult::kOk;
+    // Full, draining, unloading: says nothing about whether the device computes.
+    case absl::StatusCode::kResourceExhausted:
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kNotFound:
+      return CanaryResult::kSkipped;
+    case absl::StatusCode::kDeadlineExceeded:
+      return steps_.ended() > state.steps_before ? CanaryResult::kSkipped : CanaryResult::kFailed;
+    default:
+      return CanaryResult::kFailed;
+  }
+}
+
+void Canaries::Answered(const CanaryModel& model, TimePoint sent, const absl::Status& status) {
+  const TimePoint now = clock_.Now();
+  MutexLock lock(mutex_);
+  const auto found = states_.find(KeyOf(model));
+  // The model was unloaded meanwhile, and perhaps loaded again.
+  if (found == states_.end() || found->second.sent != sent) return;
+  State& state = found->second;
+  state.waiting = false;
+  const CanaryResult result = Judge(state, status);
+  model.counters->Count(result);
+  if (result == CanaryResult::kOk) state.failures = 0;
+  if (result != CanaryResult::kFailed) return;
+  if (state.failures++ == 0) state.first_failure = now;
+  state.last_failure = now;
+  state.reason = std::string(status.message());
+}
+
+EngineHealth Canaries::HealthOf(const CanaryModel& model, const State& state, TimePoint now) const {
+  const std::string canary = absl::StrCat("the canary of model \"", model.info->name, "\"");
+  if (state.failures > 0 && state.last_failure > model.counters->last_computed.load()) {
+    return {false, state.failures < kMostFailures,
+            absl::StrCat(canary, " failed ", state.failures, " times in a row: ", state.reason),
+            state.first_failure};
+  }
+  // While a step runs it is the step that is judged.
+  if (state.waiting && now >= state.sent + kAnswerLimit && !steps_.Running(now) &&
+      steps_.ended() == state.steps_before) {
+    return {false, true,
+            absl::StrCat(canary, " has no answer after ", Seconds(kAnswerLimit),
+                         " s although nothing is being computed"),
+            state.sent + kAnswerLimit};
+  }
+  return {};
+}
+
+EngineHealth Canaries::Health() const {
+  const std::vector<CanaryModel> models = parts_.ready_models();
+  const TimePoint now = clock_.Now();
+  EngineHealth worst;
+  MutexLock lock(mutex_);
+  for (const CanaryModel& model : models) {
+    const auto found = states_.find(KeyOf(model));
+    if (found == states_.end()) continue;
+    worst = Worse(std::move(worst), HealthOf(model, found->second, now));
+  }
+  return worst;
+}
+
+}  // namespace contextpool::engine
