@@ -11,46 +11,18 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 
 import numpy as np
 
 import peers
+from host import cpu_model, pin, revision, run
 
 HERE = pathlib.Path(__file__).parent
 OURS = "contextpool"
 TOLERANCE = 1e-4
-
-
-def cpu_model() -> str:
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
-def revision() -> str:
-    command = ["git", "-C", str(HERE), "describe", "--always", "--tags", "--dirty"]
-    try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown revision"
-
-
-def pin(threads: int) -> list[int]:
-    """Keeps this process and all that it starts on the first `threads` CPUs it may use."""
-    cpus = sorted(os.sched_getaffinity(0))[:threads]
-    os.sched_setaffinity(0, cpus)
-    return cpus
-
-
-def run(command: list[str]) -> list[dict]:
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
 def flops(model_dir: str, lengths: list[int]) -> float:

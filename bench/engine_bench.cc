@@ -23,6 +23,7 @@ ABSL_FLAG(std::string, texts, "", "File with one text a line: the workload, in a
 ABSL_FLAG(std::vector<std::string>, shapes, {}, "Workloads INPUTSxTOKENS, for example 8x128,1x16.");
 ABSL_FLAG(int, rounds, 3, "How often each workload is timed, after one untimed run.");
 ABSL_FLAG(int, in_flight, 128, "Requests under way at a time, one text each.");
+ABSL_FLAG(bool, each, false, "Also prints how long every text of the last round took.");
 ABSL_FLAG(int, threads, 0, "Threads of the CPU device; 0: as many as the process may use.");
 ABSL_FLAG(int, token_budget, 0, "Tokens that one batch holds; 0: the engine's default.");
 ABSL_FLAG(int, max_tokens, 0, "Longest input in tokens; 0: as the model says.");
@@ -62,15 +63,20 @@ class Bench {
  public:
   explicit Bench(Engine& engine) : engine_(engine) {}
 
-  // Seconds that the texts take as requests of one text each. Exits on any failed one.
-  double RunTexts(const std::vector<std::string>& texts, std::vector<float>* embeddings) {
+  // Seconds that the texts take as requests of one text each, and each of them. Exits on any failed
+  // one.
+  double RunTexts(const std::vector<std::string>& texts, std::vector<float>* embeddings,
+                  std::vector<double>* each) {
+    each->resize(texts.size());
     Window window(absl::GetFlag(FLAGS_in_flight));
     const auto start = std::chrono::steady_clock::now();
     for (size_t i = 0; i < texts.size(); ++i) {
       Request request;
       request.inputs.emplace_back(TextInput{texts[i]});
       window.Enter();
-      engine_.Infer(std::move(request), [&, i](absl::StatusOr<Response> response) {
+      const auto begin = std::chrono::steady_clock::now();
+      engine_.Infer(std::move(request), [&, i, begin](absl::StatusOr<Response> response) {
+        (*each)[i] = Since(begin);
         Check(response);
         embeddings->resize(texts.size() * response->width);
         std::copy(response->values.begin(), response->values.end(),
@@ -128,9 +134,11 @@ std::vector<std::string> ReadLines(const std::string& path) {
   return lines;
 }
 
-void Report(const std::string& workload, size_t inputs, const std::vector<double>& seconds) {
-  std::cout << nlohmann::json{{"workload", workload}, {"inputs", inputs}, {"seconds", seconds}}
-            << std::endl;
+void Report(const std::string& workload, size_t inputs, const std::vector<double>& seconds,
+            const std::vector<double>& each = {}) {
+  nlohmann::json json = {{"workload", workload}, {"inputs", inputs}, {"seconds", seconds}};
+  if (absl::GetFlag(FLAGS_each) && !each.empty()) json["each"] = each;
+  std::cout << json << std::endl;
 }
 
 void Write(const std::string& workload, const std::vector<float>& embeddings) {
@@ -186,7 +194,9 @@ int Main() {
   if (const std::string path = absl::GetFlag(FLAGS_texts); !path.empty()) {
     const std::vector<std::string> texts = ReadLines(path);
     std::vector<float> embeddings;
-    Report("list", texts.size(), Time([&] { return bench.RunTexts(texts, &embeddings); }));
+    std::vector<double> each;
+    const auto seconds = Time([&] { return bench.RunTexts(texts, &embeddings, &each); });
+    Report("list", texts.size(), seconds, each);
     Write("list", embeddings);
   }
   return 0;
