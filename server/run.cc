@@ -137,13 +137,19 @@ class Server {
     });
   }
 
-  // Stops taking work and finishes what was accepted.
+  // Tells everybody, serves on for --drain_grace, then takes no more work and finishes what was
+  // accepted.
   void Drain() {
-    const auto deadline = std::chrono::steady_clock::now() + options_.drain_timeout;
-    EndProcessUnlessDone(deadline);
+    EndProcessOnSecondSignal();
+    const bool served = health_.Serving("").value_or(false);
     health_.SetPhase(HealthMonitor::Phase::kDraining);
     RemoveReadyFile(options_.ready_file);
+    if (served) std::this_thread::sleep_for(options_.drain_grace);
+    const auto deadline = std::chrono::steady_clock::now() + options_.drain_timeout;
+    EndProcessUnlessDrainedBy(deadline);
+    grpc_->Drain();
     engine_->Drain();
+    grpc_->WaitForOpenCalls(deadline);
     health_.SetPhase(HealthMonitor::Phase::kStopped);
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         deadline - std::chrono::steady_clock::now());
@@ -192,15 +198,18 @@ class Server {
     return WriteReadyFile(options_.ready_file, grpc_->port(), http_->port());
   }
 
-  // One thread ends the process on a second signal, another at the deadline. They may outlive this
-  // object, on the process's way out, and touch nothing of it once drained.
-  void EndProcessUnlessDone(std::chrono::steady_clock::time_point deadline) {
+  // These threads may outlive this object, on the process's way out, and touch nothing of it once
+  // drained.
+  void EndProcessOnSecondSignal() {
     std::thread([first = std::chrono::steady_clock::now()] {
       do {
         WaitForSignal();
       } while (std::chrono::steady_clock::now() < first + kSignalGap);
       _exit(1);
     }).detach();
+  }
+
+  void EndProcessUnlessDrainedBy(std::chrono::steady_clock::time_point deadline) {
     std::thread([deadline, &logger = logger_] {
       std::this_thread::sleep_until(deadline + kFlushTime);
       if (drained) return;

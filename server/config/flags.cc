@@ -29,8 +29,13 @@ ABSL_FLAG(int32_t, metrics_port, 8002,
 ABSL_FLAG(std::string, ready_file, "",
           "File written once the models are loaded, with the ports in it:"
           " {\"grpc_port\":8001,\"metrics_port\":8002}. Empty: none.");
+ABSL_FLAG(absl::Duration, drain_grace, absl::ZeroDuration(),
+          "Time after SIGTERM or SIGINT for which new calls are still served although health says"
+          " NOT_SERVING and /readyz 503, for example 10s, so that load balancers look elsewhere"
+          " first. New calls are refused afterwards.");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
-          "Longest time for accepted work after SIGTERM or SIGINT, for example 30s.");
+          "Longest time for accepted work after that, for example 30s. A second signal ends the"
+          " server at once.");
 ABSL_FLAG(int64_t, max_message_bytes, 64 << 20, "Largest request message, in bytes.");
 ABSL_FLAG(int32_t, max_inputs, 4096, "Most inputs in one request.");
 ABSL_FLAG(int32_t, max_in_flight_requests, 8192,
@@ -65,7 +70,8 @@ const std::vector<HelpSection>& HelpSections() {
   static const std::vector<HelpSection>& sections = *new std::vector<HelpSection>{
       {"Models", {"model_repository", "require_all_models", "threads"}},
       {"Ports and lifetime",
-       {"bind_address", "grpc_port", "metrics_port", "ready_file", "drain_timeout", "healthcheck"}},
+       {"bind_address", "grpc_port", "metrics_port", "ready_file", "drain_grace", "drain_timeout",
+        "healthcheck"}},
       {"Limits",
        {"max_message_bytes", "max_inputs", "max_in_flight_requests", "max_in_flight_bytes",
         "grpc_memory_mib", "max_concurrent_streams", "max_connection_age",
@@ -125,6 +131,7 @@ absl::StatusOr<Options> OptionsFromFlags() {
   options.grpc_port = absl::GetFlag(FLAGS_grpc_port);
   options.metrics_port = absl::GetFlag(FLAGS_metrics_port);
   options.ready_file = absl::GetFlag(FLAGS_ready_file);
+  options.drain_grace = Milliseconds(absl::GetFlag(FLAGS_drain_grace));
   options.drain_timeout = Milliseconds(absl::GetFlag(FLAGS_drain_timeout));
   options.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes);
   options.max_inputs = absl::GetFlag(FLAGS_max_inputs);

@@ -33,6 +33,7 @@ absl::Status ValidateOptions(const Options& options) {
       {"threads", options.threads, 0, 1024, "threads (0: all that the process may use)"},
       {"grpc_port", options.grpc_port, 0, 65535, ""},
       {"metrics_port", options.metrics_port, 0, 65535, ""},
+      {"drain_grace", options.drain_grace.count(), 0, kDayMs, "milliseconds"},
       {"drain_timeout", options.drain_timeout.count(), 0, kDayMs, "milliseconds"},
       {"max_message_bytes", options.max_message_bytes, 1024, 1024 * kMiB, "bytes"},
       {"max_inputs", options.max_inputs, 1, 1 << 20, "inputs"},

@@ -27,7 +27,9 @@ struct Options {
   int32_t metrics_port = 8002;
   // Written once ready; empty: no file.
   std::string ready_file;
-  // How long accepted work may take once the server was told to stop.
+  // How long new calls are served once the server was told to stop, and has told so itself.
+  std::chrono::milliseconds drain_grace{0};
+  // How long accepted work may take afterwards.
   std::chrono::milliseconds drain_timeout = std::chrono::seconds(30);
 
   // Limits of one request.

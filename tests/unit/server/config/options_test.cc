@@ -52,11 +52,12 @@ absl::StatusOr<CommandLine> Parse(std::vector<std::string> arguments) {
 }
 
 TEST(FlagsTest, ParsesIntoOptions) {
-  const auto line = Parse({"--model_repository=/a,/b", "--drain_timeout=1500ms",
+  const auto line = Parse({"--model_repository=/a,/b", "--drain_timeout=1500ms", "--drain_grace=5s",
                            "--log_format=json", "--log_level=debug", "--grpc_port=0"});
   ASSERT_TRUE(line.ok()) << line.status();
   EXPECT_EQ(line->mode, Mode::kServe);
   EXPECT_THAT(line->options.model_repositories, testing::ElementsAre("/a", "/b"));
+  EXPECT_EQ(line->options.drain_grace, std::chrono::seconds(5));
   EXPECT_EQ(line->options.drain_timeout, std::chrono::milliseconds(1500));
   EXPECT_EQ(line->options.log_format, LogFormat::kJson);
   EXPECT_EQ(line->options.log_level, LogLevel::kDebug);
