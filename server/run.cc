@@ -21,7 +21,9 @@
 #include "engine/engine.h"
 #include "server/admission/admission.h"
 #include "server/config/repository.h"
+#include "server/observe/exit_guard.h"
 #include "server/observe/health.h"
+#include "server/observe/health_metrics.h"
 #include "server/observe/http_server.h"
 #include "server/observe/log.h"
 #include "server/observe/metrics_page.h"
@@ -104,7 +106,12 @@ class Server {
         admission_(Limits(options)),
         page_(metrics_, admission_, *engine_),
         backend_{*engine_, admission_, metrics_, logger_, options.max_inputs},
-        health_(*engine_) {}
+        health_page_(*engine_),
+        health_(*engine_),
+        exit_guard_(*engine_, options.unhealthy_exit, engine::Clock::Real(), logger,
+                    [this] { ExitAtOnce(); }) {
+    exit_guard_.Start();
+  }
 
   ~Server() {
     if (loader_.joinable()) loader_.join();
@@ -112,7 +119,8 @@ class Server {
 
   absl::Status OpenPorts() {
     HttpPages pages;
-    pages.metrics = [this] { return RenderMetrics({&page_, &process_}); };
+    pages.metrics = [this] { return RenderMetrics({&page_, &health_page_, &process_}); };
+    pages.alive = [this] { return health_.Alive(); };
     pages.ready = [this] { return health_.Ready(); };
     pages.readiness_json = [this] { return health_.ReadinessJson(); };
     auto http = HttpServer::Start(options_.bind_address, options_.metrics_port, std::move(pages));
@@ -218,6 +226,12 @@ class Server {
     }).detach();
   }
 
+  // A thread that is stuck cannot be waited for, so nothing is drained or destroyed.
+  [[noreturn]] void ExitAtOnce() {
+    RemoveReadyFile(options_.ready_file);
+    _exit(1);
+  }
+
   const Options& options_;
   Logger& logger_;
   const std::chrono::steady_clock::time_point started_;
@@ -227,7 +241,9 @@ class Server {
   const ContextPoolCollectable page_;
   const ProcessCollectable process_;
   Backend backend_;
+  const HealthCollectable health_page_;
   HealthMonitor health_;
+  ExitGuard exit_guard_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<GrpcServer> grpc_;
   absl::Status start_status_;
@@ -251,6 +267,7 @@ absl::Status Run(const Options& options) {
   engine::EngineOptions engine_options;
   engine_options.cpu_threads = options.threads;
   engine_options.models = repository->models;
+  engine_options.canary_interval = options.canary_interval;
   logger.Log(LogLevel::kInfo, "starting",
              {{"version", absl::string_view(kVersion)},
               {"models", static_cast<int64_t>(repository->models.size())}});

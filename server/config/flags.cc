@@ -36,6 +36,13 @@ ABSL_FLAG(absl::Duration, drain_grace, absl::ZeroDuration(),
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
           "Longest time for accepted work after that, for example 30s. A second signal ends the"
           " server at once.");
+ABSL_FLAG(absl::Duration, canary_interval, absl::Seconds(10),
+          "A model that computed nothing for this time is sent a request of the server's own, a few"
+          " tokens on the way of any other, to see that it still answers. 0: never.");
+ABSL_FLAG(absl::Duration, unhealthy_exit, absl::Seconds(30),
+          "The server ends with an error once its engine has been unhealthy for this time (a batch"
+          " hangs, the server's own requests fail), or at once if it cannot recover, so that a"
+          " supervisor starts it again. 0: never.");
 ABSL_FLAG(int64_t, max_message_bytes, 64 << 20, "Largest request message, in bytes.");
 ABSL_FLAG(int32_t, max_inputs, 4096, "Most inputs in one request.");
 ABSL_FLAG(int32_t, max_in_flight_requests, 8192,
@@ -72,6 +79,7 @@ const std::vector<HelpSection>& HelpSections() {
       {"Ports and lifetime",
        {"bind_address", "grpc_port", "metrics_port", "ready_file", "drain_grace", "drain_timeout",
         "healthcheck"}},
+      {"Health", {"canary_interval", "unhealthy_exit"}},
       {"Limits",
        {"max_message_bytes", "max_inputs", "max_in_flight_requests", "max_in_flight_bytes",
         "grpc_memory_mib", "max_concurrent_streams", "max_connection_age",
@@ -133,6 +141,8 @@ absl::StatusOr<Options> OptionsFromFlags() {
   options.ready_file = absl::GetFlag(FLAGS_ready_file);
   options.drain_grace = Milliseconds(absl::GetFlag(FLAGS_drain_grace));
   options.drain_timeout = Milliseconds(absl::GetFlag(FLAGS_drain_timeout));
+  options.canary_interval = Milliseconds(absl::GetFlag(FLAGS_canary_interval));
+  options.unhealthy_exit = Milliseconds(absl::GetFlag(FLAGS_unhealthy_exit));
   options.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes);
   options.max_inputs = absl::GetFlag(FLAGS_max_inputs);
   options.max_in_flight_requests = absl::GetFlag(FLAGS_max_in_flight_requests);

@@ -35,6 +35,8 @@ absl::Status ValidateOptions(const Options& options) {
       {"metrics_port", options.metrics_port, 0, 65535, ""},
       {"drain_grace", options.drain_grace.count(), 0, kDayMs, "milliseconds"},
       {"drain_timeout", options.drain_timeout.count(), 0, kDayMs, "milliseconds"},
+      {"canary_interval", options.canary_interval.count(), 0, kDayMs, "milliseconds (0: never)"},
+      {"unhealthy_exit", options.unhealthy_exit.count(), 0, kDayMs, "milliseconds (0: never)"},
       {"max_message_bytes", options.max_message_bytes, 1024, 1024 * kMiB, "bytes"},
       {"max_inputs", options.max_inputs, 1, 1 << 20, "inputs"},
       {"max_in_flight_requests", options.max_in_flight_requests, 1, 1 << 24, "requests"},

@@ -32,6 +32,12 @@ struct Options {
   // How long accepted work may take afterwards.
   std::chrono::milliseconds drain_timeout = std::chrono::seconds(30);
 
+  // How long a model may be idle before the server asks it whether it still answers; 0: never
+  // asked.
+  std::chrono::milliseconds canary_interval = std::chrono::seconds(10);
+  // How long the engine may be unhealthy before the process ends; 0: for ever.
+  std::chrono::milliseconds unhealthy_exit = std::chrono::seconds(30);
+
   // Limits of one request.
   int64_t max_message_bytes = 64 << 20;
   int32_t max_inputs = 4096;

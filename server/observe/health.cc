@@ -62,8 +62,9 @@ HealthMonitor::State HealthMonitor::Current(Phase phase) const {
   State state{phase,
               {{"", false}, {kEmbeddingServiceName, false}, {kClassificationServiceName, false}}};
   Services& services = state.services;
+  const bool answers = phase == Phase::kServing && engine_.Health().healthy;
   for (const engine::ModelStatus& model : engine_.ListModels()) {
-    const bool serves = phase == Phase::kServing && model.state == engine::ModelState::kReady;
+    const bool serves = answers && model.state == engine::ModelState::kReady;
     services[absl::StrCat("model:", model.info->name)] |= serves;
     services[""] |= serves;
     services[kEmbeddingServiceName] |= serves;
@@ -127,15 +128,18 @@ void HealthMonitor::Poll() {
 }
 
 bool HealthMonitor::Ready() const {
-  return phase() == Phase::kServing && AllReady(engine_.ListModels());
+  return phase() == Phase::kServing && engine_.Health().healthy && AllReady(engine_.ListModels());
 }
 
 std::string HealthMonitor::ReadinessJson() const {
   const Phase phase = this->phase();
   const std::vector<engine::ModelStatus> models = engine_.ListModels();
-  nlohmann::ordered_json json = {{"ready", phase == Phase::kServing && AllReady(models)},
-                                 {"draining", phase != Phase::kServing},
-                                 {"models", nlohmann::ordered_json::array()}};
+  const engine::EngineHealth health = engine_.Health();
+  const bool ready = phase == Phase::kServing && health.healthy && AllReady(models);
+  nlohmann::ordered_json json = {
+      {"ready", ready}, {"draining", phase != Phase::kServing}, {"healthy", health.healthy}};
+  if (!health.healthy) json["reason"] = health.reason;
+  json["models"] = nlohmann::ordered_json::array();
   for (const engine::ModelStatus& model : models) {
     nlohmann::ordered_json entry = {{"name", model.info->name},
                                     {"version", model.info->version},
@@ -144,6 +148,12 @@ std::string HealthMonitor::ReadinessJson() const {
     json["models"].push_back(std::move(entry));
   }
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+absl::Status HealthMonitor::Alive() const {
+  const engine::EngineHealth health = engine_.Health();
+  if (health.can_recover) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("the engine cannot recover: ", health.reason));
 }
 
 }  // namespace contextpool::server

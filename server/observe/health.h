@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "engine/base/mutex.h"
 #include "engine/engine.h"
@@ -17,8 +18,8 @@ namespace contextpool::server {
 inline constexpr char kEmbeddingServiceName[] = "contextpool.v1.EmbeddingService";
 inline constexpr char kClassificationServiceName[] = "contextpool.v1.ClassificationService";
 
-// Thread safe. The engine does not call back, so changes are found by asking it: every 20 ms while
-// models load, every second afterwards.
+// While the engine is unhealthy nothing serves. Thread safe. The engine does not call back, so
+// changes are found by asking it: every 20 ms while models load, every second afterwards.
 class HealthMonitor {
  public:
   enum class Phase : uint8_t { kServing, kDraining, kStopped };
@@ -48,10 +49,17 @@ class HealthMonitor {
   int64_t AddListener(Listener listener);
   void RemoveListener(int64_t id);
 
-  // For /readyz: every model that has not failed is ready, at least one is, and none is leaving.
+  // For /readyz: the engine is healthy, every model that has not failed is ready, at least one is,
+  // and none is leaving.
   bool Ready() const;
-  // {"ready":true,"draining":false,"models":[{"name":...,"version":1,"state":"ready"}]}
+  // {"ready":true,"draining":false,"healthy":true,
+  //  "models":[{"name":...,"version":1,"state":"ready"}]}
+  // If not healthy, "reason" says why.
   std::string ReadinessJson() const;
+
+  // For /healthz: OK while the process may yet answer; UNAVAILABLE, with the reason, once only a
+  // new one will.
+  absl::Status Alive() const;
 
  private:
   State Current(Phase phase) const;

@@ -1,4 +1,4 @@
-// The operator's HTTP port: /metrics, /healthz (the process lives) and /readyz (it can serve).
+// The operator's HTTP port: /metrics, /healthz (the process is of use) and /readyz (it can serve).
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@ namespace contextpool::server {
 // What the pages show, asked at each request from several threads.
 struct HttpPages {
   std::function<std::string()> metrics;
+  std::function<absl::Status()> alive;
   std::function<bool()> ready;
   std::function<std::string()> readiness_json;
 };

@@ -21,6 +21,9 @@ TEST(OptionsTest, OutOfRangeNamesFlagValueAndRange) {
   options.max_inputs = 0;
   EXPECT_THAT(std::string(ValidateOptions(options).message()), HasSubstr("--max_inputs=0"));
   options = Options();
+  options.canary_interval = std::chrono::milliseconds(-1);
+  EXPECT_THAT(std::string(ValidateOptions(options).message()), HasSubstr("--canary_interval=-1"));
+  options = Options();
   options.max_in_flight_bytes = options.max_message_bytes - 1;
   EXPECT_THAT(std::string(ValidateOptions(options).message()), HasSubstr("--max_message_bytes"));
 }
@@ -39,6 +42,7 @@ TEST(FlagsTest, HelpDescribesEveryFlagWithItsDefault) {
        {"--model_repository (default: none)", "--grpc_port (default: 8001)",
         "--metrics_port (default: 8002)", "--max_message_bytes (default: 67108864)",
         "--max_inputs (default: 4096)", "--drain_timeout (default: 30s)", "--log_format",
+        "--canary_interval (default: 10s)", "--unhealthy_exit (default: 30s)",
         "--require_all_models", "--ready_file", "--healthcheck", "--max_connection_age"}) {
     EXPECT_THAT(help, HasSubstr(text));
   }
@@ -53,12 +57,15 @@ absl::StatusOr<CommandLine> Parse(std::vector<std::string> arguments) {
 
 TEST(FlagsTest, ParsesIntoOptions) {
   const auto line = Parse({"--model_repository=/a,/b", "--drain_timeout=1500ms", "--drain_grace=5s",
-                           "--log_format=json", "--log_level=debug", "--grpc_port=0"});
+                           "--log_format=json", "--log_level=debug", "--grpc_port=0",
+                           "--canary_interval=0", "--unhealthy_exit=1m"});
   ASSERT_TRUE(line.ok()) << line.status();
   EXPECT_EQ(line->mode, Mode::kServe);
   EXPECT_THAT(line->options.model_repositories, testing::ElementsAre("/a", "/b"));
   EXPECT_EQ(line->options.drain_grace, std::chrono::seconds(5));
   EXPECT_EQ(line->options.drain_timeout, std::chrono::milliseconds(1500));
+  EXPECT_EQ(line->options.canary_interval, std::chrono::milliseconds(0));
+  EXPECT_EQ(line->options.unhealthy_exit, std::chrono::minutes(1));
   EXPECT_EQ(line->options.log_format, LogFormat::kJson);
   EXPECT_EQ(line->options.log_level, LogLevel::kDebug);
   EXPECT_EQ(line->options.grpc_port, 0);

@@ -17,6 +17,7 @@ class HttpServerTest : public testing::Test {
   void SetUp() override {
     auto server = HttpServer::Start("127.0.0.1", 0,
                                     {.metrics = [] { return std::string("figures\n"); },
+                                     .alive = [this] { return health_.Alive(); },
                                      .ready = [this] { return health_.Ready(); },
                                      .readiness_json = [this] { return health_.ReadinessJson(); }});
     ASSERT_TRUE(server.ok()) << server.status();
@@ -49,11 +50,30 @@ TEST_F(HttpServerTest, ReadyWhenEveryModelThatHasNotFailedIsReady) {
   engine_.SetState("encoder", engine::ModelState::kFailed, "bad tensor");
   const auto answer = Get("/readyz");
   EXPECT_EQ(answer->status, 200);
-  EXPECT_EQ(answer->body,
-            R"({"ready":true,"draining":false,"models":[{"name":"classifier","version":1,)"
-            R"("state":"ready"},{"name":"encoder","version":1,"state":"failed",)"
-            R"("reason":"bad tensor"}]})"
-            "\n");
+  EXPECT_EQ(
+      answer->body,
+      R"({"ready":true,"draining":false,"healthy":true,"models":[{"name":"classifier","version":1,)"
+      R"("state":"ready"},{"name":"encoder","version":1,"state":"failed",)"
+      R"("reason":"bad tensor"}]})"
+      "\n");
+}
+
+TEST_F(HttpServerTest, AnUnhealthyEngineIsNotReadyAndSaysWhyButTheProcessLives) {
+  engine_.SetHealth({false, /*can_recover=*/true, "the device hangs", {}});
+  const auto answer = Get("/readyz");
+  EXPECT_EQ(answer->status, 503);
+  EXPECT_THAT(answer->body, HasSubstr(R"("ready":false,"draining":false,"healthy":false,)"
+                                      R"("reason":"the device hangs")"));
+  EXPECT_EQ(Get("/healthz")->status, 200);
+  engine_.SetHealth({});
+  EXPECT_EQ(Get("/readyz")->status, 200);
+}
+
+TEST_F(HttpServerTest, AnEngineThatCannotRecoverIsNotAlive) {
+  engine_.SetHealth({false, /*can_recover=*/false, "its thread ended", {}});
+  const auto answer = Get("/healthz");
+  EXPECT_EQ(answer->status, 503);
+  EXPECT_EQ(answer->body, "the engine cannot recover: its thread ended\n");
 }
 
 TEST_F(HttpServerTest, NotReadyWhenNothingServesOrDraining) {

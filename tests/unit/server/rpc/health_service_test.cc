@@ -43,6 +43,32 @@ TEST_F(HealthServiceTest, NothingServesWhileDraining) {
   }
 }
 
+TEST_F(HealthServiceTest, NothingServesWhileTheEngineIsUnhealthy) {
+  engine_.SetHealth({false, /*can_recover=*/true, "the device hangs", {}});
+  for (const char* service : {"", "contextpool.v1.EmbeddingService",
+                              "contextpool.v1.ClassificationService", "model:encoder"}) {
+    EXPECT_EQ(Check(service), HealthCheckResponse::NOT_SERVING) << service;
+  }
+  engine_.SetHealth({});
+  EXPECT_EQ(Check("model:encoder"), HealthCheckResponse::SERVING);
+}
+
+TEST_F(HealthServiceTest, WatchTellsOfAnEngineThatBecomesUnhealthyAndRecovers) {
+  grpc::ClientContext context;
+  auto watch = health_stub_->Watch(&context, HealthCheckRequest());
+  HealthCheckResponse response;
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+  engine_.SetHealth({false, /*can_recover=*/true, "the device hangs", {}});
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  engine_.SetHealth({});
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+  context.TryCancel();
+  watch->Finish();
+}
+
 TEST_F(HealthServiceTest, UnknownServiceIsNotFoundInCheck) {
   grpc::ClientContext context;
   HealthCheckRequest request;
