@@ -33,7 +33,8 @@ Task& Call::AddTask(int32_t index) {
 
 void Call::UseCache(ResultCache& cache) {
   cache_ = &cache;
-  std::erase_if(tasks_, [&cache](Task& task) { return cache.Find(task); });
+  counters_.cache_hits += std::erase_if(tasks_, [&cache](Task& task) { return cache.Find(task); });
+  counters_.cache_misses += tasks_.size();
 }
 
 absl::Status Call::Queue(Batcher& batcher, QueueId queue, TimePoint deadline) {

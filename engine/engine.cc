@@ -50,6 +50,12 @@ int64_t BytesOf(const Request& request) {
   return static_cast<int64_t>(bytes);
 }
 
+absl::Status TooLongToShow(size_t last, size_t texts, int64_t max_bytes) {
+  return absl::InvalidArgumentError(absl::StrCat(
+      "texts: the tokens of the first ", last + 1, " of ", texts, " texts take more than the ",
+      max_bytes, " bytes that one answer may; send fewer texts"));
+}
+
 }  // namespace
 
 EngineImpl::EngineImpl(EngineOptions options, EngineParts parts, Clock& clock)
@@ -223,6 +229,7 @@ absl::StatusOr<TokenizeResponse> EngineImpl::Tokenize(const TokenizeOptions& opt
   const Tokenizer& tokenizer = *(*served)->tokenizer;
   const EncodeOptions encode{response.model->max_tokens, options.truncation,
                              options.add_special_tokens};
+  int64_t bytes = 0;
   for (size_t i = 0; i < texts.size(); ++i) {
     Tokenization& result = response.results.emplace_back();
     absl::StatusOr<EncodeSummary> summary = tokenizer.Encode(texts[i], encode, result.ids);
@@ -233,7 +240,11 @@ absl::StatusOr<TokenizeResponse> EngineImpl::Tokenize(const TokenizeOptions& opt
     }
     result.tokens_seen = summary->tokens_seen;
     result.truncated = summary->truncated;
-    for (int32_t id : result.ids) result.tokens.emplace_back(tokenizer.TokenText(id));
+    for (int32_t id : result.ids) {
+      const absl::string_view token = result.tokens.emplace_back(tokenizer.TokenText(id));
+      bytes += kTokenizeBytesPerToken + static_cast<int64_t>(token.size());
+    }
+    if (bytes > options.max_bytes) return TooLongToShow(i, texts.size(), options.max_bytes);
   }
   return response;
 }
@@ -263,7 +274,7 @@ Stats EngineImpl::Snapshot() const {
     model.queue_tokens = depth.tokens;
     model.queue_bytes = depth.bytes;
     model.expected_wait = depth.expected_wait;
-    if (served->cache) model.cache = served->cache->Snapshot();
+    if (served->cache) model.cache_bytes = served->cache->bytes();
   }
   stats.unloaded = models_.Unloaded();
   const Duration step = executor_.steps().Running(clock_.Now()).value_or(Duration::zero());

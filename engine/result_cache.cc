@@ -27,11 +27,7 @@ bool ResultCache::Find(Task& task) {
   if (task.output.explain) return false;
   MutexLock lock(mutex_);
   const auto found = index_.find(Key{task.token_ids, task.output});
-  if (found == index_.end()) {
-    ++stats_.misses;
-    return false;
-  }
-  ++stats_.hits;
+  if (found == index_.end()) return false;
   entries_.splice(entries_.begin(), entries_, found->second);
   std::ranges::copy(entries_.front().values, task.values.begin());
   return true;
@@ -45,9 +41,9 @@ void ResultCache::Put(const Task& task) {
   if (entry.bytes() > max_bytes_) return;
   MutexLock lock(mutex_);
   if (index_.contains(Key{task.token_ids, task.output})) return;
-  stats_.bytes += entry.bytes();
-  while (stats_.bytes > max_bytes_) {
-    stats_.bytes -= entries_.back().bytes();
+  bytes_ += entry.bytes();
+  while (bytes_ > max_bytes_) {
+    bytes_ -= entries_.back().bytes();
     index_.erase(entries_.back().key());
     entries_.pop_back();
   }
@@ -55,9 +51,9 @@ void ResultCache::Put(const Task& task) {
   index_.emplace(entries_.front().key(), entries_.begin());
 }
 
-ResultCacheStats ResultCache::Snapshot() const {
+int64_t ResultCache::bytes() const {
   MutexLock lock(mutex_);
-  return stats_;
+  return bytes_;
 }
 
 }  // namespace contextpool::engine

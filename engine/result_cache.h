@@ -12,7 +12,6 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "engine/base/mutex.h"
-#include "engine/base/stats.h"
 #include "engine/base/task.h"
 
 namespace contextpool::engine {
@@ -30,7 +29,7 @@ class ResultCache {
   // Keeps the result of a task that was computed.
   void Put(const Task& task);
 
-  ResultCacheStats Snapshot() const;
+  int64_t bytes() const;
 
  private:
   struct Key {
@@ -60,7 +59,7 @@ class ResultCache {
   Entries entries_ ABSL_GUARDED_BY(mutex_);
   // Keys point into the entries.
   absl::flat_hash_map<Key, Entries::iterator> index_ ABSL_GUARDED_BY(mutex_);
-  ResultCacheStats stats_ ABSL_GUARDED_BY(mutex_);
+  int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace contextpool::engine

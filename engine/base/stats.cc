@@ -90,6 +90,8 @@ ModelStats CountersSnapshot(const ModelCounters& counters) {
   for (size_t i = 0; i < kDropReasons.size(); ++i) stats.dropped[i] = counters.dropped[i];
   for (size_t i = 0; i < kCanaryResults.size(); ++i) stats.canaries[i] = counters.canaries[i];
   stats.coalesced_inputs = counters.coalesced_inputs;
+  stats.cache_hits = counters.cache_hits;
+  stats.cache_misses = counters.cache_misses;
   return stats;
 }
 
@@ -116,6 +118,8 @@ void Accumulate(ModelStats& total, const ModelStats& part) {
   for (size_t i = 0; i < kDropReasons.size(); ++i) total.dropped[i] += part.dropped[i];
   for (size_t i = 0; i < kCanaryResults.size(); ++i) total.canaries[i] += part.canaries[i];
   total.coalesced_inputs += part.coalesced_inputs;
+  total.cache_hits += part.cache_hits;
+  total.cache_misses += part.cache_misses;
   for (size_t i = 0; i < part.context_pool.support_size.size(); ++i) {
     Accumulate(total.context_pool.support_size[i], part.context_pool.support_size[i]);
   }

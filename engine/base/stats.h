@@ -112,6 +112,9 @@ struct ModelCounters {
   std::array<std::atomic<uint64_t>, kDropReasons.size()> dropped{};
   // Inputs answered with the result of another one that was in flight.
   std::atomic<uint64_t> coalesced_inputs{0};
+  // Inputs whose result was kept, or was not; both 0 where none are.
+  std::atomic<uint64_t> cache_hits{0};
+  std::atomic<uint64_t> cache_misses{0};
   std::array<std::atomic<uint64_t>, kCanaryResults.size()> canaries{};
   ContextPoolCounters context_pool;
   // When a batch with a finite result was last computed, or the model warmed up.
@@ -136,13 +139,6 @@ struct ContextPoolStats {
   double skipped_tiles_ratio = 0;
 };
 
-// Of the exact results that are kept; all 0 where none are.
-struct ResultCacheStats {
-  uint64_t hits = 0;  // inputs
-  uint64_t misses = 0;
-  int64_t bytes = 0;
-};
-
 // One model's figures at one moment.
 struct ModelStats {
   std::shared_ptr<const ModelInfo> info;
@@ -158,7 +154,9 @@ struct ModelStats {
   std::array<uint64_t, kRejectReasons.size()> rejected{};
   std::array<uint64_t, kDropReasons.size()> dropped{};
   uint64_t coalesced_inputs = 0;
-  ResultCacheStats cache;
+  uint64_t cache_hits = 0;
+  uint64_t cache_misses = 0;
+  int64_t cache_bytes = 0;
   std::array<int64_t, kPriorities> queue_inputs{};
   std::array<int64_t, kPriorities> queue_tokens{};
   int64_t queue_bytes = 0;

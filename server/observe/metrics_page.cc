@@ -1,5 +1,6 @@
 #include "server/observe/metrics_page.h"
 
+#include <algorithm>
 #include <map>
 
 #include "absl/strings/str_cat.h"
@@ -37,6 +38,12 @@ struct NameStats {
   std::array<double, engine::kDropReasons.size()> dropped{};
   std::array<double, engine::kPriorities> queue_inputs{};
   std::array<double, engine::kPriorities> queue_tokens{};
+  double queue_bytes = 0;
+  double expected_wait_seconds = 0;
+  double coalesced = 0;
+  double cache_hits = 0;
+  double cache_misses = 0;
+  double cache_bytes = 0;
   // By layer; what ContextPool's layers of all versions did.
   std::map<int32_t, engine::HistogramSnapshot> support_size;
   double computed_tiles = 0;
@@ -73,6 +80,13 @@ void AddVersion(const engine::ModelStats& model, NameStats& total) {
   AddAll(total.dropped, model.dropped);
   AddAll(total.queue_inputs, model.queue_inputs);
   AddAll(total.queue_tokens, model.queue_tokens);
+  total.queue_bytes += static_cast<double>(model.queue_bytes);
+  total.expected_wait_seconds =
+      std::max(total.expected_wait_seconds, engine::Seconds(model.expected_wait));
+  total.coalesced += static_cast<double>(model.coalesced_inputs);
+  total.cache_hits += static_cast<double>(model.cache_hits);
+  total.cache_misses += static_cast<double>(model.cache_misses);
+  total.cache_bytes += static_cast<double>(model.cache_bytes);
   AddContextPool(model, total);
 }
 
@@ -126,6 +140,9 @@ void AppendCalls(const ServerMetrics& metrics, std::vector<MetricFamily>& famili
   FamilyBuilder durations("contextpool_request_duration_seconds",
                           "From a call's arrival to its reply handed to the transport.",
                           MetricType::Histogram);
+  FamilyBuilder refusals("contextpool_refusal_duration_seconds",
+                         "The same of the calls that were refused with RESOURCE_EXHAUSTED.",
+                         MetricType::Histogram);
   FamilyBuilder errors("contextpool_input_errors_total",
                        "Inputs that failed inside a call that was answered.", MetricType::Counter);
   for (const auto& [name, figures] : metrics.by_name()) {
@@ -134,12 +151,14 @@ void AppendCalls(const ServerMetrics& metrics, std::vector<MetricFamily>& famili
           {{"model", name}, {"endpoint", kEndpointNames[endpoint]}, {"protocol", kProtocol}},
           figures->call_seconds[endpoint]->Snapshot());
     }
+    refusals.Add({{"model", name}}, figures->refusal_seconds.Snapshot());
     // No error is counted as OK.
     for (size_t code = 1; code < kCountedCodes.size() && !name.empty(); ++code) {
       errors.Add({{"model", name}, {"code", CodeName(code)}}, Load(figures->input_errors[code]));
     }
   }
   families.push_back(durations.Take());
+  families.push_back(refusals.Take());
   families.push_back(errors.Take());
 }
 
@@ -189,6 +208,10 @@ void AppendQueues(const engine::Stats& stats, const std::map<std::string, NameSt
                   const Admission& admission, std::vector<MetricFamily>& families) {
   FamilyBuilder depth("contextpool_queue_depth", "Inputs that wait.", MetricType::Gauge);
   FamilyBuilder tokens("contextpool_queue_tokens", "Tokens that wait.", MetricType::Gauge);
+  FamilyBuilder bytes("contextpool_queue_bytes", "Bytes of inputs that wait.", MetricType::Gauge);
+  FamilyBuilder wait("contextpool_expected_wait_seconds",
+                     "What an interactive call without a deadline would wait for its batch now.",
+                     MetricType::Gauge);
   FamilyBuilder rejected("contextpool_rejected_total",
                          "Calls that were refused. Those refused before they were read, by the "
                          "limit that the flag of the reason's name sets, have no model.",
@@ -200,6 +223,8 @@ void AppendQueues(const engine::Stats& stats, const std::map<std::string, NameSt
   FamilyBuilder dropped("contextpool_dropped_total", "Accepted inputs that were not computed.",
                         MetricType::Counter);
   for (const auto& [name, figures] : models) {
+    if (figures.listed) bytes.Add({{"model", name}}, figures.queue_bytes);
+    if (figures.listed) wait.Add({{"model", name}}, figures.expected_wait_seconds);
     for (int i = 0; i < engine::kPriorities && figures.listed; ++i) {
       depth.Add({{"model", name}, {"class", kClassNames[i]}}, figures.queue_inputs[i]);
       tokens.Add({{"model", name}, {"class", kClassNames[i]}}, figures.queue_tokens[i]);
@@ -217,7 +242,30 @@ void AppendQueues(const engine::Stats& stats, const std::map<std::string, NameSt
                           "Requests that the engine accepted and has not answered.",
                           MetricType::Gauge);
   in_flight.Add({}, static_cast<double>(stats.requests_in_flight));
-  for (FamilyBuilder* family : {&depth, &tokens, &rejected, &dropped, &in_flight}) {
+  for (FamilyBuilder* family : {&depth, &tokens, &bytes, &wait, &rejected, &dropped, &in_flight}) {
+    families.push_back(family->Take());
+  }
+}
+
+// Inputs that were answered without computing them again.
+void AppendReuse(const std::map<std::string, NameStats>& models,
+                 std::vector<MetricFamily>& families) {
+  FamilyBuilder coalesced("contextpool_coalesced_inputs_total",
+                          "Inputs answered with the result of the same one that was in flight.",
+                          MetricType::Counter);
+  FamilyBuilder hits("contextpool_result_cache_hits_total",
+                     "Inputs answered with a result that was kept.", MetricType::Counter);
+  FamilyBuilder misses("contextpool_result_cache_misses_total",
+                       "Inputs whose result was not kept, where results are.", MetricType::Counter);
+  FamilyBuilder bytes("contextpool_result_cache_bytes", "Memory of the results that are kept.",
+                      MetricType::Gauge);
+  for (const auto& [name, figures] : models) {
+    coalesced.Add({{"model", name}}, figures.coalesced);
+    hits.Add({{"model", name}}, figures.cache_hits);
+    misses.Add({{"model", name}}, figures.cache_misses);
+    if (figures.listed) bytes.Add({{"model", name}}, figures.cache_bytes);
+  }
+  for (FamilyBuilder* family : {&coalesced, &hits, &misses, &bytes}) {
     families.push_back(family->Take());
   }
 }
@@ -282,6 +330,7 @@ std::vector<MetricFamily> ContextPoolCollectable::Collect() const {
   AppendStages(metrics_, models, families);
   AppendBatches(models, families);
   AppendQueues(stats, models, admission_, families);
+  AppendReuse(models, families);
   AppendContextPool(models, families);
   AppendModels(stats, models, families);
   return families;

@@ -158,7 +158,7 @@ TEST_F(EngineHealthTest, CanariesAreComputedAlthoughResultsAreCached) {
     WaitForCanaries(sent);
   }
   EXPECT_EQ(passes_, 2);
-  EXPECT_EQ(Model().cache.hits + Model().cache.misses, 0u);
+  EXPECT_EQ(Model().cache_hits + Model().cache_misses, 0u);
 }
 
 TEST_F(EngineHealthTest, ADeviceThatFailsIsUnhealthyUntilItComputesAgain) {

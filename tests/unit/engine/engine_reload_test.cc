@@ -105,10 +105,10 @@ TEST_F(EngineReloadTest, ACopyThatComputesSomethingElseThanItsGoldenFileLeavesTh
   directory.Write("config.json", SmallConfig());
   const TestTensor ids{"I32", {1}, std::string("\x05\0\0\0", 4)};
   const TestTensor ends{"I32", {2}, std::string("\0\0\0\0\x01\0\0\0", 8)};
-  directory.Write("golden.safetensors",
-                  absl::string_view(SafetensorsBytes({{"input_ids", ids},
-                                                      {"cu_lengths", ends},
-                                                      {"embedding", F32Tensor({1, 2}, {1, 6})}})));
+  directory.Write(
+      "golden.safetensors",
+      absl::string_view(SafetensorsBytes(
+          {{"input_ids", ids}, {"cu_lengths", ends}, {"embedding", F32Tensor({1, 2}, {1, 6})}})));
   ModelSpec spec = Version("m", 1, 200);
   spec.directory = directory.path();
   EXPECT_THAT(std::string(Load(spec).get().status().message()), HasSubstr("golden.safetensors"));
@@ -166,11 +166,15 @@ TEST_F(EngineReloadTest, ARequestThatIsHeldWhileCopiesChangeKeepsItsCopyLoaded) 
     go_on.get_future().wait();  // the call has not ended yet
   });
   answered_by.get_future().wait();
+  std::atomic<int> destroyed{0};
+  hooks_.destroyed = [&] { ++destroyed; };
   // Not waited for: its warm-up needs the executor, which stands in the answer.
   auto reloaded = Load(Version("m", 1, 200));
-  EXPECT_EQ(hooks_.models, 1);
+  EXPECT_EQ(destroyed, 0);
   go_on.set_value();
   ASSERT_TRUE(reloaded.get().ok());
+  engine_.reset();
+  EXPECT_EQ(destroyed, 2);
 }
 
 TEST_F(EngineReloadTest, ModelsAreFreedByTheThreadThatLoadsThem) {

@@ -222,9 +222,9 @@ TEST_F(EngineScheduleTest, KnownResultsComeFromTheCacheWhereThereIsOne) {
   ASSERT_TRUE(third.ok());
   EXPECT_THAT(third->row(0), ElementsAre(1, 'c'));
   EXPECT_EQ(sequences, 3);
-  EXPECT_EQ(Model().cache.hits, 3u);
-  EXPECT_EQ(Model().cache.misses, 3u);
-  EXPECT_GT(Model().cache.bytes, 0);
+  EXPECT_EQ(Model().cache_hits, 3u);
+  EXPECT_EQ(Model().cache_misses, 3u);
+  EXPECT_GT(Model().cache_bytes, 0);
 }
 
 TEST_F(EngineScheduleTest, WithoutACacheNothingIsKept) {
@@ -236,7 +236,7 @@ TEST_F(EngineScheduleTest, WithoutACacheNothingIsKept) {
   };
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(Send(Texts({"a"})).get().ok());
   EXPECT_EQ(sequences, 3);
-  EXPECT_EQ(Model().cache.hits + Model().cache.misses, 0u);
+  EXPECT_EQ(Model().cache_hits + Model().cache_misses, 0u);
 }
 
 TEST_F(EngineScheduleTest, FailedResultsAreNotKept) {
@@ -250,8 +250,8 @@ TEST_F(EngineScheduleTest, FailedResultsAreNotKept) {
     EXPECT_EQ(Send(std::move(request)).get()->results[0].status.code(),
               absl::StatusCode::kInternal);
   }
-  EXPECT_EQ(Model().cache.hits, 0u);
-  EXPECT_EQ(Model().cache.bytes, 0);
+  EXPECT_EQ(Model().cache_hits, 0u);
+  EXPECT_EQ(Model().cache_bytes, 0);
 }
 
 }  // namespace

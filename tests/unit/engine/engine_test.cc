@@ -221,6 +221,16 @@ TEST_F(EngineTest, DrainFinishesAcceptedWorkAndRefusesNewWork) {
   EXPECT_EQ(Send(Texts({"b"})).get().status().code(), absl::StatusCode::kUnavailable);
 }
 
+TEST_F(EngineTest, TokenizeRefusesAnAnswerLargerThanAskedFor) {
+  Start({Spec("m")});
+  TokenizeOptions options;
+  options.max_bytes = 2 * (kTokenizeBytesPerToken + 1);  // two tokens of one character
+  EXPECT_TRUE(engine_->Tokenize(options, {"ab"}).ok());
+  const absl::Status status = engine_->Tokenize(options, {"ab", "cd", "ef"}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("the first 2 of 3 texts"));
+}
+
 TEST_F(EngineTest, TokenizeAnswersTextByText) {
   Start({Spec("m")});
   const auto response = engine_->Tokenize({}, {"ab", "refused", "0123456789abcdefg"});

@@ -87,6 +87,30 @@ TEST_F(BatcherOrderTest, AnInputLargerThanABatchIsRefusedOnEntry) {
   EXPECT_THAT(Next(), ElementsAre("fits"));
 }
 
+TEST_F(BatcherOrderTest, ABatchIsNoLongerThanItsMostUrgentTaskHasTimeFor) {
+  Teach(queue_, milliseconds(10), milliseconds(1));
+  Accept(NewCall("urgent", {20}).DueIn(milliseconds(65)));
+  for (const char* name : {"a", "b", "c"}) Accept(NewCall(name, {15}));
+  Accept(NewCall("bulk", {1}).Bulk());
+  EXPECT_THAT(Next(), ElementsAre("urgent", "bulk", "a", "b"));
+  EXPECT_THAT(Next(), ElementsAre("c"));
+}
+
+TEST_F(BatcherOrderTest, ATaskInTheMiddleMayLimitABatchToo) {
+  Teach(queue_, milliseconds(10), milliseconds(1));
+  Accept(NewCall("call", {20}));
+  Accept(NewCall("urgent bulk", {20}).Bulk().DueIn(milliseconds(65)));
+  Accept(NewCall("bulk", {20}).Bulk());
+  EXPECT_THAT(Next(), ElementsAre("call", "urgent bulk"));
+}
+
+TEST_F(BatcherOrderTest, ATaskThatCannotBeDoneInTimeDoesNotMakeABatchSmall) {
+  Teach(queue_, milliseconds(10), milliseconds(1));
+  Accept(NewCall("hopeless", {20}).DueIn(milliseconds(29)));
+  for (const char* name : {"a", "b"}) Accept(NewCall(name, {40}));
+  EXPECT_THAT(Next(), ElementsAre("hopeless", "a", "b"));
+}
+
 TEST_F(BatcherOrderTest, TheModelWithTheMostUrgentWorkIsServedFirst) {
   const QueueId other = AddQueue(Options());
   Accept(NewCall("late", {10}).DueIn(milliseconds(90)));
