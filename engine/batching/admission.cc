@@ -1,6 +1,8 @@
 // Which work is accepted: what there is room for, and what can be done in time.
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/retry.h"
@@ -20,10 +22,6 @@ Duration Scaled(Duration duration, double factor) {
   return Nanoseconds(static_cast<double>(duration.count()) * factor);
 }
 
-double NanosecondsDueBy(const Schedule& schedule, TimePoint deadline) {
-  return schedule.ns_per_token() * static_cast<double>(schedule.TokensDueBy(deadline));
-}
-
 int64_t Milliseconds(Duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
@@ -38,20 +36,21 @@ struct Bound {
   int64_t arriving;
   int64_t most;
   const char* unit;
+  const char* whose;
 };
 
-absl::Status CheckBound(const Bound& bound, const char* whose) {
-  if (bound.arriving > bound.most) {
-    return absl::InvalidArgumentError(absl::StrCat("inputs: the request holds ", bound.arriving,
-                                                   " ", bound.unit, ", more than ", whose,
-                                                   " queue (", bound.most, "); split it"));
-  }
-  if (bound.waiting + bound.arriving > bound.most) {
-    return absl::ResourceExhaustedError(absl::StrCat(whose, " queue is full: ", bound.waiting,
-                                                     " of ", bound.most, " ", bound.unit,
-                                                     " are waiting"));
-  }
-  return absl::OkStatus();
+absl::Status CheckSize(const Bound& bound) {
+  if (bound.arriving <= bound.most) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("inputs: the request holds ", bound.arriving, " ",
+                                                 bound.unit, ", more than ", bound.whose,
+                                                 " queue (", bound.most, "); split it"));
+}
+
+absl::Status CheckFree(const Bound& bound) {
+  if (bound.waiting + bound.arriving <= bound.most) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(bound.whose, " queue is full: ", bound.waiting,
+                                                   " of ", bound.most, " ", bound.unit,
+                                                   " are waiting"));
 }
 
 }  // namespace
@@ -78,18 +77,26 @@ absl::Status Batcher::CheckRoom(const Queue& queue, const Load& load, TimePoint 
     return absl::InvalidArgumentError(absl::StrCat(
         "inputs: one has ", load.largest, " tokens, more than a batch holds (", budget, ")"));
   }
-  const auto check = [&load](const Load& held, const QueueBounds& bounds, const char* whose) {
-    for (const Bound& bound : {Bound{held.inputs, load.inputs, bounds.max_inputs, "inputs"},
-                               Bound{held.tokens, load.tokens, bounds.max_tokens, "tokens"},
-                               Bound{held.bytes, load.bytes, bounds.max_bytes, "bytes"}}) {
-      if (absl::Status status = CheckBound(bound, whose); !status.ok()) return status;
-    }
-    return absl::OkStatus();
+  std::array<Bound, 6> bounds;
+  auto bound = bounds.begin();
+  const auto add = [&](const Load& held, const QueueBounds& most, const char* whose) {
+    *bound++ = {held.inputs, load.inputs, most.max_inputs, "inputs", whose};
+    *bound++ = {held.tokens, load.tokens, most.max_tokens, "tokens", whose};
+    *bound++ = {held.bytes, load.bytes, most.max_bytes, "bytes", whose};
   };
-  absl::Status status = check(queue.load, queue.options, "the model's");
-  if (status.ok()) status = check(total_, total_bounds_, "the server's");
-  if (!absl::IsResourceExhausted(status)) return status;
-  return RetryIn(ExpectedWait(Priority::kInteractive, TimePoint::max(), now), std::move(status));
+  add(queue.load, queue.options, "the model's");
+  add(total_, total_bounds_, "the server's");
+  // First what no waiting would help.
+  for (const Bound& checked : bounds) {
+    if (absl::Status status = CheckSize(checked); !status.ok()) return status;
+  }
+  for (const Bound& checked : bounds) {
+    if (absl::Status status = CheckFree(checked); !status.ok()) {
+      return RetryIn(ExpectedWait(Priority::kInteractive, TimePoint::max(), now),
+                     std::move(status));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Batcher::CheckDeadline(const Queue& queue, const Submission& work, const Load& load,
@@ -107,13 +114,21 @@ absl::Status Batcher::CheckDeadline(const Queue& queue, const Submission& work, 
                              " ms; try again later, or allow more time")));
   }
   if (work.priority == Priority::kBulk) return absl::OkStatus();
-  const TimePoint begin = now + RunningLeft(now) + step;
+  // Not its own step: what is accepted must leave batches full, or there will be time for less.
+  const TimePoint begin = now + RunningLeft(now) + NextStep(queue, load);
   const TimePoint latest = LatestStartAfter(work.deadline);
   if (begin <= latest) return absl::OkStatus();
   return RetryIn(
       begin - latest,
       TooLate("the request would make accepted work miss its deadline; try again later, or"
               " allow more time"));
+}
+
+Duration Batcher::NextStep(const Queue& queue, const Load& load) const {
+  int64_t tokens = load.tokens;
+  for (const Schedule& schedule : queue.waiting) tokens += schedule.tokens();
+  return queue.steps.Predict(
+      std::max(load.tokens, std::min(tokens, queue.options.batch_token_budget)));
 }
 
 Duration Batcher::RunningLeft(TimePoint now) const {
@@ -132,12 +147,11 @@ Duration Batcher::InteractiveWait(TimePoint deadline) const {
   double bulk_share = 0;
   for (const auto& queue : queues_) {
     if (queue == nullptr) continue;
-    const Schedule& interactive = queue->of(Priority::kInteractive);
+    ahead_ns += queue->Nanoseconds(queue->of(Priority::kInteractive).TokensDueBy(deadline));
     const Schedule& bulk = queue->of(Priority::kBulk);
-    ahead_ns += NanosecondsDueBy(interactive, deadline);
     if (bulk.empty()) continue;
-    bulk_ns += bulk.ns_per_token() * static_cast<double>(bulk.tokens());
-    bulk_share = std::max(bulk_share, queue->bulk_share());
+    bulk_ns += queue->Nanoseconds(bulk.tokens());
+    bulk_share += queue->bulk_share();
   }
   return Nanoseconds(ahead_ns + std::min(bulk_ns, ahead_ns * bulk_share));
 }
@@ -148,14 +162,12 @@ Duration Batcher::BulkWait(TimePoint deadline, TimePoint now) const {
   double least_share = 1;
   for (const auto& queue : queues_) {
     if (queue == nullptr) continue;
-    const Schedule& interactive = queue->of(Priority::kInteractive);
-    const Schedule& bulk = queue->of(Priority::kBulk);
-    interactive_ns += interactive.ns_per_token() * static_cast<double>(interactive.tokens());
-    bulk_ns += NanosecondsDueBy(bulk, deadline);
+    interactive_ns += queue->Nanoseconds(queue->of(Priority::kInteractive).tokens());
+    bulk_ns += queue->Nanoseconds(queue->of(Priority::kBulk).TokensDueBy(deadline));
     least_share = std::min(least_share, queue->bulk_share() / (1 + queue->bulk_share()));
   }
   // What interactive work leaves, but never less than bulk's share.
-  const double share = std::max(least_share, 1 - interactive_load_.PerSecond(now));
+  const double share = std::max(least_share, 1 - kMargin * interactive_load_.PerSecond(now));
   return Nanoseconds(interactive_ns + bulk_ns / share);
 }
 
@@ -166,7 +178,7 @@ TimePoint Batcher::LatestStartAfter(TimePoint deadline) const {
   for (const auto& queue : queues_) {
     if (queue == nullptr) continue;
     const Schedule& interactive = queue->of(Priority::kInteractive);
-    const Duration own = Nanoseconds(NanosecondsDueBy(interactive, deadline));
+    const Duration own = interactive.Work(interactive.TokensDueBy(deadline));
     before += own;
     const TimePoint alone = interactive.LatestStartAfter(deadline);
     if (alone != TimePoint::max()) latest = std::min(latest, alone + own);

@@ -7,8 +7,10 @@
 namespace contextpool::engine {
 namespace {
 
-// The time per token that the schedules reckon with follows the measured one in such steps.
-constexpr double kTimePerTokenSteps = 0.1;
+// Accepted interactive work is promised so much more than the time that it should take beside bulk
+// work. The promise follows what is measured in such steps.
+constexpr double kPromise = 1.1;
+constexpr double kPromiseSteps = 0.05;
 
 size_t Index(Priority priority) { return static_cast<size_t>(priority); }
 
@@ -87,8 +89,7 @@ void Batcher::Add(Queue& queue, Submission& work, TimePoint now) {
   }
   queue.arrivals.Note(now, static_cast<double>(work.waiting));
   if (work.priority == Priority::kInteractive) {
-    interactive_load_.Note(
-        now, queue.of(work.priority).ns_per_token() * static_cast<double>(work.tokens) * 1e-9);
+    interactive_load_.Note(now, queue.Nanoseconds(work.tokens) * 1e-9);
   }
   if (work.waiting == 0) return;
   Schedule& schedule = queue.of(work.priority);
@@ -239,12 +240,12 @@ void Batcher::EndStep() {
   if (running_.queue == nullptr) return;
   Queue& queue = *std::exchange(running_.queue, nullptr);
   queue.steps.Observe(running_.cost, clock_.Now() - running_.began);
-  if (!queue.steps.known()) return;
-  const auto budget = static_cast<double>(queue.options.batch_token_budget);
-  const double measured = queue.steps.ns_per_token() + queue.steps.fixed_ns() / budget;
-  const double used = queue.waiting[0].ns_per_token();
-  if (std::abs(measured - used) < kTimePerTokenSteps * used) return;
-  for (Schedule& schedule : queue.waiting) schedule.SetTimePerToken(measured);
+  Schedule& interactive = queue.of(Priority::kInteractive);
+  const double measured = queue.Nanoseconds(1) * (1 + queue.bulk_share());
+  const double promised = interactive.ns_per_token();
+  if (std::abs(kPromise * measured - promised) > kPromiseSteps * promised) {
+    interactive.SetTimePerToken(kPromise * measured);
+  }
 }
 
 void Batcher::NotifyIfDone() {

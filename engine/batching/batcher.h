@@ -8,11 +8,12 @@
 // Order. Inside a class (interactive, bulk) the earliest deadline goes first, then the earliest
 // arrival. A batch comes from the queue with the most urgent interactive work, takes its first
 // task, then bulk work for which the queue has credit, then interactive and last bulk work, each in
-// order until the next task would exceed the token budget. While bulk work waits, each interactive
-// token that the device computes earns its queue bulk_weight / interactive_weight tokens of credit;
-// a queue whose credit has grown to a whole batch is served next, bulk first. So a call never waits
-// for more bulk work than the running step, except for one batch after every
-// budget * interactive_weight / bulk_weight interactive tokens, and bulk work cannot starve.
+// order until the next task would exceed the token budget, or the time that a task of the batch has
+// left. While bulk work waits, each interactive token that the device computes earns its queue
+// bulk_weight / interactive_weight tokens of credit; a queue whose credit has grown to a whole
+// batch is served next, bulk first. So a call never waits for more bulk work than the running step,
+// except for one batch after every budget * interactive_weight / bulk_weight interactive tokens,
+// and bulk work cannot starve.
 //
 // Company. A device with little to do may wait for more work, if that saves more than it costs: n
 // waiting inputs lose n * g while the next arrival takes g, and a step that is not made saves its
@@ -24,7 +25,7 @@
 //
 // Bounds. A queue holds at most its max_inputs, max_tokens and max_bytes, all queues together at
 // most the total. A request is accepted only if it can be expected to be done by its deadline, and
-// if interactive work that was accepted before can still be.
+// if interactive work that was accepted before can still be, should bulk work take its whole share.
 #pragma once
 
 #include <array>
@@ -121,6 +122,11 @@ class Batcher final : public BatchSource {
 
     Schedule& of(Priority priority) { return waiting[static_cast<size_t>(priority)]; }
     const Schedule& of(Priority priority) const { return waiting[static_cast<size_t>(priority)]; }
+    // What work takes in full batches.
+    double Nanoseconds(int64_t tokens) const {
+      const auto budget = static_cast<double>(options.batch_token_budget);
+      return (steps.ns_per_token() + steps.fixed_ns() / budget) * static_cast<double>(tokens);
+    }
     double bulk_share() const {
       return static_cast<double>(options.bulk_weight) / options.interactive_weight;
     }
@@ -153,6 +159,9 @@ class Batcher final : public BatchSource {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckDeadline(const Queue& queue, const Submission& work, const Load& load,
                              TimePoint now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of what waits and of `load`, up to a whole batch.
+  Duration NextStep(const Queue& queue, const Load& load) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Duration RunningLeft(TimePoint now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Duration ExpectedWait(Priority priority, TimePoint deadline, TimePoint now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -175,16 +184,18 @@ class Batcher final : public BatchSource {
     Queue& queue;
     Batch& batch;
     TimePoint now;
+    // By when what the batch holds must be done.
+    TimePoint end_by = TimePoint::max();
   };
   Queue* WaitForWork() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Queue* MostUrgent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   TimePoint CompanyUntil(const Queue& queue, TimePoint now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Cut(const Cutting& cutting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Cut(Cutting cutting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes bulk work while the queue has credit for it.
-  void TakeOwed(const Cutting& cutting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TakeOwed(Cutting& cutting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // False: nothing waits, or the next task does not fit.
-  bool TakeOne(const Cutting& cutting, Priority priority) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool TakeOne(Cutting& cutting, Priority priority) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void HandOut(const Cutting& cutting, Task& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EarnCredit(int64_t interactive_tokens) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

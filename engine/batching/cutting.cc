@@ -81,7 +81,7 @@ TimePoint Batcher::CompanyUntil(const Queue& queue, TimePoint now) const {
   return company;
 }
 
-void Batcher::Cut(const Cutting& cutting) {
+void Batcher::Cut(Cutting cutting) {
   if (!cutting.queue.owes_a_batch()) TakeOne(cutting, Priority::kInteractive);
   TakeOwed(cutting);
   while (TakeOne(cutting, Priority::kInteractive)) {
@@ -90,7 +90,7 @@ void Batcher::Cut(const Cutting& cutting) {
   }
 }
 
-void Batcher::TakeOwed(const Cutting& cutting) {
+void Batcher::TakeOwed(Cutting& cutting) {
   const Schedule& bulk = cutting.queue.of(Priority::kBulk);
   while (!bulk.empty() &&
          static_cast<double>(NextTask(FirstWork(bulk)).cost) <= cutting.queue.credit &&
@@ -98,7 +98,7 @@ void Batcher::TakeOwed(const Cutting& cutting) {
   }
 }
 
-bool Batcher::TakeOne(const Cutting& cutting, Priority priority) {
+bool Batcher::TakeOne(Cutting& cutting, Priority priority) {
   Queue& queue = cutting.queue;
   const Batch& batch = cutting.batch;
   const Schedule& schedule = queue.of(priority);
@@ -108,6 +108,11 @@ bool Batcher::TakeOne(const Cutting& cutting, Priority priority) {
       static_cast<int64_t>(batch.tasks.size()) >= queue.options.batch_max_inputs) {
     return false;
   }
+  const TimePoint end = cutting.now + queue.steps.Predict(batch.cost + task.cost);
+  if (end > cutting.end_by) return false;
+  const TimePoint deadline = schedule.first()->deadline;
+  // What cannot be done in time does not make batches small.
+  if (end <= deadline) cutting.end_by = std::min(cutting.end_by, deadline);
   HandOut(cutting, task);
   if (priority == Priority::kInteractive) {
     EarnCredit(task.cost);

@@ -59,10 +59,11 @@ class Schedule {
   // Takes O(n).
   void SetTimePerToken(double nanoseconds);
   double ns_per_token() const { return ns_per_token_; }
+  // How long so many tokens take.
+  Duration Work(int64_t tokens) const;
 
  private:
   static int64_t Sum(const ScheduleNode* node) { return node == nullptr ? 0 : node->sum_tokens; }
-  Duration Work(int64_t tokens) const;
 
   void Refresh(ScheduleNode& node) const;
   void RefreshAll(ScheduleNode* node) const;

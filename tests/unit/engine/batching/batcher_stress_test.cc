@@ -1,0 +1,113 @@
+// Many threads at once.
+#include <atomic>
+#include <memory>
+#include <random>
+#include <thread>
+
+#include "engine/batching/batcher.h"
+#include "gtest/gtest.h"
+
+namespace contextpool::engine {
+namespace {
+
+using ::std::chrono::hours;
+using ::std::chrono::microseconds;
+
+constexpr int kProducers = 3;
+constexpr int kRequests = 3000;
+constexpr int kMostTasks = 4;
+
+// Counts the answers to each of its tasks. Frees nothing: the test owns all requests.
+class Request final : public Completion {
+ public:
+  Request(std::minstd_rand& random, int32_t text) : tasks_(1 + random() % kMostTasks) {
+    for (Task& task : tasks_) {
+      text_.push_back(text + static_cast<int32_t>(random() % 3));
+      task.cost = task.bytes = 1 + text_.back() % 40;
+      task.completion = this;
+    }
+    for (size_t i = 0; i < tasks_.size(); ++i) tasks_[i].token_ids = std::span(&text_[i], 1);
+    work_.tasks = tasks_;
+    work_.completion = this;
+    if (random() % 4 == 0) work_.priority = Priority::kBulk;
+    const bool hurried = random() % 4 == 0;
+    work_.deadline =
+        Clock::Real().Now() + (hurried ? Duration(microseconds(random() % 500)) : hours(1));
+  }
+
+  void Finish(Task&, absl::Status) override { ++answers_; }
+  void Abort(int64_t tasks, absl::Status) override { answers_ += tasks; }
+
+  Submission& work() { return work_; }
+  int64_t size() const { return static_cast<int64_t>(tasks_.size()); }
+  int64_t answers() const { return answers_; }
+
+ private:
+  std::vector<int32_t> text_;
+  std::vector<Task> tasks_;
+  Submission work_;
+  std::atomic<int64_t> answers_ = 0;
+};
+
+struct Sent {
+  std::unique_ptr<Request> request;
+  bool accepted = false;
+};
+
+TEST(BatcherStressTest, EveryTaskOfManyThreadsIsAnsweredExactlyOnce) {
+  QueueOptions options;
+  options.batch_token_budget = 100;
+  options.max_inputs = 200;
+  Batcher batcher(Clock::Real());
+  const std::array<QueueId, 2> queues = {batcher.AddQueue(options), batcher.AddQueue(options)};
+
+  std::thread executor([&] {
+    Batch batch;
+    while (batcher.NextBatch(batch)) {
+      EXPECT_LE(batch.cost, 100);
+      batcher.Seal(batch);
+      for (Task* task : batch.tasks) {
+        while (task != nullptr) {
+          Task* const next = task->twin;
+          task->completion->Finish(*task, absl::OkStatus());
+          task = next;
+        }
+      }
+    }
+  });
+  std::thread expiry([&] {
+    while (batcher.ExpireNext()) {
+    }
+  });
+  std::vector<std::vector<Sent>> sent(kProducers);
+  std::vector<std::thread> producers;
+  for (int p = 0; p < kProducers; ++p) {
+    producers.emplace_back([&, p] {
+      std::minstd_rand random(p + 1);
+      for (int i = 0; i < kRequests; ++i) {
+        // Texts move slowly, so that producers often send the same.
+        Sent& one = sent[p].emplace_back(Sent{std::make_unique<Request>(random, i / 8)});
+        one.accepted = batcher.Enqueue(queues[random() % 2], one.request->work()).ok();
+        Sent& other = sent[p][random() % sent[p].size()];
+        if (random() % 3 == 0 && other.accepted) batcher.Cancel(other.request->work());
+        if (random() % 64 == 0) batcher.Depth(queues[0]);
+      }
+    });
+  }
+  for (std::thread& producer : producers) producer.join();
+  batcher.Close();
+  executor.join();
+  expiry.join();
+  int64_t accepted = 0;
+  for (const std::vector<Sent>& requests : sent) {
+    for (const auto& [request, was_accepted] : requests) {
+      accepted += was_accepted ? 1 : 0;
+      ASSERT_EQ(request->answers(), was_accepted ? request->size() : 0);
+    }
+  }
+  EXPECT_GT(accepted, kProducers * kRequests / 10);
+  for (const QueueId queue : queues) EXPECT_EQ(batcher.Depth(queue).bytes, 0);
+}
+
+}  // namespace
+}  // namespace contextpool::engine
