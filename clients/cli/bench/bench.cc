@@ -1,5 +1,7 @@
 #include "clients/cli/bench/bench.h"
 
+#include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <fstream>

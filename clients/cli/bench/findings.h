@@ -1,6 +1,8 @@
 // Everything that a run of `contextpool bench` found out.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>

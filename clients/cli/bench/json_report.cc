@@ -1,5 +1,6 @@
 #include "clients/cli/bench/json_report.h"
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>

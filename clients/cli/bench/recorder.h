@@ -1,6 +1,8 @@
 // Counts the calls of one load point.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <span>
 
 #include "clients/cli/bench/caller.h"

@@ -1,6 +1,5 @@
 #include "clients/cli/bench/workload.h"
 
-#include <algorithm>
 #include <unordered_set>
 #include <utility>
 

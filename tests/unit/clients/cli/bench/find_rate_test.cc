@@ -54,8 +54,8 @@ TEST(FindRate, SaysWhereTheClientWasTheLimit) {
   EXPECT_TRUE(found.client_limited);
   EXPECT_LE(*found.held_per_s, 300);
   // A client that fails far above what the server holds bounds nothing.
-  Simulation slow{.capacity_per_s = 110, .client_per_s = 300};
-  EXPECT_FALSE(slow.Search(100).client_limited);
+  Simulation slow{.capacity_per_s = 250, .client_per_s = 300};
+  EXPECT_FALSE(slow.Search(200).client_limited);
 }
 
 TEST(FindRate, FindsNothingWhereNoRateHolds) {
