@@ -83,7 +83,9 @@ void ServerMetrics::CountCall(const Call& call) {
   ByName* const name = Find(call.model.first);
   if (version == by_version_.end() || name == nullptr) return;
   Increment(version->second->calls[endpoint][CodeIndex(call.code)]);
-  name->call_seconds[endpoint]->Observe(engine::Seconds(call.duration));
+  const double seconds = engine::Seconds(call.duration);
+  name->call_seconds[endpoint]->Observe(seconds);
+  if (call.code == absl::StatusCode::kResourceExhausted) name->refusal_seconds.Observe(seconds);
 }
 
 void ServerMetrics::CountInputError(absl::string_view model, absl::StatusCode code) {

@@ -67,6 +67,8 @@ class ServerMetrics {
     ByName();
     std::vector<std::unique_ptr<engine::Histogram>> call_seconds;   // by Endpoint
     std::vector<std::unique_ptr<engine::Histogram>> stage_seconds;  // by ServerStage
+    // Of the calls among them that ended with RESOURCE_EXHAUSTED.
+    engine::Histogram refusal_seconds;
     CodeCounts input_errors{};
     std::array<std::atomic<uint64_t>, kEndpointNames.size()> received{};
   };

@@ -107,6 +107,20 @@ TEST_F(MetricsPageTest, CountsCallsStagesAndInputErrors) {
       1);
 }
 
+TEST_F(MetricsPageTest, TimesRefusalsApartFromOtherCalls) {
+  const auto count = [this](absl::StatusCode code, std::chrono::milliseconds duration) {
+    metrics_.CountCall({Endpoint::kEmbed, metrics_.Key("encoder", 0), code, duration});
+  };
+  count(absl::StatusCode::kOk, std::chrono::milliseconds(900));
+  count(absl::StatusCode::kResourceExhausted, std::chrono::milliseconds(2));
+  count(absl::StatusCode::kDeadlineExceeded, std::chrono::milliseconds(500));
+  const Samples samples = Scrape();
+  const std::string name = "contextpool_refusal_duration_seconds";
+  EXPECT_EQ(samples.at(name + R"(_count{model="encoder"})"), 1);
+  EXPECT_NEAR(samples.at(name + R"(_sum{model="encoder"})"), 0.002, 1e-9);
+  EXPECT_EQ(samples.at(name + R"(_count{model="classifier"})"), 0);
+}
+
 TEST_F(MetricsPageTest, CountsCallsThatWereReceivedAndThoseThatFoundNoRoom) {
   metrics_.CountReceived(Endpoint::kClassifyStream, "classifier");
   metrics_.CountReceived(Endpoint::kEmbed, "nobody");
