@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,7 +33,11 @@ struct TokenizeOptions {
   int64_t version = 0;
   Truncation truncation = Truncation::kRight;
   bool add_special_tokens = true;
+  // What the answer may take: each token counts for its text and kTokenizeBytesPerToken.
+  int64_t max_bytes = std::numeric_limits<int64_t>::max();
 };
+// About what an id and the text beside it take here, in the message and on the wire together.
+inline constexpr int64_t kTokenizeBytesPerToken = 100;
 
 struct Tokenization {
   absl::Status status;
@@ -93,7 +98,8 @@ class Engine {
   // RetryDelay(status) says when to try again. DEADLINE_EXCEEDED: the deadline passed in the queue.
   virtual void Infer(Request request, Callback done) = 0;
 
-  // Texts are tokenised as Infer would.
+  // Texts are tokenised as Infer would. INVALID_ARGUMENT: the answer would take more than
+  // `max_bytes`.
   virtual absl::StatusOr<TokenizeResponse> Tokenize(
       const TokenizeOptions& options, const std::vector<absl::string_view>& texts) = 0;
 

@@ -57,6 +57,7 @@ class Admission {
   // with a retry delay: too much is being answered now.
   absl::StatusOr<Ticket> Admit(int64_t message_bytes);
 
+  const AdmissionLimits& limits() const { return limits_; }
   int64_t requests() const { return requests_.load(std::memory_order_relaxed); }
   int64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 

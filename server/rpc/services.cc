@@ -49,8 +49,9 @@ absl::Status Answer(Call& call, Backend& backend, const v1::TokenizeRequest& mes
     return absl::UnavailableError("the server is draining; ask another replica");
   }
   call.SetModel(message.model().name(), message.model().version());
-  const absl::StatusOr<engine::TokenizeOptions> options = Decode(message, call.caller().info());
+  absl::StatusOr<engine::TokenizeOptions> options = Decode(message, call.caller().info());
   if (!options.ok()) return options.status();
+  options->max_bytes = backend.admission.limits().max_message_bytes;
   call.MarkDecoded();
   const std::vector<absl::string_view> texts(message.texts().begin(), message.texts().end());
   const absl::StatusOr<engine::TokenizeResponse> response =

@@ -187,6 +187,7 @@ class FakeEngine : public Engine {
     if (!model.ok()) return model.status();
     TokenizeResponse response;
     response.model = model->info;
+    int64_t bytes = 0;
     for (const absl::string_view text : texts) {
       Tokenization result;
       result.ids = {101, static_cast<int32_t>(text.size()), 102};
@@ -194,7 +195,9 @@ class FakeEngine : public Engine {
       result.tokens_seen = 3;
       if (text == "bad") result.status = absl::InvalidArgumentError("too long");
       response.results.push_back(std::move(result));
+      bytes += 3 * kTokenizeBytesPerToken + static_cast<int64_t>(text.size());
     }
+    if (bytes > options.max_bytes) return absl::InvalidArgumentError("texts: too many tokens");
     return response;
   }
 

@@ -191,6 +191,28 @@ TEST_F(ServicesTest, GetModelAndTokenize) {
   EXPECT_EQ(reply.results(1).error().message(), "texts[1]: too long");
 }
 
+TEST_F(ServicesTest, TokensThatWouldFillMoreThanAMessageAreRefused) {
+  v1::TokenizeRequest request;
+  request.mutable_model()->set_name("encoder");
+  for (int i = 0; i < 4096; ++i) request.add_texts(std::string(600, 'x'));
+  ASSERT_LT(request.ByteSizeLong(), kMaxMessageBytes);
+  grpc::ClientContext context;
+  v1::TokenizeResponse reply;
+  const grpc::Status status = models_->Tokenize(&context, request, &reply);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("texts: too many tokens"));
+}
+
+TEST_F(ServicesTest, ADrainingServerTokenizesNothing) {
+  server_->Drain();
+  grpc::ClientContext context;
+  v1::TokenizeRequest request;
+  request.add_texts("x");
+  v1::TokenizeResponse reply;
+  EXPECT_EQ(models_->Tokenize(&context, request, &reply).error_code(),
+            grpc::StatusCode::UNAVAILABLE);
+}
+
 TEST_F(ServicesTest, RetryDelayTravelsAsRetryInfo) {
   absl::Status full = absl::ResourceExhaustedError("the queue is full");
   engine::SetRetryDelay(full, std::chrono::milliseconds(1500));
