@@ -11,6 +11,7 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -21,6 +22,8 @@
 #include "engine/engine.h"
 #include "server/admission/admission.h"
 #include "server/config/repository.h"
+#include "server/models/model_control.h"
+#include "server/models/repository_watcher.h"
 #include "server/observe/exit_guard.h"
 #include "server/observe/health.h"
 #include "server/observe/health_metrics.h"
@@ -101,8 +104,9 @@ class Server {
       : options_(options),
         logger_(logger),
         started_(std::chrono::steady_clock::now()),
-        engine_(std::move(engine)),
         metrics_(models),
+        control_(options.model_repositories, *engine, metrics_, logger),
+        engine_(std::move(engine)),
         admission_(Limits(options)),
         page_(metrics_, admission_, *engine_),
         backend_{*engine_, admission_, metrics_, logger_, options.max_inputs},
@@ -110,6 +114,7 @@ class Server {
         health_(*engine_),
         exit_guard_(*engine_, options.unhealthy_exit, engine::Clock::Real(), logger,
                     [this] { ExitAtOnce(); }) {
+    if (options.enable_admin) backend_.admin = &control_;
     exit_guard_.Start();
   }
 
@@ -136,6 +141,12 @@ class Server {
     return absl::OkStatus();
   }
 
+  // Keeps what is served as the repository is, of which `look` has what was there at the start.
+  void WatchRepository(RepositoryWatcher::Look look) {
+    watcher_.emplace(options_.model_repositories, std::move(look), control_, logger_);
+    watcher_->Start(options_.repository_poll_interval);
+  }
+
   // A failure ends in SIGTERM to this process, which the main thread waits for.
   void WatchLoading() {
     loader_ = std::thread([this] {
@@ -149,6 +160,7 @@ class Server {
   // accepted.
   void Drain() {
     EndProcessOnSecondSignal();
+    if (watcher_) watcher_->Stop();
     const bool served = health_.Serving("").value_or(false);
     health_.SetPhase(HealthMonitor::Phase::kDraining);
     RemoveReadyFile(options_.ready_file);
@@ -177,19 +189,8 @@ class Server {
     if (health_.phase() != HealthMonitor::Phase::kServing) return absl::OkStatus();
     std::string failed;
     for (const engine::ModelStatus& model : engine_->ListModels()) {
-      if (model.state == engine::ModelState::kReady) {
-        logger_.Log(LogLevel::kInfo, "model ready",
-                    {{"model", model.info->name},
-                     {"version", model.info->version},
-                     {"architecture", model.info->architecture},
-                     {"seconds", model.load_seconds}});
-        continue;
-      }
-      failed = model.info->name;
-      logger_.Log(LogLevel::kError, "model failed",
-                  {{"model", model.info->name},
-                   {"version", model.info->version},
-                   {"reason", model.reason}});
+      LogModel(logger_, model);
+      if (model.state != engine::ModelState::kReady) failed = model.info->name;
     }
     if (!failed.empty() && options_.require_all_models) {
       return absl::FailedPreconditionError(
@@ -235,8 +236,10 @@ class Server {
   const Options& options_;
   Logger& logger_;
   const std::chrono::steady_clock::time_point started_;
-  const std::unique_ptr<engine::Engine> engine_;
   ServerMetrics metrics_;
+  ModelControl control_;
+  // Its end may still bring outcomes of loads to both.
+  const std::unique_ptr<engine::Engine> engine_;
   Admission admission_;
   const ContextPoolCollectable page_;
   const ProcessCollectable process_;
@@ -244,6 +247,7 @@ class Server {
   const HealthCollectable health_page_;
   HealthMonitor health_;
   ExitGuard exit_guard_;
+  std::optional<RepositoryWatcher> watcher_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<GrpcServer> grpc_;
   absl::Status start_status_;
@@ -266,11 +270,16 @@ absl::Status Run(const Options& options) {
 
   engine::EngineOptions engine_options;
   engine_options.cpu_threads = options.threads;
+  engine_options.queue = options.queue;
   engine_options.models = repository->models;
   engine_options.canary_interval = options.canary_interval;
   logger.Log(LogLevel::kInfo, "starting",
              {{"version", absl::string_view(kVersion)},
               {"models", static_cast<int64_t>(repository->models.size())}});
+  // Before the engine reads any file: what changes afterwards is seen.
+  const bool watch = options.repository_poll_interval.count() > 0;
+  RepositoryWatcher::Look look;
+  if (watch) look = RepositoryWatcher::LookAt(repository->models);
   absl::StatusOr<std::unique_ptr<engine::Engine>> engine =
       engine::Engine::Create(std::move(engine_options));
   if (!engine.ok()) return engine.status();
@@ -278,6 +287,7 @@ absl::Status Run(const Options& options) {
   Server server(options, logger, *std::move(engine), Keys(repository->models));
   if (absl::Status status = server.OpenPorts(); !status.ok()) return status;
   server.WatchLoading();
+  if (watch) server.WatchRepository(std::move(look));
   const int signal = WaitForSignal();
   logger.Log(LogLevel::kInfo, "draining", {{"signal", absl::string_view(strsignal(signal))}});
   server.Drain();

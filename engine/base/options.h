@@ -23,6 +23,8 @@ struct QueueBounds {
   // Of one model: also what the explanations of requests that are not answered yet may take
   // together.
   int64_t max_bytes = 64 << 20;
+
+  bool operator==(const QueueBounds&) const = default;
 };
 
 // How one model's work is queued and cut into batches; max_tokens and so on bound what waits for
@@ -42,6 +44,8 @@ struct QueueOptions : QueueBounds {
   Duration default_deadline = std::chrono::seconds(60);
   // Memory for exact results of inputs that were computed before; 0: none are kept.
   int64_t result_cache_bytes = 0;
+
+  bool operator==(const QueueOptions&) const = default;
 };
 
 // One model directory and what the operator wants of it. Unset: as the checkpoint says.
@@ -57,6 +61,8 @@ struct ModelSpec {
   std::optional<double> golden_tolerance;
   // Special tokens that tokenizer.json puts before a text; set by the engine.
   std::optional<int32_t> prefix_tokens;
+
+  bool operator==(const ModelSpec&) const = default;
 };
 
 struct EngineOptions {

@@ -19,6 +19,12 @@ ABSL_FLAG(std::vector<std::string>, model_repository, {},
           " directory with a config.json. A model's name is its folder's name.");
 ABSL_FLAG(bool, require_all_models, false,
           "End with an error if any model cannot be loaded, instead of serving the others.");
+ABSL_FLAG(bool, enable_admin, false,
+          "Serve AdminService, which loads, unloads and reloads models of the repository while the"
+          " server runs. Whoever reaches the port may call it.");
+ABSL_FLAG(absl::Duration, repository_poll_interval, absl::ZeroDuration(),
+          "How often to look for models that came, changed or went in the repository, for example"
+          " 30s. A change counts once two looks in a row saw the same. 0: never.");
 ABSL_FLAG(int32_t, threads, 0,
           "Threads that compute. 0: as many as the process may use (CPU quota of its cgroup and its"
           " CPU affinity).");
@@ -50,6 +56,12 @@ ABSL_FLAG(int32_t, max_in_flight_requests, 8192,
 ABSL_FLAG(int64_t, max_in_flight_bytes, 512 << 20,
           "Most bytes of request messages being answered at one time; more are told to retry"
           " later.");
+ABSL_FLAG(int64_t, max_queue_inputs, 65536,
+          "Most inputs that wait for all models together; more are told to retry later.");
+ABSL_FLAG(int64_t, max_queue_tokens, 4 << 20,
+          "Most tokens that wait for all models together; more are told to retry later.");
+ABSL_FLAG(int64_t, max_queue_bytes, 256 << 20,
+          "Most bytes of inputs that wait for all models together; more are told to retry later.");
 ABSL_FLAG(int32_t, grpc_memory_mib, 1024, "Memory for gRPC's own buffers, in MiB. 0: no limit.");
 ABSL_FLAG(int32_t, max_concurrent_streams, 1024, "Most calls at one time on one connection.");
 ABSL_FLAG(absl::Duration, max_connection_age, absl::ZeroDuration(),
@@ -75,15 +87,17 @@ struct HelpSection {
 
 const std::vector<HelpSection>& HelpSections() {
   static const std::vector<HelpSection>& sections = *new std::vector<HelpSection>{
-      {"Models", {"model_repository", "require_all_models", "threads"}},
+      {"Models",
+       {"model_repository", "require_all_models", "enable_admin", "repository_poll_interval",
+        "threads"}},
       {"Ports and lifetime",
        {"bind_address", "grpc_port", "metrics_port", "ready_file", "drain_grace", "drain_timeout",
         "healthcheck"}},
       {"Health", {"canary_interval", "unhealthy_exit"}},
       {"Limits",
        {"max_message_bytes", "max_inputs", "max_in_flight_requests", "max_in_flight_bytes",
-        "grpc_memory_mib", "max_concurrent_streams", "max_connection_age",
-        "max_connection_age_grace"}},
+        "max_queue_inputs", "max_queue_tokens", "max_queue_bytes", "grpc_memory_mib",
+        "max_concurrent_streams", "max_connection_age", "max_connection_age_grace"}},
       {"Log", {"log_format", "log_level"}},
   };
   return sections;
@@ -134,6 +148,8 @@ absl::StatusOr<Options> OptionsFromFlags() {
     if (!path.empty()) options.model_repositories.emplace_back(path);
   }
   options.require_all_models = absl::GetFlag(FLAGS_require_all_models);
+  options.enable_admin = absl::GetFlag(FLAGS_enable_admin);
+  options.repository_poll_interval = Milliseconds(absl::GetFlag(FLAGS_repository_poll_interval));
   options.threads = absl::GetFlag(FLAGS_threads);
   options.bind_address = absl::GetFlag(FLAGS_bind_address);
   options.grpc_port = absl::GetFlag(FLAGS_grpc_port);
@@ -147,6 +163,9 @@ absl::StatusOr<Options> OptionsFromFlags() {
   options.max_inputs = absl::GetFlag(FLAGS_max_inputs);
   options.max_in_flight_requests = absl::GetFlag(FLAGS_max_in_flight_requests);
   options.max_in_flight_bytes = absl::GetFlag(FLAGS_max_in_flight_bytes);
+  options.queue.max_inputs = absl::GetFlag(FLAGS_max_queue_inputs);
+  options.queue.max_tokens = absl::GetFlag(FLAGS_max_queue_tokens);
+  options.queue.max_bytes = absl::GetFlag(FLAGS_max_queue_bytes);
   options.grpc_memory_mib = absl::GetFlag(FLAGS_grpc_memory_mib);
   options.max_concurrent_streams = absl::GetFlag(FLAGS_max_concurrent_streams);
   options.max_connection_age = Milliseconds(absl::GetFlag(FLAGS_max_connection_age));

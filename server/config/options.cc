@@ -30,6 +30,8 @@ absl::Status CheckRange(const Range& range) {
 
 absl::Status ValidateOptions(const Options& options) {
   const Range ranges[] = {
+      {"repository_poll_interval", options.repository_poll_interval.count(), 0, kDayMs,
+       "milliseconds (0: never)"},
       {"threads", options.threads, 0, 1024, "threads (0: all that the process may use)"},
       {"grpc_port", options.grpc_port, 0, 65535, ""},
       {"metrics_port", options.metrics_port, 0, 65535, ""},
@@ -42,6 +44,9 @@ absl::Status ValidateOptions(const Options& options) {
       {"max_in_flight_requests", options.max_in_flight_requests, 1, 1 << 24, "requests"},
       {"max_in_flight_bytes", options.max_in_flight_bytes, options.max_message_bytes,
        std::numeric_limits<int64_t>::max(), "bytes (at least --max_message_bytes)"},
+      {"max_queue_inputs", options.queue.max_inputs, 1, 1 << 24, "inputs"},
+      {"max_queue_tokens", options.queue.max_tokens, 1, int64_t{1} << 40, "tokens"},
+      {"max_queue_bytes", options.queue.max_bytes, 1024, int64_t{1} << 40, "bytes"},
       {"grpc_memory_mib", options.grpc_memory_mib, 0, 1 << 20, "MiB (0: no limit)"},
       {"max_concurrent_streams", options.max_concurrent_streams, 1, 1 << 20, "streams"},
       {"max_connection_age", options.max_connection_age.count(), 0, 365 * kDayMs,

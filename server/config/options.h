@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/base/options.h"
 
 namespace contextpool::server {
 
@@ -18,6 +19,10 @@ struct Options {
   std::vector<std::string> model_repositories;
   // A model that cannot be loaded ends the server.
   bool require_all_models = false;
+  // Whether AdminService loads and unloads models.
+  bool enable_admin = false;
+  // How often to look for changes of the repositories; 0: never.
+  std::chrono::milliseconds repository_poll_interval{0};
   // Threads of the CPU device; 0: as many as the process may use.
   int32_t threads = 0;
 
@@ -44,6 +49,8 @@ struct Options {
   // Limits of all requests together.
   int32_t max_in_flight_requests = 8192;
   int64_t max_in_flight_bytes = 512 << 20;
+  // What may wait for all models together; serving.textproto bounds each model.
+  engine::QueueBounds queue = engine::EngineOptions().queue;
   // gRPC's own buffers; 0: no limit.
   int32_t grpc_memory_mib = 1024;
   // Per connection.

@@ -21,6 +21,8 @@
 
 namespace contextpool::server {
 
+class ModelControl;
+
 // What every handler needs; all of it outlives the server.
 struct Backend {
   engine::Engine& engine;
@@ -32,6 +34,8 @@ struct Backend {
   Draining draining{};
   // One may be busy with a reply of many megabytes while others wait for a small one.
   ReplyThreads reply_threads{2};
+  // Null: models are not loaded or unloaded on request.
+  ModelControl* admin = nullptr;
 };
 
 // Where the answer to one request goes.

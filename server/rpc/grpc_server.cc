@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
+#include "server/rpc/admin_service.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/services.h"
 
@@ -52,6 +53,7 @@ class GrpcServerImpl : public GrpcServer {
         embedding_(backend),
         classification_(backend),
         models_(backend),
+        admin_(backend),
         health_(health) {}
 
   ~GrpcServerImpl() override {

@@ -13,14 +13,6 @@ namespace {
 constexpr Handler kEmbed = &InferenceCall<v1::EmbedRequest, v1::EmbedResponse>::Start;
 constexpr Handler kClassify = &InferenceCall<v1::ClassifyRequest, v1::ClassifyResponse>::Start;
 
-grpc::ServerUnaryReactor* RefuseAdmin(grpc::CallbackServerContext& context) {
-  grpc::ServerUnaryReactor* const reactor = context.DefaultReactor();
-  reactor->Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED,
-                               "this version does not load or unload models while it runs; change"
-                               " the model repository and restart the server"));
-  return reactor;
-}
-
 // Handlers that answer in the calling thread.
 absl::Status Answer(Call&, Backend& backend, const v1::ListModelsRequest&,
                     v1::ListModelsResponse& reply) {
@@ -126,24 +118,6 @@ grpc::ServerUnaryReactor* ModelServiceImpl::Tokenize(grpc::CallbackServerContext
   return UnaryCall::Start(backend_, Endpoint::kTokenize,
                           AnswerNow<v1::TokenizeRequest, v1::TokenizeResponse>, *context, *request,
                           *reply);
-}
-
-grpc::ServerUnaryReactor* AdminServiceImpl::LoadModel(grpc::CallbackServerContext* context,
-                                                      const v1::LoadModelRequest*,
-                                                      v1::LoadModelResponse*) {
-  return RefuseAdmin(*context);
-}
-
-grpc::ServerUnaryReactor* AdminServiceImpl::UnloadModel(grpc::CallbackServerContext* context,
-                                                        const v1::UnloadModelRequest*,
-                                                        v1::UnloadModelResponse*) {
-  return RefuseAdmin(*context);
-}
-
-grpc::ServerUnaryReactor* AdminServiceImpl::ReloadModel(grpc::CallbackServerContext* context,
-                                                        const v1::ReloadModelRequest*,
-                                                        v1::ReloadModelResponse*) {
-  return RefuseAdmin(*context);
 }
 
 }  // namespace contextpool::server

@@ -1,7 +1,6 @@
 // The services of contextpool.v1: thin handlers over the engine.
 #pragma once
 
-#include "contextpool/v1/admin.grpc.pb.h"
 #include "contextpool/v1/classification.grpc.pb.h"
 #include "contextpool/v1/embedding.grpc.pb.h"
 #include "contextpool/v1/model.grpc.pb.h"
@@ -62,20 +61,6 @@ class ModelServiceImpl final : public RawModelService {
 
  private:
   Backend& backend_;
-};
-
-// Not enabled in this version: every call is answered with UNIMPLEMENTED.
-class AdminServiceImpl final : public v1::AdminService::CallbackService {
- public:
-  grpc::ServerUnaryReactor* LoadModel(grpc::CallbackServerContext* context,
-                                      const v1::LoadModelRequest* request,
-                                      v1::LoadModelResponse* reply) override;
-  grpc::ServerUnaryReactor* UnloadModel(grpc::CallbackServerContext* context,
-                                        const v1::UnloadModelRequest* request,
-                                        v1::UnloadModelResponse* reply) override;
-  grpc::ServerUnaryReactor* ReloadModel(grpc::CallbackServerContext* context,
-                                        const v1::ReloadModelRequest* request,
-                                        v1::ReloadModelResponse* reply) override;
 };
 
 }  // namespace contextpool::server

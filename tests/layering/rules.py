@@ -38,9 +38,10 @@ ALLOWED = {
     "server/observe/": [
         "engine/base/", "engine/engine.h", "grpc", "observe_library", "proto", "server/config/",
     ],
+    "server/models/": ["engine/base/", "engine/engine.h", "server/config/", "server/observe/"],
     "server/rpc/": [
         "engine/base/", "engine/engine.h", "grpc", "proto", "server/admission/", "server/config/",
-        "server/observe/",
+        "server/models/", "server/observe/",
     ],
     "server/": ["engine/base/", "engine/engine.h", "grpc", "server/"],
     "clients/cli/": ["grpc", "proto"],

@@ -258,7 +258,7 @@ TEST_F(ServicesTest, AdminSaysWhatToDoInstead) {
   v1::LoadModelResponse loaded;
   const grpc::Status admin = v1::AdminService::NewStub(channel_)->LoadModel(&context, {}, &loaded);
   EXPECT_EQ(admin.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(admin.error_message(), HasSubstr("restart"));
+  EXPECT_THAT(admin.error_message(), HasSubstr("--enable_admin"));
 }
 
 TEST_F(ServicesTest, CallsWithoutAModelsNameAreCountedUnderTheModelThatWouldAnswer) {
