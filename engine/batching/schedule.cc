@@ -116,6 +116,7 @@ void Schedule::RefreshPath(ScheduleNode& root, const ScheduleNode& node) const {
 }
 
 int64_t Schedule::TokensDueBy(TimePoint deadline) const {
+  if (deadline == TimePoint::max()) return tokens();
   int64_t tokens = 0;
   for (const ScheduleNode* node = root_; node != nullptr;) {
     if (node->deadline <= deadline) {
