@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from harness import BIN, MINILM, ROOT, Code, sentences
+from harness import BIN, MINILM, ROOT, Code, embed_request, sentences
 
 SERVICES = ["contextpool.v1.EmbeddingService", "contextpool.v1.ClassificationService"]
 
@@ -205,7 +205,7 @@ def test_sigterm_answers_everything_that_was_accepted(start_server, repository):
     assert watching.wait(10)
     text = "word " * 60
     with ThreadPoolExecutor(64) as pool:
-        calls = [pool.submit(client.embed, [text], timeout=60) for _ in range(64)]
+        calls = [pool.submit(client.embed, [f"{i} {text}"], timeout=60) for i in range(64)]
         deadline = time.monotonic() + 30
         while True:
             metrics = server.metrics()
@@ -270,7 +270,9 @@ def test_signals_that_come_together_count_as_one(start_server, repository):
     client = server.client()
     with ThreadPoolExecutor(16) as pool:
         # Work for a second or two: draining must end in time on a busy machine too.
-        calls = [pool.submit(client.embed, ["word " * 200] * 2, timeout=60) for _ in range(16)]
+        texts = ["word " * 200, "other " * 200]
+        calls = [pool.submit(client.embed, [f"{i} {text}" for text in texts], timeout=60)
+                 for i in range(16)]
         while server.metrics().value("contextpool_in_flight_requests") < 2:
             assert not all(call.done() for call in calls)
             time.sleep(0.005)
@@ -284,6 +286,66 @@ def test_signals_that_come_together_count_as_one(start_server, repository):
                 assert error.code() == Code.UNAVAILABLE
     client.close()
     assert exit_code == 0, server.log()
+
+
+def wait_until_not_ready(server):
+    deadline = time.monotonic() + 20
+    while server.http("/readyz")[0] == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_calls_are_served_for_the_grace_time_although_health_says_no(start_server, repository):
+    server = start_server([repository / "sentiment"], "--drain_grace=2s")
+    client = server.client()
+    client.classify(["before"])
+    begin = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    wait_until_not_ready(server)
+    assert client.health() == 2
+    assert not server.ready_file.exists()
+    client.classify(["during"])
+    client.tokenize(["during"], model="sentiment")
+    assert time.monotonic() - begin < 2, "this machine is too slow for this test"
+    assert server.process.wait(30) == 0, server.log()
+    assert time.monotonic() - begin >= 2
+    client.close()
+
+
+def test_a_second_signal_ends_the_grace_time_too(start_server, repository):
+    server = start_server([repository / "sentiment"], "--drain_grace=10m")
+    server.process.send_signal(signal.SIGTERM)
+    wait_until_not_ready(server)
+    time.sleep(1.1)  # signals closer together count as one
+    assert server.terminate(20) == 1, server.log()
+
+
+def test_every_call_across_sigterm_gets_one_answer(start_server, repository):
+    server = start_server([repository / "minilm"], "--drain_grace=1s")
+    client = server.client()
+    calls = []
+
+    def offer(seconds):
+        """Calls at a steady rate, whatever becomes of them, with the time at which each began."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            request = embed_request([f"{len(calls)} " + "word " * 20])
+            calls.append((time.monotonic(), client.embedding.Embed.future(request, timeout=60)))
+            time.sleep(0.01)
+
+    offer(0.5)
+    refusing = time.monotonic() + 1  # at the earliest
+    server.process.send_signal(signal.SIGTERM)
+    offer(2)
+    codes = [(begin, call.code()) for begin, call in calls]
+    assert server.process.wait(60) == 0, server.log()
+    assert {code for _, code in codes} <= {Code.OK, Code.UNAVAILABLE}
+    # A call needs some time from its beginning here to its arrival there.
+    assert all(code == Code.OK for begin, code in codes if begin < refusing - 0.3)
+    assert any(code == Code.UNAVAILABLE for _, code in codes)
+    assert all(call.exception() is not None or len(call.result().results) == 1
+               for _, call in calls)
+    client.close()
 
 
 def test_an_open_stream_does_not_hold_the_end(start_server, repository):
