@@ -1,5 +1,7 @@
 """What callers get wrong, and what they are told: code, field and index."""
 
+import importlib
+
 import grpc
 import pytest
 
@@ -191,12 +193,19 @@ def test_options_of_later_versions_are_refused_by_name(client, field, options):
     refused(lambda: client.embed(["x"], **options), Code.INVALID_ARGUMENT, field)
 
 
-@pytest.mark.parametrize("method", ["/contextpool.v1.EmbeddingService/EmbedStream",
-                                    "/contextpool.v1.ClassificationService/ClassifyStream"])
-def test_streams_are_unimplemented(client, method):
+@pytest.mark.parametrize("method, reply_type", [
+    ("/contextpool.v1.EmbeddingService/EmbedStream", "embedding_pb2.EmbedStreamResponse"),
+    ("/contextpool.v1.ClassificationService/ClassifyStream",
+     "classification_pb2.ClassifyStreamResponse")])
+def test_bad_messages_of_a_stream_are_answered_in_their_place(client, method, reply_type):
+    module, name = reply_type.split(".")
+    parse = getattr(importlib.import_module(f"contextpool.v1.{module}"), name).FromString
     call = client.channel.stream_stream(method, request_serializer=lambda x: x,
-                                        response_deserializer=lambda x: x)
-    refused(lambda: list(call(iter([b""]))), Code.UNIMPLEMENTED)
+                                        response_deserializer=parse)
+    replies = list(call(iter([b"", b"\x0a\x7fx", b"\x0a\x04\x0a\x02\xc0\x80"]), timeout=60))
+    assert {reply.error.code for reply in replies} == {Code.INVALID_ARGUMENT.value[0]}
+    for reply, part in zip(replies, ("inputs", "malformed message", "model.name"), strict=True):
+        assert part in reply.error.message
 
 
 def test_bad_inputs_fail_alone_beside_good_ones(client):

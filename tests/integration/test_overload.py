@@ -1,5 +1,6 @@
 """Deadlines and full queues."""
 
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,11 @@ def retry_delay(error):
     return None
 
 
+def distinct(name, count):
+    """Long texts that no other call asks for: the same text would be computed once."""
+    return [f"{name} {i} {LONG}" for i in range(count)]
+
+
 def wait_until(condition, seconds=30):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -55,7 +61,7 @@ def test_a_full_queue_refuses_with_a_delay(small_queue):
     client = small_queue.client()
     with ThreadPoolExecutor(48) as pool:
         errors = [error for error in pool.map(
-            lambda _: outcome(client, [LONG] * 2, model="narrow"), range(48)) if error]
+            lambda i: outcome(client, distinct(i, 2), model="narrow"), range(48)) if error]
     assert 0 < len(errors) < 48
     for error in errors:
         assert error.code() == Code.RESOURCE_EXHAUSTED, error.details()
@@ -77,42 +83,46 @@ def test_more_than_the_whole_queue_is_no_use_retrying(small_queue):
     client.close()
 
 
-def test_a_passed_deadline_is_told_and_costs_no_work(server):
+def test_work_that_cannot_be_done_in_time_is_refused_at_once(server):
     client = server.client()
     stop = threading.Event()
 
-    def load():
+    def load(name):
         own = server.client()
+        rounds = itertools.count()
         while not stop.is_set():
-            own.embed([LONG] * 12)
+            own.embed(distinct(f"{name} {next(rounds)}", 12))
         own.close()
 
-    loaders = [threading.Thread(target=load) for _ in range(4)]
+    loaders = [threading.Thread(target=load, args=(i,)) for i in range(4)]
     for loader in loaders:
         loader.start()
 
-    def dropped():
-        # gRPC cancels a call whose deadline passes: the queue may notice either first.
-        metrics = server.metrics()
-        return sum(metrics.value("contextpool_dropped_total", model="minilm", reason=reason)
-                   for reason in ("deadline", "cancelled"))
+    def refused():
+        return server.metrics().value("contextpool_rejected_total", model="minilm",
+                                      reason="deadline")
 
-    before = dropped()
+    before = refused()
+    errors = []
     try:
-        error = outcome(client, [LONG] * 16, timeout=0.001)
-        assert error is not None and error.code() == Code.DEADLINE_EXCEEDED
         # Long enough to reach the queue on a busy machine, too short for what waits there already.
-        for timeout in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5):
-            error = outcome(client, [LONG] * 32, timeout=timeout)
+        for timeout in (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5):
+            error = outcome(client, distinct(timeout, 32), timeout=timeout)
             if error is not None:
-                assert error.code() == Code.DEADLINE_EXCEEDED
-            if dropped() > before:
+                errors.append(error)
+            if refused() > before:
                 break
     finally:
         stop.set()
         for loader in loaders:
             loader.join()
-    assert dropped() > before
+    assert refused() > before
+    assert errors[-1].code() == Code.RESOURCE_EXHAUSTED, errors[-1].details()
+    assert 0 < retry_delay(errors[-1]) <= 60
+    assert "deadline" in errors[-1].details()
+    # The others may have been late before they came to the queue.
+    assert {error.code() for error in errors[:-1]} <= {Code.DEADLINE_EXCEEDED,
+                                                        Code.RESOURCE_EXHAUSTED}
     client.embed(["the server goes on"])
     client.close()
 
@@ -132,7 +142,7 @@ def test_a_cancelled_call_leaves_the_queue(server):
 
     client = server.client()
     before = server.metrics()
-    calls = [client.embedding.Embed.future(embed_request([LONG] * inputs)) for _ in range(4)]
+    calls = [client.embedding.Embed.future(embed_request(distinct(i, inputs))) for i in range(4)]
     wait_until(lambda: in_flight() == 4)
     time.sleep(0.1)  # tokenised and in the queue
     for call in calls[1:]:
