@@ -28,14 +28,10 @@ const char* StateName(engine::ModelState state) {
   return "failed";
 }
 
-bool AllReady(const std::vector<engine::ModelStatus>& models) {
-  bool any = false;
-  for (const engine::ModelStatus& model : models) {
-    if (model.state == engine::ModelState::kFailed) continue;
-    if (model.state != engine::ModelState::kReady) return false;
-    any = true;
-  }
-  return any;
+bool AnyReady(const std::vector<engine::ModelStatus>& models) {
+  return std::any_of(models.begin(), models.end(), [](const engine::ModelStatus& model) {
+    return model.state == engine::ModelState::kReady;
+  });
 }
 
 bool AnyLoading(const std::vector<engine::ModelStatus>& models) {
@@ -127,15 +123,22 @@ void HealthMonitor::Poll() {
   }
 }
 
+bool HealthMonitor::ModelsReady(const std::vector<engine::ModelStatus>& models) const {
+  if (!AnyReady(models)) return false;
+  if (!AnyLoading(models)) started_ = true;
+  return started_;
+}
+
 bool HealthMonitor::Ready() const {
-  return phase() == Phase::kServing && engine_.Health().healthy && AllReady(engine_.ListModels());
+  return phase() == Phase::kServing && engine_.Health().healthy &&
+         ModelsReady(engine_.ListModels());
 }
 
 std::string HealthMonitor::ReadinessJson() const {
   const Phase phase = this->phase();
   const std::vector<engine::ModelStatus> models = engine_.ListModels();
   const engine::EngineHealth health = engine_.Health();
-  const bool ready = phase == Phase::kServing && health.healthy && AllReady(models);
+  const bool ready = phase == Phase::kServing && health.healthy && ModelsReady(models);
   nlohmann::ordered_json json = {
       {"ready", ready}, {"draining", phase != Phase::kServing}, {"healthy", health.healthy}};
   if (!health.healthy) json["reason"] = health.reason;

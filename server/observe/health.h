@@ -1,11 +1,13 @@
 // Which services answer requests now, and who wants to hear of changes.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -49,8 +51,8 @@ class HealthMonitor {
   int64_t AddListener(Listener listener);
   void RemoveListener(int64_t id);
 
-  // For /readyz: the engine is healthy, every model that has not failed is ready, at least one is,
-  // and none is leaving.
+  // For /readyz: the engine is healthy, a model is ready and, until that was so for the first time,
+  // none is still loading: models that are added later do not take the server out of service.
   bool Ready() const;
   // {"ready":true,"draining":false,"healthy":true,
   //  "models":[{"name":...,"version":1,"state":"ready"}]}
@@ -63,11 +65,14 @@ class HealthMonitor {
 
  private:
   State Current(Phase phase) const;
+  bool ModelsReady(const std::vector<engine::ModelStatus>& models) const;
   // Calls the listeners if the state is news.
   void Tell(State now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Poll();
 
   const engine::Engine& engine_;
+  // The models of the start have been loaded, or failed.
+  mutable std::atomic<bool> started_{false};
   mutable engine::Mutex mutex_;
   engine::CondVar changed_;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kServing;

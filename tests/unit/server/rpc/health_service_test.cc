@@ -104,6 +104,19 @@ TEST_F(HealthServiceTest, WatchTellsOfDrainingAndEndsWithTheServer) {
   EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
+TEST_F(HealthServiceTest, TheServerIsReadyOnceTheModelsOfTheStartAreAndStaysSoWhileOthersCome) {
+  engine_.SetState("encoder", engine::ModelState::kLoading, "");
+  EXPECT_FALSE(health_.Ready());
+  engine_.SetState("encoder", engine::ModelState::kFailed, "broken");
+  EXPECT_TRUE(health_.Ready());
+  engine_.SetState("encoder", engine::ModelState::kLoading, "");
+  EXPECT_TRUE(health_.Ready()) << "it is loaded again, or one more";
+  engine_.SetState("encoder", engine::ModelState::kUnloading, "");
+  EXPECT_TRUE(health_.Ready());
+  engine_.SetState("classifier", engine::ModelState::kFailed, "");
+  EXPECT_FALSE(health_.Ready()) << "nothing serves";
+}
+
 TEST_F(HealthServiceTest, WatchTellsOfAModelThatBecomesReady) {
   engine_.SetState("encoder", engine::ModelState::kLoading, "");
   grpc::ClientContext context;
