@@ -114,13 +114,12 @@ def embed_request(texts, model="minilm", **options):
 class Server:
     """One contextpool-server process on free ports. The folder holds its ready file and log."""
 
-    def __init__(self, folder: Path, repositories, *flags):
+    def __init__(self, folder: Path, repositories, *flags, program=BIN / "contextpool-server"):
         folder.mkdir(parents=True, exist_ok=True)
         self.ready_file = folder / "ready.json"
         self.log_file = folder / "server.log"
-        command = [BIN / "contextpool-server",
-                   f"--model_repository={','.join(map(str, repositories))}", "--grpc_port=0",
-                   "--metrics_port=0", "--bind_address=127.0.0.1",
+        command = [program, f"--model_repository={','.join(map(str, repositories))}",
+                   "--grpc_port=0", "--metrics_port=0", "--bind_address=127.0.0.1",
                    f"--ready_file={self.ready_file}", *flags]
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -214,6 +213,10 @@ class Metrics:
                  if series == name and wanted <= have]
         assert found, f"no series {name}{labels}"
         return math.fsum(found)
+
+    def labels(self, name, label):
+        """Every value that this label has among the series of a name."""
+        return {dict(labels)[label] for series, labels in self.samples if series == name}
 
 
 def run_cli(*arguments, server=None, stdin=None, environment=None):
