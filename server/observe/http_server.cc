@@ -66,8 +66,7 @@ class HttplibServer : public HttpServer {
     server_.Get("/healthz", [this](const httplib::Request&, httplib::Response& response) {
       const absl::Status alive = pages_.alive();
       response.status = alive.ok() ? 200 : 503;
-      response.set_content(alive.ok() ? "ok\n" : absl::StrCat(alive.message(), "\n"),
-                           "text/plain");
+      response.set_content(alive.ok() ? "ok\n" : absl::StrCat(alive.message(), "\n"), "text/plain");
     });
     server_.Get("/readyz", [this](const httplib::Request&, httplib::Response& response) {
       response.status = pages_.ready() ? 200 : 503;
