@@ -43,17 +43,6 @@ def answered(server):
                                   endpoint="Classify", code="OK")
 
 
-def offered(bench, *arguments):
-    """The first run whose every load was offered: a busy machine may wake the sender too late."""
-    for _ in range(5):
-        done, report = bench(*arguments)
-        if all(point["offered"] for point in report["points"]):
-            assert done.returncode == 0, done.stderr
-            return done, report
-        assert done.returncode == 1
-    pytest.fail(f"no load was offered:\n{done.stdout}{done.stderr}")
-
-
 def test_a_closed_loop_counts_what_the_server_counts(bench, small_server, tmp_path):
     plot = tmp_path / "plot.svg"
     done, report = bench("--concurrency", "1,4", "--duration", "500ms", "--batch", "3",
@@ -87,23 +76,32 @@ def test_tokens_are_what_the_server_counts(bench, small_server, tmp_path):
     assert report["texts"]["distinct_texts"] == 2
 
 
-def test_an_open_loop_offers_its_rate_by_class_and_deadline(bench, small_server):
-    before = answered(small_server)
-    done, report = bench("--rate", "100,200", "--duration", "1s", "--bulk", "0.4", "--deadline",
-                         "30s:0.5,none:0.5", "--arrivals", "constant")
-    calls = report["calls_by_code_in_all"]
-    assert calls == {"OK": answered(small_server) - before}
-    done, report = offered(bench, "--rate", "100", "--duration", "1s", "--bulk", "0.4",
-                           "--deadline", "30s:0.5,none:0.5", "--arrivals", "constant")
+def test_classes_and_deadlines_are_reported_apart(bench):
+    done, report = bench("--concurrency", "2", "--duration", "500ms", "--bulk", "0.4",
+                         "--deadline", "30s:0.5,none:0.5")
     point, = report["points"]
-    assert point["scheduled_calls"] == point["calls"] == 100
-    assert point["send_lag_ms"]["count"] == 100
     groups = point["groups"]
     assert set(groups) == {"interactive", "bulk", "deadline 30s", "no deadline"}
-    assert groups["interactive"]["calls"] + groups["bulk"]["calls"] == 100
-    assert groups["deadline 30s"]["calls"] + groups["no deadline"]["calls"] == 100
-    assert point["good_calls"] == 100
-    assert "  bulk" in done.stdout
+    assert all(group["calls"] > 0 for group in groups.values())
+    assert groups["interactive"]["calls"] + groups["bulk"]["calls"] == point["calls"]
+    assert groups["deadline 30s"]["calls"] + groups["no deadline"]["calls"] == point["calls"]
+    assert point["good_calls"] == point["calls"]
+    assert "  bulk" in done.stdout and "  deadline 30s" in done.stdout
+
+
+def test_an_open_loop_sends_its_schedule(bench, small_server):
+    done, report = bench("--rate", "100", "--duration", "1s", "--arrivals", "constant")
+    # 100 in the measured second, 10 in the warm-up, and the first look.
+    assert report["calls_by_code_in_all"] == {"OK": 111}
+    assert answered(small_server) == 111
+    point, = report["points"]
+    if not point["offered"]:  # a busy machine woke the sender too late
+        assert done.returncode == 1 and "late" in point["not_offered_because"]
+        return
+    assert done.returncode == 0, done.stderr
+    assert point["scheduled_calls"] == point["calls"] == 100
+    assert point["send_lag_ms"]["count"] == 100
+    assert point["late_calls"] <= 1
 
 
 def test_a_search_finds_a_rate_that_holds(bench):

@@ -25,7 +25,7 @@ void ClosedLoop::StartCall(Time now) {
 }
 
 OpenLoop::OpenLoop(const LoadPoint& point, std::span<const CallKind> kinds, Caller& caller)
-    : caller_(caller), lag_tolerance_(LagTolerance(*point.rate_per_s)) {
+    : caller_(caller) {
   Random random(point.seed);
   const auto times =
       ArrivalTimes(point.arrivals, *point.rate_per_s, point.warmup + point.duration, random);
@@ -38,22 +38,21 @@ OpenLoop::~OpenLoop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void OpenLoop::Begin(Time begin, Time end) {
+void OpenLoop::Begin(Time begin, Time) {
   begin_ = begin;
   sending_ = true;
-  thread_ = std::thread([this, end] {
-    Send(end);
+  thread_ = std::thread([this] {
+    Send();
     sending_ = false;
   });
 }
 
-void OpenLoop::Send(Time end) {
+void OpenLoop::Send() {
   for (size_t i = 0; i < schedule_.size(); ++i) {
     const Time due = begin_ + schedule_[i].at;
     if (!SleepUntil(due)) return;
-    const Time now = Clock::now();
-    hopeless_ = now - due > kHopelessLag;
-    if (hopeless_ || now > end + lag_tolerance_) return;
+    hopeless_ = Clock::now() - due > kHopelessLag;
+    if (hopeless_) return;
     caller_.Start({.request = i, .kind = schedule_[i].kind, .due = due});
   }
 }

@@ -80,12 +80,11 @@ class OpenLoop : public Loop {
     size_t kind = 0;
   };
 
-  void Send(Time end);
+  void Send();
   // False if it was stopped.
   bool SleepUntil(Time due) const;
 
   Caller& caller_;
-  const Nanoseconds lag_tolerance_;
   std::vector<Arrival> schedule_;
   Time begin_{};
   std::atomic<bool> stopped_ = false;

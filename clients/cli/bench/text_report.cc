@@ -16,7 +16,8 @@ constexpr size_t kWidestName = 200;
 
 // Three digits or so.
 std::string Short(double number) {
-  return absl::StrFormat(number < 9.995 ? "%.2f" : number < 99.95 ? "%.1f" : "%.0f", number);
+  const int decimals = number < 9.995 ? 2 : number < 99.95 ? 1 : 0;
+  return absl::StrFormat("%.*f", decimals, number);
 }
 
 std::string Short(Nanoseconds time) { return Short(Milliseconds(time)); }

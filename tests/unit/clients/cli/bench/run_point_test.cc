@@ -5,7 +5,6 @@
 #include <set>
 #include <string>
 
-#include "clients/cli/bench/offered.h"
 #include "contextpool/v1/embedding.grpc.pb.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -117,7 +116,6 @@ TEST_F(RunPointTest, AClosedLoopKeepsItsNumberInFlightAndCountsWhatTheServerCoun
   service_.gate_at_ = 5;
   load_.batch = 2;
   const PointResult result = Run(Closed(5));
-  EXPECT_EQ(result.not_offered, "");
   EXPECT_EQ(service_.most_in_flight_, 5);
   EXPECT_EQ(Ended(result), static_cast<uint64_t>(service_.arrived_));
   const Tally total = result.Total();
@@ -180,19 +178,12 @@ TEST_F(RunPointTest, CallsWithoutAnAnswerAreCancelledWhenPatienceEnds) {
   service_.answers_ = false;
   patience_ = 50ms;
   const PointResult result = Run(Open(100, 100ms));
-  EXPECT_EQ(result.not_offered, "");
   EXPECT_EQ(result.Total().codes.at(grpc::StatusCode::CANCELLED), 10u);
 }
 
 TEST_F(RunPointTest, ConnectionsAreUsedInTurn) {
   Run(Open(100, 200ms), 4);
   EXPECT_EQ(service_.peers_.size(), 4u);
-}
-
-TEST_F(RunPointTest, ARateThatCannotBeOfferedIsGivenUp) {
-  const PointResult result = Run(Open(kHighestRate, 100ms));
-  EXPECT_NE(result.not_offered, "");
-  EXPECT_LT(result.sent, result.scheduled);
 }
 
 TEST_F(RunPointTest, AnInterruptedRunEndsAtOnce) {
