@@ -261,7 +261,7 @@ absl::StatusOr<ModelStatus> EngineImpl::GetModel(absl::string_view name, int64_t
 
 Stats EngineImpl::Snapshot() const {
   Stats stats;
-  for (const auto& [status, counters, served] : models_.All()) {
+  for (const auto& [status, counters, served] : models_.All(&stats.unloaded)) {
     ModelStats& model = stats.models.emplace_back(CountersSnapshot(*counters));
     model.info = status.info;
     model.state = status.state;
@@ -276,7 +276,6 @@ Stats EngineImpl::Snapshot() const {
     model.expected_wait = depth.expected_wait;
     if (served->cache) model.cache_bytes = served->cache->bytes();
   }
-  stats.unloaded = models_.Unloaded();
   const Duration step = executor_.steps().Running(clock_.Now()).value_or(Duration::zero());
   stats.step_seconds = Seconds(step);
   MutexLock lock(mutex_);

@@ -149,16 +149,12 @@ void ModelSet::KeepCounts(const ModelListing& listing) {
   unloaded_.push_back(std::move(stats));
 }
 
-std::vector<ModelListing> ModelSet::All() const {
+std::vector<ModelListing> ModelSet::All(std::vector<ModelStats>* unloaded) const {
   std::vector<ModelListing> listings;
   MutexLock lock(mutex_);
+  if (unloaded != nullptr) *unloaded = unloaded_;
   for (const auto& [version, listing] : models_) listings.push_back(listing);
   return listings;
-}
-
-std::vector<ModelStats> ModelSet::Unloaded() const {
-  MutexLock lock(mutex_);
-  return unloaded_;
 }
 
 std::shared_ptr<ModelCounters> ModelSet::CountersFor(const ModelInfo& info) const {

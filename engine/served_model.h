@@ -76,10 +76,9 @@ class ModelSet {
   // The models of the start are loaded or failed: requests without a name need not wait for more.
   void EndStart();
 
-  // Sorted by name, then version.
-  std::vector<ModelListing> All() const;
-  // What versions that are gone have counted.
-  std::vector<ModelStats> Unloaded() const;
+  // Sorted by name, then version. `unloaded`, unless null, gets what versions that were gone at
+  // that moment have counted.
+  std::vector<ModelListing> All(std::vector<ModelStats>* unloaded = nullptr) const;
   // What a copy that is described by `info` counts in: what its version has counted so far goes on,
   // unless the layers with ContextPool are others.
   std::shared_ptr<ModelCounters> CountersFor(const ModelInfo& info) const;
@@ -96,8 +95,7 @@ class ModelSet {
  private:
   using Listings = std::map<ModelVersion, ModelListing>;
 
-  absl::StatusOr<Listings::const_iterator> FindLocked(absl::string_view name,
-                                                      int64_t version) const
+  absl::StatusOr<Listings::const_iterator> FindLocked(absl::string_view name, int64_t version) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Listings::const_iterator> OnlyCandidate(std::optional<TaskKind> task,
                                                          Modality modality) const
