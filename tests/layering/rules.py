@@ -36,7 +36,8 @@ ALLOWED = {
     "server/admission/": ["engine/base/", "engine/engine.h", "grpc"],
     "server/config/": ["engine/base/", "engine/engine.h", "grpc", "proto"],
     "server/observe/": [
-        "engine/base/", "engine/engine.h", "grpc", "observe_library", "proto", "server/config/",
+        "engine/base/", "engine/engine.h", "grpc", "observe_library", "proto", "server/admission/",
+        "server/config/",
     ],
     "server/models/": ["engine/base/", "engine/engine.h", "server/config/", "server/observe/"],
     "server/rpc/": [
