@@ -84,16 +84,30 @@ class Soak:
             self.reloads += 1
 
 
-def growth(samples: list[Sample]) -> tuple[float, float]:
-    """MiB an hour by least squares, and the standard error of that, from WARM_UP on."""
-    kept = samples[int(len(samples) * WARM_UP) :]
-    hours = [each.seconds / 3600 for each in kept]
-    memory = [each.resident_mib for each in kept]
+@dataclasses.dataclass
+class Growth:
+    """Of the memory from some share of the time on."""
+
+    since: str
+    mib_per_hour: float
+    standard_error: float
+
+
+def growth(samples: list[Sample], period_s: float, begin: float) -> Growth:
+    """Least squares over the lowest memory of each period between reloads, since a reload holds a
+    model twice for some seconds."""
+    lowest: dict[int, Sample] = {}
+    for each in samples[int(len(samples) * begin) :]:
+        period = int(each.seconds / period_s)
+        if period not in lowest or each.resident_mib < lowest[period].resident_mib:
+            lowest[period] = each
+    hours = [each.seconds / 3600 for each in lowest.values()]
+    memory = [each.resident_mib for each in lowest.values()]
     line = statistics.linear_regression(hours, memory)
     residuals = [y - line.intercept - line.slope * x for x, y in zip(hours, memory)]
-    variance = sum(r * r for r in residuals) / (len(kept) - 2)
-    middle = statistics.mean(hours)
-    return line.slope, (variance / sum((x - middle) ** 2 for x in hours)) ** 0.5
+    variance = sum(r * r for r in residuals) / (len(hours) - 2)
+    error = (variance / sum((x - statistics.mean(hours)) ** 2 for x in hours)) ** 0.5
+    return Growth(f"{begin:.0%}", round(line.slope, 2), round(error, 2))
 
 
 def faults(soak: Soak, before, after, exit_code: int) -> list[str]:
@@ -106,7 +120,6 @@ def faults(soak: Soak, before, after, exit_code: int) -> list[str]:
 
 def findings(soak: Soak, after, problems: list[str], args: argparse.Namespace) -> dict:
     samples, books = soak.samples, soak.storm.books
-    slope, error = growth(samples)
     at = {f"{share:.0%}": samples[int(share * (len(samples) - 1))].resident_mib
           for share in (WARM_UP, 0.5, 1)}  # fmt: skip
     dropped = collections.Counter()
@@ -128,8 +141,8 @@ def findings(soak: Soak, after, problems: list[str], args: argparse.Namespace) -
         "inputs_dropped": dict(dropped),
         "resident_mib_at": at,
         "resident_mib_at_rest": round(after.value("process_resident_memory_bytes") / MIB, 2),
-        "growth_mib_per_hour": round(slope, 2),
-        "growth_standard_error": round(error, 2),
+        "growth": [dataclasses.asdict(growth(samples, args.reload_every, begin))
+                   for begin in (WARM_UP, 0.5)],
         "faults": problems,
         "samples": [dataclasses.asdict(each) for each in samples],
     }
@@ -153,8 +166,8 @@ def markdown(found: dict) -> str:
         **{f"resident memory at {when} of the time, MiB": mib
            for when, mib in found["resident_mib_at"].items()},
         "resident memory at rest afterwards, MiB": found["resident_mib_at_rest"],
-        f"growth after {WARM_UP:.0%} of the time, MiB an hour (least squares, standard error)":
-            f"{found['growth_mib_per_hour']:g} ({found['growth_standard_error']:g})",
+        **{f"growth after {part['since']} of the time, MiB an hour (standard error)":
+           f"{part['mib_per_hour']:g} ({part['standard_error']:g})" for part in found["growth"]},
         "threads": reach("threads"),
         "open files": reach("open_files"),
         "inputs that wait": reach("queued_inputs"),
@@ -183,6 +196,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "build/bench")
     args = parser.parse_args()
+    if args.minutes * 60 < 6 * args.reload_every:
+        parser.error("--minutes: the growth of memory needs at least 6 times --reload_every")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         for part in ("stubs", "models"):

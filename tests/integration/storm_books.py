@@ -4,6 +4,9 @@ import collections
 
 from storm_plan import LANES
 
+MODELS = sorted({lane.model for lane in LANES})
+
+
 class Books:
     """Counts by lane (model, method). Each message of a stream counts as a call."""
 
@@ -33,13 +36,18 @@ def disagreements(before, after, books):
 
     REQUIRES: the server was at rest when each page was read, and had no other clients in between.
     """
+
+    def grown(name, **labels):
+        return after.value(name, **labels) - before.value(name, **labels)
+
     found = []
+    for model in MODELS:
+        refused = grown("contextpool_requests_total", model=model, code="RESOURCE_EXHAUSTED")
+        reasons = grown("contextpool_rejected_total", model=model)
+        if refused != reasons:
+            found.append(f"{model}: refused {refused:.0f} calls, for a reason {reasons:.0f}")
     for lane in LANES:
         where = {"model": lane.model, "endpoint": lane.method}
-
-        def grown(name, **labels):
-            return after.value(name, **labels) - before.value(name, **labels)
-
         answered = {code: grown("contextpool_requests_total", code=code, **where)
                     for code in after.labels("contextpool_requests_total", "code")}
         received = grown("contextpool_requests_received_total", **where)
@@ -70,8 +78,9 @@ def _nonzero(counts):
 def unrest(page):
     """What a server at rest would not show, in words."""
     gauges = [("contextpool_in_flight_requests", {})]
-    gauges += [(name, {"model": model}) for model in sorted({lane.model for lane in LANES})
-               for name in ("contextpool_queue_depth", "contextpool_queue_tokens")]
+    gauges += [(name, {"model": model}) for model in MODELS
+               for name in ("contextpool_queue_depth", "contextpool_queue_tokens",
+                            "contextpool_queue_bytes")]
     found = [f"{name}{labels} is {page.value(name, **labels):.0f}" for name, labels in gauges
              if page.value(name, **labels) != 0]
     received = page.value("contextpool_requests_received_total")

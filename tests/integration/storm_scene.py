@@ -16,7 +16,7 @@ def write_repository(folder):
                          ("bytes", "sentiment-bytes-contextpool")):
         shutil.copytree(ROOT / "models" / source, folder / name)
     # So little room that some calls find none.
-    (folder / "sentiment/serving.textproto").write_text("queue { max_inputs: 100 }\n")
+    (folder / "sentiment/serving.textproto").write_text("queue { max_inputs: 160 }\n")
 
 
 def start_server(folder, repository, *flags):
