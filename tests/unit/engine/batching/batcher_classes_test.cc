@@ -181,7 +181,7 @@ TEST_P(BatcherWeightsTest, BothClassesGetTheirWeightsToWithinABatch) {
   for (const auto& [interactive, bulk] :
        {std::pair(10, 10), std::pair(50, 70), std::pair(60, 60)}) {
     const QueueId queue = AddQueue(Weights(interactive_weight, bulk_weight));
-    const auto [interactive_tokens, bulk_tokens] = Shares(queue, interactive, bulk, 3000);
+    const auto [interactive_tokens, bulk_tokens] = Shares(queue, interactive, bulk, 1000);
     EXPECT_NEAR(bulk_tokens, share * interactive_tokens, kBudget * (1 + share))
         << interactive << " beside " << bulk;
     while (batcher_.Depth(queue).bytes > 0) Next();

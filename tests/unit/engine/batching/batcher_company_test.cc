@@ -1,4 +1,6 @@
 // Whether a device with little to do waits for more work.
+#include <thread>
+
 #include "tests/unit/engine/batching/batcher_fixture.h"
 
 namespace contextpool::engine {
@@ -175,6 +177,18 @@ TEST_F(BatcherCompanyTest, WorkThatIsCancelledMeanwhileIsNotHandedOut) {
   });
   EXPECT_FALSE(batcher_.NextBatch(batch_));
   EXPECT_EQ(call.aborted(), 1);
+}
+
+TEST_F(BatcherCompanyTest, WorkThatComesAfterTheFirstWasCancelledIsWaitedWithAnew) {
+  Hurry(taught_, 10);
+  Call& cancelled = Accept(NewCall("cancelled", {10}).On(taught_));
+  Call& call = NewCall("call", {10}).On(taught_);
+  clock_.DuringAWait([&] { batcher_.Cancel(cancelled.work()); });
+  std::thread caller;
+  clock_.AfterAWait([&] { caller = std::thread([&] { Accept(call); }); });
+  EXPECT_THAT(Next(), ElementsAre("call"));
+  caller.join();
+  EXPECT_THAT(WaitsMs(), ElementsAre(Near(50.0 / 11), Near(50.0 / 12)));
 }
 
 TEST_F(BatcherCompanyTest, WorkThatExpiresMeanwhileIsNotHandedOut) {

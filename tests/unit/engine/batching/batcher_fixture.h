@@ -20,6 +20,9 @@ namespace contextpool::engine {
 class ScriptedClock : public testing::FakeClock {
  public:
   void DuringAWait(std::function<void()> event) { events_.push_back(std::move(event)); }
+  // After the next wait, with the waiter's mutex held: a thread that `event` starts gets the mutex
+  // once the waiter waits for something else.
+  void AfterAWait(std::function<void()> event) { after_ = std::move(event); }
   // How long each wait would have lasted.
   const std::vector<Duration>& waits() const { return waits_; }
 
@@ -35,10 +38,12 @@ class ScriptedClock : public testing::FakeClock {
       event();
     }
     mutex.Lock();
+    if (const auto event = std::exchange(after_, nullptr)) event();
   }
 
  private:
   std::deque<std::function<void()>> events_;
+  std::function<void()> after_;
   std::vector<Duration> waits_;
 };
 

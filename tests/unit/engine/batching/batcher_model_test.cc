@@ -16,7 +16,7 @@ namespace {
 using ::std::chrono::microseconds;
 using ::std::chrono::milliseconds;
 
-#if defined(CONTEXTPOOL_TSAN) || defined(__SANITIZE_ADDRESS__)
+#if defined(CONTEXTPOOL_TSAN)
 constexpr int kOperations = 5000;
 #else
 constexpr int kOperations = 25000;
