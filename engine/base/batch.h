@@ -9,7 +9,7 @@
 
 namespace contextpool::engine {
 
-// Names one queue of a batcher: one queue per model version. Given out again once its queue is gone.
+// Names one queue of a batcher, one per model version. Given out again once its queue is gone.
 using QueueId = int32_t;
 
 struct Batch {

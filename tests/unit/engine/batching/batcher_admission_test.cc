@@ -184,6 +184,7 @@ TEST_F(BatcherDeadlineTest, TheRunningStepAndTheOwnOneMustEndInTime) {
 
 TEST_F(BatcherDeadlineTest, AStepThatTakesLongerThanExpectedIsExpectedToEndNow) {
   Run(milliseconds(-300));
+  EXPECT_FALSE(Enqueue(NewCall("late", {10}).DueIn(milliseconds(10))).ok());
   Accept(NewCall("call", {10}).DueIn(milliseconds(12)));
 }
 
