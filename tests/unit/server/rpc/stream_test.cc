@@ -73,6 +73,32 @@ class StreamTest : public ServerFixture {
     }
   }
 
+  // The engine's requests once it gets no more and all are answered, or after long enough.
+  int64_t RequestsOnceQuiet() {
+    for (int attempt = 0; attempt < 100; ++attempt) {
+      const int64_t requests = engine_.requests();
+      for (int i = 0; i < 5; ++i) RoundTrips();
+      if (engine_.requests() == requests && admission_.requests() == 0) break;
+    }
+    return engine_.requests();
+  }
+
+  // A connection that buffers little of what its client does not read: its window does not grow.
+  std::unique_ptr<v1::EmbeddingService::Stub> NarrowConnection() {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    return v1::EmbeddingService::NewStub(
+        grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", server_->port()),
+                                  grpc::InsecureChannelCredentials(), arguments));
+  }
+
+  // Sends many messages, whose replies are of so many numbers, and reads no reply.
+  void SendWithoutReading(Client& client, int messages, int dimensions) {
+    engine_.AddModel("encoder", {}).embedding_dimensions = dimensions;
+    for (int i = 0; i < messages; ++i) client.Send(Numbered(1));
+    client.HalfClose();
+  }
+
   double Messages(absl::StatusCode code, const std::string& model = "encoder") {
     return Calls(Endpoint::kEmbedStream, code, model);
   }
@@ -205,20 +231,26 @@ TEST_F(StreamTest, AFullWindowStopsReading) {
 
 TEST_F(StreamTest, AClientThatDoesNotReadHoldsNothingThatOthersNeed) {
   constexpr int kMessages = 400;
-  constexpr int kDimensions = 1 << 18;  // a reply of 1 MiB
-  engine_.AddModel("encoder", {}).embedding_dimensions = kDimensions;
-  Client client(*embedding_);
-  for (int i = 0; i < kMessages; ++i) client.Send(Numbered(1));
-  client.HalfClose();
-  // What gRPC itself buffers was answered too, so the window fills some messages later.
-  engine_.WaitForRequests(static_cast<int64_t>(Stream::kMaxBytes) / (kDimensions * 4));
-  RoundTrips();
-  EXPECT_LT(engine_.requests(), kMessages / 2);
+  const auto narrow = NarrowConnection();
+  Client client(*narrow);
+  SendWithoutReading(client, kMessages, /*dimensions=*/1 << 15);
+  // The window, and a little that gRPC itself buffers.
+  EXPECT_LT(RequestsOnceQuiet(), 2 * kWindow);
+  EXPECT_EQ(admission_.requests(), 0);
+  EXPECT_EQ(admission_.bytes(), 0);
   EXPECT_TRUE(Embed(EmbedTexts({"another caller"})).ok());
   for (int i = 0; i < kMessages; ++i) EXPECT_EQ(client.Next(), 1) << i;
   EXPECT_TRUE(client.Finish().ok());
-  EXPECT_EQ(admission_.requests(), 0);
-  EXPECT_EQ(admission_.bytes(), 0);
+}
+
+TEST_F(StreamTest, LargeRepliesFillTheWindowByTheirBytes) {
+  constexpr int kMessages = 100;
+  const auto narrow = NarrowConnection();
+  Client client(*narrow);
+  SendWithoutReading(client, kMessages, /*dimensions=*/1 << 18);  // 1 MiB each
+  EXPECT_LT(RequestsOnceQuiet(), kWindow / 2);
+  for (int i = 0; i < kMessages; ++i) EXPECT_EQ(client.Next(), 1) << i;
+  EXPECT_TRUE(client.Finish().ok());
 }
 
 TEST_F(StreamTest, CancellingDropsEverythingThatIsInFlight) {
