@@ -1,7 +1,7 @@
 // What the batcher's policy is worth: the share of inputs that are done by their deadlines, beside
 // first-in first-out on the same arrivals.
 //
-//   policy_bench [--seconds=S] [--fixed_us=A] [--token_us=B] [--seed=N]
+//   policy_bench [--seconds=S] [--fixed_us=A] [--token_us=B] [--jitter=J] [--seed=N]
 //
 // A simulation: nothing is computed, a step of n tokens takes A + B * n microseconds of a clock
 // that jumps from event to event. Requests arrive as a Poisson process: four of five inputs are
@@ -25,6 +25,7 @@
 ABSL_FLAG(double, seconds, 60, "Length of the trace.");
 ABSL_FLAG(double, fixed_us, 1000, "Time of a step whatever it holds.");
 ABSL_FLAG(double, token_us, 5, "Time of a token.");
+ABSL_FLAG(double, jitter, 0, "Standard deviation of a step's time, as a share of it.");
 ABSL_FLAG(uint32_t, seed, 1, "Of the trace.");
 
 namespace contextpool::engine {
@@ -42,6 +43,20 @@ Duration StepTime(int64_t tokens) {
   return Microseconds(absl::GetFlag(FLAGS_fixed_us) +
                       absl::GetFlag(FLAGS_token_us) * static_cast<double>(tokens));
 }
+
+// A device whose steps now and then take longer, or shorter.
+class Device {
+ public:
+  Duration Run(int64_t tokens) {
+    const double noise = 1 + absl::GetFlag(FLAGS_jitter) * normal_(random_);
+    const auto time = static_cast<double>(StepTime(tokens).count());
+    return Duration(static_cast<int64_t>(time * std::max(noise, 0.1)));
+  }
+
+ private:
+  std::mt19937 random_{absl::GetFlag(FLAGS_seed)};
+  std::normal_distribution<double> normal_;
+};
 
 struct Arrival {
   TimePoint time;
@@ -117,6 +132,7 @@ Scores FirstInFirstOut(const Trace& trace, bool drops_expired) {
     int64_t cost;
   };
   Scores scores;
+  Device device;
   std::deque<Waiting> queue;
   int64_t waiting_tokens = 0;
   TimePoint now{};
@@ -147,7 +163,7 @@ Scores FirstInFirstOut(const Trace& trace, bool drops_expired) {
       tokens += first.cost;
     }
     if (batch.empty()) continue;
-    now += StepTime(tokens);
+    now += device.Run(tokens);
     for (const Arrival* arrival : batch) {
       if (now <= arrival->deadline) scores.Add(*arrival, &Score::in_time, 1);
     }
@@ -194,7 +210,7 @@ class Simulation {
       batcher_.NextBatch(batch);
       for (const Task* task : batch.tasks) static_cast<Caller*>(task->completion)->Take();
       waiting_ -= static_cast<int64_t>(batch.tasks.size());
-      PassUntil(clock_.now + StepTime(batch.cost));
+      PassUntil(clock_.now + device_.Run(batch.cost));
       batcher_.Seal(batch);
       for (Task* task : batch.tasks) task->completion->Finish(*task, absl::OkStatus());
     }
@@ -279,6 +295,7 @@ class Simulation {
   QueueId queue_ = -1;
   std::deque<Caller> callers_;
   std::priority_queue<Caller*, std::vector<Caller*>, DueLater> due_;
+  Device device_;
   Scores scores_;
   int64_t waiting_ = 0;  // tasks
   int32_t inputs_ = 0;

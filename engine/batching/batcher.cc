@@ -9,7 +9,7 @@ namespace {
 
 // Accepted interactive work is promised so much more than the time that it should take beside bulk
 // work. The promise follows what is measured in such steps.
-constexpr double kPromise = 1.1;
+constexpr double kPromise = 1.25;
 constexpr double kPromiseSteps = 0.05;
 
 size_t Index(Priority priority) { return static_cast<size_t>(priority); }

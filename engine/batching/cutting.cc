@@ -108,7 +108,9 @@ bool Batcher::TakeOne(Cutting& cutting, Priority priority) {
       static_cast<int64_t>(batch.tasks.size()) >= queue.options.batch_max_inputs) {
     return false;
   }
-  const TimePoint end = cutting.now + queue.steps.Predict(batch.cost + task.cost);
+  // Steps vary: a quarter more is reckoned with.
+  const Duration step = queue.steps.Predict(batch.cost + task.cost);
+  const TimePoint end = cutting.now + step + step / 4;
   if (end > cutting.end_by) return false;
   const TimePoint deadline = schedule.first()->deadline;
   // What cannot be done in time does not make batches small.

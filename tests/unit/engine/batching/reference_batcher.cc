@@ -265,7 +265,7 @@ void ReferenceBatcher::EndStep(TimePoint now) {
   Queue& queue = queues_.at(step_->queue);
   queue.steps.Observe(step_->cost, now - step_->began);
   step_.reset();
-  const double promise = 1.1 * queue.Ns(1) * (1 + queue.share());
+  const double promise = 1.25 * queue.Ns(1) * (1 + queue.share());
   if (std::abs(promise - queue.promised_ns) > 0.05 * queue.promised_ns) {
     queue.promised_ns = promise;
   }
@@ -296,7 +296,8 @@ bool ReferenceBatcher::Take(Queue& queue, Priority priority, double most_cost, T
   if (first == nullptr || static_cast<double>(first->cost) > most_cost) return false;
   const ReferenceTask taken = *first;
   const int64_t cost = running_.cost + taken.cost;
-  const TimePoint end = now + queue.steps.Predict(cost);
+  const Duration step = queue.steps.Predict(cost);
+  const TimePoint end = now + step + step / 4;
   if (cost > queue.options.batch_token_budget || end > end_by_ ||
       static_cast<int64_t>(running_.tasks.size()) == queue.options.batch_max_inputs) {
     return false;
