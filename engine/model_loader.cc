@@ -1,5 +1,7 @@
 #include "engine/model_loader.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <exception>
 #include <new>
@@ -241,6 +243,10 @@ void ModelLoader::Free(std::unique_ptr<ServedModel> served) {
   }
   const ModelVersion version = served->version();
   served.reset();
+#ifdef __GLIBC__
+  // The allocator would keep much of it: loading left many small pieces between the large ones.
+  malloc_trim(0);
+#endif
   if (done == nullptr) return;
   stages_.models.Erase(version);
   done(absl::OkStatus());

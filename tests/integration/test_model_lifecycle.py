@@ -245,7 +245,9 @@ def test_reloading_takes_no_more_and_more_memory(start_server, tmp_path):
     resident = []
     for _ in range(30):
         admin("Reload", "m")
+        assert admin.error("Unload", "nobody", 1)[0] == Code.NOT_FOUND  # after the old copy is freed
         client.classify(["a good film"], model="m")
         resident.append(server.metrics().value("process_resident_memory_bytes"))
     client.close()
-    assert resident[-1] <= 1.1 * resident[2], [int(size) >> 20 for size in resident]
+    # The allocator's own ups and downs are 5%; a copy kept each time would be far more than 10%.
+    assert min(resident[-3:]) <= 1.1 * max(resident[:3]), [int(size) >> 20 for size in resident]
