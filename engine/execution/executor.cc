@@ -243,18 +243,21 @@ void Executor::Deliver(std::span<Task* const> tasks, ModelCounters& counters) {
 void Executor::RunBatch(Batch& batch, BatchSource& source) {
   MutexLock lock(step_);
   Served& served = served_[batch.queue];
-  const bool canary = std::ranges::all_of(batch.tasks, IsCanary);
-  ModelCounters& counters = canary ? uncounted_ : *served.counters;
   const TimePoint start = clock_.Now();
   const PackedBatch packed = Pack(batch.tasks);
-  counters.batch_inputs.Observe(packed.sequences());
-  counters.batch_tokens.Observe(packed.total_tokens());
-  const bool sampled = !canary && served.batches++ % kContextPoolSample == 0;
+  const bool callers =
+      std::ranges::any_of(batch.tasks, [](const Task* lead) { return !lead->canary; });
+  const bool sampled = callers && served.batches++ % kContextPoolSample == 0;
   const bool explained = std::any_of(packed.outputs.begin(), packed.outputs.end(),
                                      [](const OutputSpec& output) { return output.explain; });
   const absl::Status status = ComputeNoThrow(
       served, packed, sampled || explained ? Wanted::kResultsAndChoices : Wanted::kResults);
   source.Seal(batch);
+  // Twins of callers join until here.
+  const bool canary = std::ranges::all_of(batch.tasks, IsCanary);
+  ModelCounters& counters = canary ? uncounted_ : *served.counters;
+  counters.batch_inputs.Observe(packed.sequences());
+  counters.batch_tokens.Observe(packed.total_tokens());
   if (!status.ok()) {
     for (Task* lead : batch.tasks) {
       ForEachTwin(lead, [&](Task& task) { task.completion->Abort(1, status); });
