@@ -180,3 +180,11 @@ def test_errors_say_what_to_do(bench):
     done, _ = bench("--concurrency", "1", "--plot", "/no-such-folder/plot.svg")
     assert done.returncode == 1
     assert "cannot write /no-such-folder/plot.svg" in done.stderr
+
+
+def test_a_file_that_cannot_even_be_looked_at_is_an_error_like_others():
+    name = "/tmp/" + 300 * "a"
+    for flag in ["--json", "--plot"]:
+        done = run_cli("bench", "--concurrency", "1", flag, name, server="localhost:1")
+        assert done.returncode == 1
+        assert f"cannot write {name}" in done.stderr

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -231,9 +232,11 @@ bool Bench::Write(const std::string& path, const std::string& content) {
 
 // Whether a file can be written, before a long run is put into it. Leaves what is there alone.
 bool IsWritable(const std::string& path) {
-  const bool existed = std::filesystem::exists(path);
+  // An error means that nobody can tell; then the file cannot be opened either.
+  std::error_code error;
+  const bool existed = std::filesystem::exists(path, error);
   const bool writable = std::ofstream(path, std::ios::app).is_open();
-  if (writable && !existed) std::filesystem::remove(path);
+  if (writable && !existed && !error) std::filesystem::remove(path, error);
   return writable;
 }
 
