@@ -33,8 +33,10 @@ OpenLoop::OpenLoop(const LoadPoint& point, std::span<const CallKind> kinds, Call
   for (const Nanoseconds at : times) schedule_.push_back({at, DrawKind(kinds, random)});
 }
 
-OpenLoop::~OpenLoop() {
-  Stop();
+OpenLoop::~OpenLoop() { Stop(); }
+
+void OpenLoop::Stop() {
+  stopped_ = true;
   if (thread_.joinable()) thread_.join();
 }
 

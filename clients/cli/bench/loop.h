@@ -26,7 +26,7 @@ class Loop {
   virtual void Begin(Time begin, Time end) = 0;
   // After the end of each call.
   virtual void CallEnded() = 0;
-  // Starts no more calls.
+  // No call starts after it returned, which may take 50 ms.
   virtual void Stop() = 0;
   // Whether it may start calls without one having ended.
   virtual bool sending() const = 0;
@@ -69,7 +69,7 @@ class OpenLoop : public Loop {
 
   void Begin(Time begin, Time end) override;
   void CallEnded() override {}
-  void Stop() override { stopped_ = true; }
+  void Stop() override;
   bool sending() const override { return sending_; }
   bool hopeless() const override { return hopeless_; }
   std::optional<uint64_t> Scheduled(const Recorder& recorder) const override;

@@ -5,13 +5,15 @@
 #include <algorithm>
 #include <ctime>
 
+#include "clients/cli/bench/collector_load.h"
 #include "clients/cli/bench/loop.h"
 
 namespace contextpool::cli::bench {
 namespace {
 
 constexpr auto kProgressPeriod = std::chrono::milliseconds(250);
-// How long the loop below may sleep without a look at the flag and the clock.
+// How long the loop below may sleep without a look at the flag and the clock, and the time between
+// looks that cost something.
 constexpr auto kTick = std::chrono::milliseconds(50);
 
 Nanoseconds FromTimeval(const timeval& time) {
@@ -39,17 +41,14 @@ class Run {
         control_(control),
         loop_(MakeLoop(point, kinds, caller)),
         begin_(Clock::now()),
-        recorder_(point, kinds, begin_) {}
+        recorder_(point, kinds, begin_),
+        collector_load_(begin_ + point.warmup, recorder_.end()) {}
 
   PointResult Measure() {
     const Nanoseconds process_cpu = ProcessCpu();
-    const Nanoseconds thread_cpu = ThreadCpu();
     loop_->Begin(begin_, recorder_.end());
     Collect();
-    const double wall_ns = static_cast<double>((Clock::now() - begin_).count());
-    PointResult result = recorder_.Finish(
-        loop_->Scheduled(recorder_),
-        static_cast<double>((ThreadCpu() - thread_cpu).count()) / std::max(wall_ns, 1.0));
+    PointResult result = recorder_.Finish(loop_->Scheduled(recorder_), collector_load_.Share());
     result.client_cpu_per_call =
         (ProcessCpu() - process_cpu) / static_cast<int64_t>(std::max<uint64_t>(answered_, 1));
     return result;
@@ -71,13 +70,19 @@ class Run {
   void LookAround(Time now) {
     if (control_.stop && !abandoned_) {
       abandoned_ = true;
+      // The sender ends first: it could start a call that nobody cancels.
       loop_->Stop();
-      recorder_.Interrupt(now, caller_.in_flight());
+      recorder_.Interrupt(Clock::now(), caller_.in_flight());
       caller_.CancelAll();
     }
     if (!cancelled_ && (loop_->hopeless() || now > recorder_.end() + control_.patience)) {
       cancelled_ = true;
+      loop_->Stop();
       caller_.CancelAll();
+    }
+    if (now >= next_tick_) {
+      next_tick_ = now + kTick;
+      if (!abandoned_) collector_load_.Look(now, ThreadCpu());
     }
     if (now >= next_progress_) {
       next_progress_ = now + kProgressPeriod;
@@ -90,6 +95,8 @@ class Run {
   const std::unique_ptr<Loop> loop_;
   const Time begin_;
   Recorder recorder_;
+  CollectorLoad collector_load_;
+  Time next_tick_{};
   Time next_progress_{};
   uint64_t answered_ = 0;
   bool abandoned_ = false;

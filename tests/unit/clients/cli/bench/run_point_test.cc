@@ -195,6 +195,18 @@ TEST_F(RunPointTest, AnInterruptedRunEndsAtOnce) {
   EXPECT_LT(Clock::now() - begin, 60s);
 }
 
+// The sender is busy when the run is stopped: what it starts meanwhile must not be waited for.
+TEST_F(RunPointTest, CallsThatStartWhileARunIsInterruptedAreCancelledToo) {
+  service_.answers_ = false;
+  patience_ = 30s;
+  const Time begin = Clock::now();
+  const PointResult result = Run(Open(5000, 5s), 1, true);
+  EXPECT_TRUE(result.interrupted);
+  EXPECT_GT(result.abandoned, 0u);
+  EXPECT_EQ(Ended(result), 0u);
+  EXPECT_LT(Clock::now() - begin, 25s);
+}
+
 TEST_F(RunPointTest, SaysWhereNoServerIs) {
   const auto workload = Workload::Make({}, {"one"});
   const auto kinds = CallKinds(load_);
