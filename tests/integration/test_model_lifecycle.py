@@ -245,7 +245,8 @@ def test_reloading_takes_no_more_and_more_memory(start_server, tmp_path):
     resident = []
     for _ in range(30):
         admin("Reload", "m")
-        assert admin.error("Unload", "nobody", 1)[0] == Code.NOT_FOUND  # after the old copy is freed
+        # Answered after the old copy has been freed.
+        assert admin.error("Unload", "nobody", 1)[0] == Code.NOT_FOUND
         client.classify(["a good film"], model="m")
         resident.append(server.metrics().value("process_resident_memory_bytes"))
     client.close()
