@@ -52,23 +52,27 @@ bool Caller::Connect(Nanoseconds timeout) {
   return true;
 }
 
-Caller::Call& Caller::NewCall() {
+void Caller::Launch(std::list<Call> call) {
+  Call& launched = call.front();
   const std::lock_guard lock(mutex_);
-  Call& call = calls_.emplace_back();
-  call.self = std::prev(calls_.end());
-  return call;
+  launched.self = call.begin();
+  calls_.splice(calls_.end(), call);
+  launched.facts.on_connection = ++launched.connection->in_flight;
+  launched.facts.in_flight = calls_.size();
 }
 
 void Caller::Start(const CallStart& start) {
   const CallKind& kind = kinds_[start.kind];
-  Call& call = NewCall();
+  std::list<Call> own(1);
+  Call& call = own.front();
   call.facts.kind = start.kind;
   call.facts.due = start.due;
   if (kind.deadline) call.context.set_deadline(OnWallClock(start.due + *kind.deadline));
-  Connection& connection = connections_[start.request % connections_.size()];
-  call.reader = connection.stub->PrepareUnaryCall(
+  call.connection = &connections_[start.request % connections_.size()];
+  call.reader = call.connection->stub->PrepareUnaryCall(
       &call.context, workload_.method(), workload_.Request(start.request, kind.bulk), &queue_);
   call.facts.sent = Clock::now();
+  Launch(std::move(own));
   call.reader->StartCall();
   call.reader->Finish(&call.reply, &call.facts.status, &call);
 }
@@ -84,6 +88,7 @@ std::optional<EndedCall> Caller::Next(Time until) {
   {
     const std::lock_guard lock(mutex_);
     own.splice(own.begin(), calls_, static_cast<Call*>(tag)->self);
+    --own.front().connection->in_flight;
   }
   Call& call = own.front();
   call.facts.ended = ended;

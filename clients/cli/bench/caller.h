@@ -32,10 +32,16 @@ struct CallStart {
   Time due{};
 };
 
-struct EndedCall {
+struct SentCall {
   size_t kind = 0;
   Time due{};
   Time sent{};
+  // When it was sent, itself included: on its connection, and on all.
+  size_t on_connection = 0;
+  size_t in_flight = 0;
+};
+
+struct EndedCall : SentCall {
   Time ended{};
   grpc::Status status;
   // Where the status is OK.
@@ -75,19 +81,23 @@ class Caller {
   const v1::ModelRef& model() const { return reader_.model(); }
 
  private:
+  struct Connection {
+    std::shared_ptr<grpc::Channel> channel;
+    std::unique_ptr<grpc::GenericStub> stub;
+    // Under mutex_.
+    size_t in_flight = 0;
+  };
   struct Call {
     EndedCall facts;
+    Connection* connection = nullptr;
     grpc::ClientContext context;
     grpc::ByteBuffer reply;
     std::unique_ptr<grpc::GenericClientAsyncResponseReader> reader;
     std::list<Call>::iterator self;
   };
-  struct Connection {
-    std::shared_ptr<grpc::Channel> channel;
-    std::unique_ptr<grpc::GenericStub> stub;
-  };
 
-  Call& NewCall();
+  // Counts a call, and holds it until it ends.
+  void Launch(std::list<Call> call);
 
   const Workload& workload_;
   const std::span<const CallKind> kinds_;

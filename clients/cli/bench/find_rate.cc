@@ -76,8 +76,8 @@ ProbeOutcome Judge(const PointResult& result, const Objective& objective) {
   if (!result.not_offered.empty()) return ProbeOutcome::kNotOffered;
   const Tally total = result.Total();
   const auto p99 = OfferedPercentile(total, 0.99);
-  const double errors =
-      static_cast<double>(total.not_ok_calls()) / static_cast<double>(total.calls);
+  const double errors = static_cast<double>(total.not_ok_calls() + total.partial_calls) /
+                        static_cast<double>(total.calls);
   return p99 && *p99 <= objective.p99 && errors <= objective.max_errors ? ProbeOutcome::kHolds
                                                                         : ProbeOutcome::kFails;
 }

@@ -38,8 +38,8 @@ struct Objective {
   double max_errors = kDefaultMaxErrors;
 };
 
-// Of all calls offered, at least 99% were OK within p99, and at most max_errors were not OK.
-// A load that was not offered is not held.
+// Of all calls offered, at least 99% were OK and whole within p99, and at most max_errors were not
+// OK or not whole (some of their inputs failed). A load that was not offered is not held.
 ProbeOutcome Judge(const PointResult& result, const Objective& objective);
 
 // A probe must hold so many calls that its p99 is not the work of one of them.

@@ -65,6 +65,7 @@ Json Figures(const Tally& tally, const PointResult& result) {
   return {{"calls", tally.calls},
           {"codes", Codes(tally.codes)},
           {"good_calls", tally.good_calls},
+          {"partial_calls", tally.partial_calls},
           {"failed_inputs", tally.failed_inputs},
           {"ok_calls_per_s", PerSecond(tally.in_window.ok_calls, result)},
           {"good_calls_per_s", PerSecond(tally.in_window.good_calls, result)},
@@ -103,6 +104,7 @@ Json Point(const Findings& findings, const PointResult& result) {
   json["scheduled_calls"] = result.scheduled;
   json["abandoned_calls"] = result.abandoned;
   json["late_calls"] = result.late;
+  json["most_in_flight"] = result.most_in_flight;
   json["send_lag_ms"] = Latency(result.lag);
   json["client_cpu_us_per_call"] = 1000 * Milliseconds(result.client_cpu_per_call);
   json["client_collector_busy"] = result.collector_busy;

@@ -14,6 +14,7 @@ void Tally::Merge(const Tally& other) {
   calls += other.calls;
   for (const auto& [code, count] : other.codes) codes[code] += count;
   good_calls += other.good_calls;
+  partial_calls += other.partial_calls;
   failed_inputs += other.failed_inputs;
   tokens += other.tokens;
   inputs += other.inputs;
@@ -30,7 +31,7 @@ void Tally::Merge(const Tally& other) {
 
 std::optional<Nanoseconds> OfferedPercentile(const Tally& tally, double share) {
   if (tally.calls == 0) return std::nullopt;
-  const uint64_t rank = RankOf(share, tally.calls);
+  const uint64_t rank = tally.partial_calls + RankOf(share, tally.calls);
   if (rank > tally.ok.count()) return std::nullopt;
   return tally.ok.AtRank(rank);
 }

@@ -35,6 +35,8 @@ struct Tally {
   std::map<int, uint64_t> codes;
   // OK, no input failed, and before the deadline if there is one.
   uint64_t good_calls = 0;
+  // OK, but some inputs failed.
+  uint64_t partial_calls = 0;
   uint64_t failed_inputs = 0;
   uint64_t tokens = 0;
   uint64_t inputs = 0;
@@ -59,8 +61,9 @@ struct Tally {
   uint64_t not_ok_calls() const { return not_ok.count(); }
 };
 
-// The latency that `share` of all offered calls kept, where a call that is not OK never does.
-// Nothing if more calls failed than that, or none was made.
+// The latency that `share` of all offered calls kept, where a call that is not OK or not whole never
+// does. Nothing if more calls failed than that, or none was made. What is not whole is taken for
+// the quickest of the OK calls, so that the latency may be too high, never too low.
 std::optional<Nanoseconds> OfferedPercentile(const Tally& tally, double share);
 
 struct PointResult {
@@ -79,6 +82,9 @@ struct PointResult {
   // How much later than due calls were sent.
   LatencyHistogram lag;
   uint64_t late = 0;
+  // When a measured call was sent, that one included: most on one connection, and on all.
+  size_t most_on_connection = 0;
+  size_t most_in_flight = 0;
   // One for each kind, in their order.
   std::vector<Tally> kinds;
   // Every call, warm-up too, by gRPC code.

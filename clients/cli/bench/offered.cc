@@ -34,6 +34,12 @@ std::string WhyNotOffered(const OfferEvidence& evidence) {
                            FormatPeriod(LagTolerance(*evidence.rate_per_s)),
                            Milliseconds(evidence.worst_lag));
   }
+  if (evidence.most_on_connection > kMostOnConnection) {
+    return absl::StrFormat(
+        "%d calls were in flight on one connection, and more than %d may wait inside this client: "
+        "raise --connections",
+        evidence.most_on_connection, kMostOnConnection);
+  }
   if (evidence.collector_busy > kCollectorBusyLimit) {
     return absl::StrFormat("collecting the replies kept a core %.0f%% busy: this client is full",
                            100 * evidence.collector_busy);

@@ -20,6 +20,10 @@ Nanoseconds LagTolerance(double rate_per_s);
 // After so much lag the rest of the schedule is not tried: the load is lost.
 constexpr Nanoseconds kHopelessLag = std::chrono::seconds(1);
 
+// More calls on one connection may wait inside this client, where nobody is late: a server may say
+// how many it takes at one time (1,024 where it is not told otherwise), and the rest is not sent.
+constexpr uint64_t kMostOnConnection = 1000;
+
 // Above this share of a core the thread that collects replies sets the pace itself.
 constexpr double kCollectorBusyLimit = 0.9;
 
@@ -31,6 +35,8 @@ struct OfferEvidence {
   // Sent later than LagTolerance().
   uint64_t late = 0;
   Nanoseconds worst_lag{0};
+  // Most calls in flight on one connection.
+  uint64_t most_on_connection = 0;
   double collector_busy = 0;
 };
 

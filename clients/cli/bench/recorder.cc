@@ -41,12 +41,15 @@ void Recorder::RecordMeasured(const EndedCall& call) {
   ++result_.sent;
   result_.lag.Add(call.sent - call.due);
   result_.late += call.sent - call.due > lag_tolerance_;
+  result_.most_on_connection = std::max(result_.most_on_connection, call.on_connection);
+  result_.most_in_flight = std::max(result_.most_in_flight, call.in_flight);
   Tally& tally = result_.kinds[call.kind];
   ++tally.calls;
   ++tally.codes[call.status.error_code()];
   tally.good_calls += IsGood(call, kinds_[call.kind]);
   (call.status.ok() ? tally.ok : tally.not_ok).Add(call.ended - call.due);
   tally.inputs += call.reply.inputs;
+  tally.partial_calls += call.reply.failed_inputs > 0;
   tally.failed_inputs += call.reply.failed_inputs;
   tally.tokens += call.reply.tokens;
   tally.server_queue += call.reply.queue;
@@ -69,6 +72,7 @@ PointResult Recorder::Finish(std::optional<uint64_t> scheduled, double collector
                                        .sent = result_.sent + result_.abandoned,
                                        .late = result_.late,
                                        .worst_lag = result_.lag.max(),
+                                       .most_on_connection = result_.most_on_connection,
                                        .collector_busy = collector_busy});
   return std::move(result_);
 }

@@ -51,7 +51,7 @@ std::string Codes(const Tally& tally) {
   return absl::StrJoin(codes, ", ");
 }
 
-void AddNotes(const PointResult& result, const Tally& total, Table& table) {
+void AddNotes(const Findings& findings, const PointResult& result, const Tally& total, Table& table) {
   if (result.interrupted) {
     table.AddNote(absl::StrCat("   interrupted after ", Short(Seconds(result.measured)), " s of ",
                                FormatPeriod(result.point.duration), "; ",
@@ -64,7 +64,14 @@ void AddNotes(const PointResult& result, const Tally& total, Table& table) {
   }
   if (total.failed_inputs > 0) {
     table.AddNote(
-        absl::StrCat("   ", Plural(total.failed_inputs, "input"), " failed inside OK replies"));
+        absl::StrCat("   ", Plural(total.failed_inputs, "input"), " failed inside ",
+                     total.partial_calls, " OK ", total.partial_calls == 1 ? "reply" : "replies"));
+  }
+  const uint64_t inputs = result.most_in_flight * findings.options.batch;
+  if (findings.workload.distinct_texts < inputs) {
+    table.AddNote(absl::StrCat("   ", Plural(findings.workload.distinct_texts, "distinct text"),
+                               " for up to ", Plural(inputs, "input"),
+                               " in flight: the server may compute equal ones once"));
   }
 }
 
@@ -87,16 +94,17 @@ void AddPoint(const Findings& findings, const PointResult& result, Table& table)
     cells.resize(kColumns);
     table.AddRow(std::move(cells));
   }
-  AddNotes(result, total, table);
+  AddNotes(findings, result, total, table);
 }
 
 std::string TextsOf(const Findings& findings) {
+  const std::string distinct = absl::StrCat(" (", findings.workload.distinct_texts, " distinct)");
   if (!findings.workload.file.empty()) {
     const std::string name =
         findings.workload.file == "-" ? "the standard input" : findings.workload.file;
-    return absl::StrCat(Plural(findings.workload.texts, "text"), " of ", name);
+    return absl::StrCat(Plural(findings.workload.texts, "text"), distinct, " of ", name);
   }
-  return absl::StrCat(findings.workload.texts, " made-up texts, ",
+  return absl::StrCat(findings.workload.texts, " made-up texts", distinct, ", ",
                       FormatLengths(findings.options.lengths.value_or(kDefaultLengths)), " words");
 }
 
@@ -154,8 +162,8 @@ std::string DescribeProbe(const PointResult& result, ProbeOutcome outcome) {
   const Tally total = result.Total();
   const auto p99 = OfferedPercentile(total, 0.99);
   return absl::StrCat(name, ": p99 ", p99 ? absl::StrCat(Short(*p99), " ms") : "never", ", ",
-                      total.not_ok_calls(), " of ", Plural(total.calls, "call"),
-                      " not OK: ", outcome == ProbeOutcome::kHolds ? "holds" : "does not hold");
+                      total.not_ok_calls() + total.partial_calls, " of ",
+                      Plural(total.calls, "call"), " not OK or not whole: ", outcome == ProbeOutcome::kHolds ? "holds" : "does not hold");
 }
 
 std::string DescribeSearch(const RateSearch& search) {

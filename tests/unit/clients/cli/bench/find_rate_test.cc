@@ -106,6 +106,19 @@ TEST(Judge, AllowsNoMoreErrorsThanTheObjective) {
   EXPECT_EQ(Judge(ResultOf(998, 10ms, 2), {20ms, 0.001}), ProbeOutcome::kFails);
 }
 
+TEST(Judge, RepliesWithFailedInputsAreNotHeld) {
+  PointResult result = ResultOf(1000, 10ms, 0);
+  result.kinds[0].partial_calls = 1;
+  EXPECT_EQ(Judge(result, {20ms, 0.001}), ProbeOutcome::kHolds);
+  result.kinds[0].partial_calls = 2;
+  EXPECT_EQ(Judge(result, {20ms, 0.001}), ProbeOutcome::kFails);
+  // However many errors are allowed, 99% must be whole.
+  result.kinds[0].partial_calls = 10;
+  EXPECT_EQ(Judge(result, {20ms, 0.5}), ProbeOutcome::kHolds);
+  result.kinds[0].partial_calls = 11;
+  EXPECT_EQ(Judge(result, {20ms, 0.5}), ProbeOutcome::kFails);
+}
+
 TEST(Judge, WhatWasNotOfferedIsNotHeld) {
   PointResult result = ResultOf(1000, 10ms, 0);
   result.not_offered = "late";

@@ -55,6 +55,15 @@ TEST(WhyNotOffered, AClosedLoopIsNeverLate) {
   EXPECT_EQ(WhyNotOffered(evidence), "");
 }
 
+TEST(WhyNotOffered, CallsMayHaveWaitedInsideTheClient) {
+  OfferEvidence evidence = Evidence();
+  evidence.most_on_connection = 1000;
+  EXPECT_EQ(WhyNotOffered(evidence), "");
+  evidence.most_on_connection = 1001;
+  EXPECT_THAT(WhyNotOffered(evidence), HasSubstr("1001 calls were in flight on one connection"));
+  EXPECT_THAT(WhyNotOffered(evidence), HasSubstr("raise --connections"));
+}
+
 TEST(WhyNotOffered, AFullClientMeasuresItself) {
   OfferEvidence evidence = Evidence();
   evidence.rate_per_s.reset();

@@ -100,6 +100,20 @@ TEST_F(RecorderTest, GoodCallsAreOkWholeAndInTime) {
   EXPECT_EQ(result.Total().good_calls, 1u);
   EXPECT_EQ(result.Total().in_window.good_calls, 1u);
   EXPECT_EQ(result.Total().failed_inputs, 1u);
+  EXPECT_EQ(result.Total().partial_calls, 1u);
+}
+
+TEST_F(RecorderTest, MeasuredCallsTellHowManyWereInFlight) {
+  EndedCall warm_up = OkCall(999ms, 5ms);
+  warm_up.on_connection = warm_up.in_flight = 5000;
+  EndedCall first = OkCall(2s, 5ms);
+  first.on_connection = 1000;
+  first.in_flight = 3001;
+  EndedCall second = OkCall(3s, 5ms);
+  EXPECT_EQ(Record({warm_up, first, second}).most_in_flight, 3001u);
+  EXPECT_EQ(Record({warm_up, first, second}).not_offered, "");
+  second.on_connection = 1001;
+  EXPECT_THAT(Record({warm_up, first, second}).not_offered, testing::HasSubstr("--connections"));
 }
 
 TEST_F(RecorderTest, KindsAreCountedApart) {

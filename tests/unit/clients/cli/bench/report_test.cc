@@ -103,14 +103,22 @@ TEST(TableOf, SaysWhereARunWasInterrupted) {
               HasSubstr("interrupted after 3.20 s of 10s; 4 calls in flight not counted"));
 }
 
+TEST(TableOf, WarnsWhereEqualTextsMayMeet) {
+  Findings findings = TwoClasses();
+  findings.points[0].most_in_flight = 45;
+  EXPECT_THAT(TableOf(findings), Not(HasSubstr("distinct")));
+  findings.points[0].most_in_flight = 46;
+  EXPECT_THAT(TableOf(findings), HasSubstr("90 distinct texts for up to 92 inputs in flight"));
+}
+
 TEST(Headline, NamesModelAndTexts) {
   EXPECT_EQ(Headline(TwoClasses()),
             "mini version 3 (float32 on cpu) at host:1\n"
-            "embed, 2 inputs a call, 1 connection, 100 texts of texts.txt\n");
+            "embed, 2 inputs a call, 1 connection, 100 texts (90 distinct) of texts.txt\n");
   Findings findings = TwoClasses();
   findings.workload.file.clear();
   findings.server.model = "evil\x1B[2J";
-  EXPECT_THAT(Headline(findings), HasSubstr("100 made-up texts, uniform:5-60 words"));
+  EXPECT_THAT(Headline(findings), HasSubstr("100 made-up texts (90 distinct), uniform:5-60 words"));
   EXPECT_THAT(Headline(findings), Not(HasSubstr("\x1B")));
 }
 

@@ -67,6 +67,8 @@ class RunPointTest : public testing::Test {
     int port = 0;
     grpc::ServerBuilder builder;
     builder.AddListeningPort("localhost:0", grpc::InsecureServerCredentials(), &port);
+    // A call here takes a thread; of many calls most wait in the client.
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 100);
     builder.RegisterService(&service_);
     server_ = builder.BuildAndStart();
     ASSERT_NE(server_, nullptr);
@@ -184,6 +186,15 @@ TEST_F(RunPointTest, CallsWithoutAnAnswerAreCancelledWhenPatienceEnds) {
 TEST_F(RunPointTest, ConnectionsAreUsedInTurn) {
   Run(Open(100, 200ms), 4);
   EXPECT_EQ(service_.peers_.size(), 4u);
+}
+
+TEST_F(RunPointTest, ALoadThatWaitsInsideTheClientIsNotOffered) {
+  const PointResult one = Run(Closed(1001));
+  EXPECT_EQ(one.most_on_connection, 1001u);
+  EXPECT_THAT(one.not_offered, testing::HasSubstr("raise --connections"));
+  const PointResult two = Run(Closed(1001), 2);
+  EXPECT_LT(two.most_on_connection, 1001u);
+  EXPECT_EQ(two.most_in_flight, 1001u);
 }
 
 TEST_F(RunPointTest, AnInterruptedRunEndsAtOnce) {
