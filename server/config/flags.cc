@@ -40,8 +40,8 @@ ABSL_FLAG(absl::Duration, drain_grace, absl::ZeroDuration(),
           " NOT_SERVING and /readyz 503, for example 10s, so that load balancers look elsewhere"
           " first. New calls are refused afterwards.");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
-          "Longest time for accepted work after that, for example 30s. A second signal ends the"
-          " server at once.");
+          "Longest time for accepted work after that, for example 30s. A second signal, a second or"
+          " more after the first, ends the server at once.");
 ABSL_FLAG(absl::Duration, canary_interval, absl::Seconds(10),
           "A model that computed nothing for this time is sent a request of the server's own, a few"
           " tokens on the way of any other, to see that it still answers. 0: never.");
@@ -125,8 +125,12 @@ std::string FlagHelp(absl::string_view name) {
                       Wrap(flag->Help(), 96, "      "), "\n");
 }
 
+// Away from 0, which has a meaning of its own.
 std::chrono::milliseconds Milliseconds(absl::Duration duration) {
-  return std::chrono::milliseconds(absl::ToInt64Milliseconds(duration));
+  constexpr absl::Duration kUnit = absl::Milliseconds(1);
+  const absl::Duration whole =
+      duration < absl::ZeroDuration() ? absl::Floor(duration, kUnit) : absl::Ceil(duration, kUnit);
+  return std::chrono::milliseconds(absl::ToInt64Milliseconds(whole));
 }
 
 template <typename Enum>

@@ -1,15 +1,18 @@
 #include "server/config/options.h"
 
+#include <chrono>
 #include <limits>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace contextpool::server {
 namespace {
 
 constexpr int64_t kMiB = 1 << 20;
-constexpr int64_t kDayMs = 24LL * 3600 * 1000;
+constexpr std::chrono::milliseconds kDay = std::chrono::hours(24);
 
 struct Range {
   absl::string_view flag;
@@ -26,19 +29,47 @@ absl::Status CheckRange(const Range& range) {
                                                  range.unit.empty() ? "" : " ", range.unit));
 }
 
+struct DurationRange {
+  absl::string_view flag;
+  std::chrono::milliseconds value;
+  std::chrono::milliseconds high;  // from 0
+  absl::string_view zero;          // what 0 stands for, if not for no time
+};
+
+std::string Text(std::chrono::milliseconds duration) {
+  return absl::FormatDuration(absl::Milliseconds(duration.count()));
+}
+
+absl::Status CheckDuration(const DurationRange& range) {
+  if (range.value.count() >= 0 && range.value <= range.high) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", range.flag, "=", Text(range.value), ": allowed is 0 to ", Text(range.high),
+                   range.zero.empty() ? "" : absl::StrCat(" (0: ", range.zero, ")")));
+}
+
+absl::Status CheckDurations(const Options& options) {
+  const DurationRange ranges[] = {
+      {"repository_poll_interval", options.repository_poll_interval, kDay, "never"},
+      {"drain_grace", options.drain_grace, kDay, ""},
+      {"drain_timeout", options.drain_timeout, kDay, ""},
+      {"canary_interval", options.canary_interval, kDay, "never"},
+      {"unhealthy_exit", options.unhealthy_exit, kDay, "never"},
+      {"max_connection_age", options.max_connection_age, 365 * kDay, "no limit"},
+      {"max_connection_age_grace", options.max_connection_age_grace, kDay, ""},
+  };
+  for (const DurationRange& range : ranges) {
+    if (absl::Status status = CheckDuration(range); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ValidateOptions(const Options& options) {
   const Range ranges[] = {
-      {"repository_poll_interval", options.repository_poll_interval.count(), 0, kDayMs,
-       "milliseconds (0: never)"},
       {"threads", options.threads, 0, 1024, "threads (0: all that the process may use)"},
       {"grpc_port", options.grpc_port, 0, 65535, ""},
       {"metrics_port", options.metrics_port, 0, 65535, ""},
-      {"drain_grace", options.drain_grace.count(), 0, kDayMs, "milliseconds"},
-      {"drain_timeout", options.drain_timeout.count(), 0, kDayMs, "milliseconds"},
-      {"canary_interval", options.canary_interval.count(), 0, kDayMs, "milliseconds (0: never)"},
-      {"unhealthy_exit", options.unhealthy_exit.count(), 0, kDayMs, "milliseconds (0: never)"},
       {"max_message_bytes", options.max_message_bytes, 1024, 1024 * kMiB, "bytes"},
       {"max_inputs", options.max_inputs, 1, 1 << 20, "inputs"},
       {"max_in_flight_requests", options.max_in_flight_requests, 1, 1 << 24, "requests"},
@@ -49,14 +80,11 @@ absl::Status ValidateOptions(const Options& options) {
       {"max_queue_bytes", options.queue.max_bytes, 1024, int64_t{1} << 40, "bytes"},
       {"grpc_memory_mib", options.grpc_memory_mib, 0, 1 << 20, "MiB (0: no limit)"},
       {"max_concurrent_streams", options.max_concurrent_streams, 1, 1 << 20, "streams"},
-      {"max_connection_age", options.max_connection_age.count(), 0, 365 * kDayMs,
-       "milliseconds (0: no limit)"},
-      {"max_connection_age_grace", options.max_connection_age_grace.count(), 0, kDayMs,
-       "milliseconds"},
   };
   for (const Range& range : ranges) {
     if (absl::Status status = CheckRange(range); !status.ok()) return status;
   }
+  if (absl::Status status = CheckDurations(options); !status.ok()) return status;
   if (options.bind_address.empty()) {
     return absl::InvalidArgumentError(
         "--bind_address is empty: give an address, such as 127.0.0.1 or 0.0.0.0");

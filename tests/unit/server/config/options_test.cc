@@ -22,7 +22,8 @@ TEST(OptionsTest, OutOfRangeNamesFlagValueAndRange) {
   EXPECT_THAT(std::string(ValidateOptions(options).message()), HasSubstr("--max_inputs=0"));
   options = Options();
   options.canary_interval = std::chrono::milliseconds(-1);
-  EXPECT_THAT(std::string(ValidateOptions(options).message()), HasSubstr("--canary_interval=-1"));
+  EXPECT_EQ(ValidateOptions(options).message(),
+            "--canary_interval=-1ms: allowed is 0 to 24h (0: never)");
   options = Options();
   options.max_in_flight_bytes = options.max_message_bytes - 1;
   EXPECT_THAT(std::string(ValidateOptions(options).message()), HasSubstr("--max_message_bytes"));
@@ -69,6 +70,16 @@ TEST(FlagsTest, ParsesIntoOptions) {
   EXPECT_EQ(line->options.log_format, LogFormat::kJson);
   EXPECT_EQ(line->options.log_level, LogLevel::kDebug);
   EXPECT_EQ(line->options.grpc_port, 0);
+}
+
+TEST(FlagsTest, DurationsBelowAMillisecondAreNotNone) {
+  const auto line = Parse({"--unhealthy_exit=500us", "--repository_poll_interval=1500us"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_EQ(line->options.unhealthy_exit, std::chrono::milliseconds(1));
+  EXPECT_EQ(line->options.repository_poll_interval, std::chrono::milliseconds(2));
+  EXPECT_EQ(Parse({"--unhealthy_exit=-500us"}).status().message(),
+            "--unhealthy_exit=-1ms: allowed is 0 to 24h (0: never)");
+  Parse({"--unhealthy_exit=30s", "--repository_poll_interval=0"}).IgnoreError();
 }
 
 TEST(FlagsTest, WrongChoicesAndStrayArgumentsAreRefused) {
