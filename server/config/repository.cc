@@ -13,10 +13,13 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "server/config/serving_config.h"
 
 namespace contextpool::server {
@@ -27,27 +30,35 @@ namespace fs = std::filesystem;
 constexpr char kSettingsFile[] = "serving.textproto";
 constexpr size_t kLongestName = 128;
 
-bool IsFile(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
+absl::Status CannotRead(const fs::path& path, const std::error_code& error) {
+  return absl::NotFoundError(
+      absl::StrCat("--model_repository: cannot read ", path.string(), ": ", error.message()));
 }
 
-bool HoldsConfig(const fs::path& folder) { return IsFile(folder / "config.json"); }
+// An error: whether the file is there cannot be told.
+absl::StatusOr<bool> IsFile(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::status_known(status)) return CannotRead(path, error);
+  return fs::is_regular_file(status);
+}
 
-// Folders and links to folders, sorted by name, hidden ones left out.
+absl::StatusOr<bool> HoldsConfig(const fs::path& folder) { return IsFile(folder / "config.json"); }
+
+// Folders and links to folders, sorted by name, hidden ones left out. With what may be one: its
+// reader will meet the error.
 absl::StatusOr<std::vector<fs::path>> Subfolders(const fs::path& folder) {
   std::error_code error;
   std::vector<fs::path> result;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
     std::error_code ignored;
-    if (it->path().filename().string()[0] != '.' && it->is_directory(ignored)) {
+    const fs::file_status status = it->status(ignored);
+    if (it->path().filename().string()[0] != '.' &&
+        (fs::is_directory(status) || !fs::status_known(status))) {
       result.push_back(it->path());
     }
   }
-  if (error) {
-    return absl::NotFoundError(absl::StrCat("--model_repository: cannot read the folder ",
-                                            folder.string(), ": ", error.message()));
-  }
+  if (error) return CannotRead(folder, error);
   std::sort(result.begin(), result.end());
   return result;
 }
@@ -67,9 +78,13 @@ absl::Status CheckName(absl::string_view name) {
 absl::StatusOr<std::optional<ServingSettings>> ReadSettings(const fs::path& folder,
                                                             VersionPolicy versions) {
   const fs::path path = folder / kSettingsFile;
-  std::error_code ignored;
-  if (!fs::exists(fs::symlink_status(path, ignored))) return std::nullopt;
-  if (!IsFile(path)) {
+  std::error_code error;
+  const fs::file_status status = fs::symlink_status(path, error);
+  if (!fs::status_known(status)) return CannotRead(path, error);
+  if (!fs::exists(status)) return std::nullopt;
+  const absl::StatusOr<bool> is_file = IsFile(path);
+  if (!is_file.ok()) return is_file.status();
+  if (!*is_file) {
     return absl::InvalidArgumentError(
         absl::StrCat(path.string(), ": not a file, or a link to none; repair or remove it"));
   }
@@ -91,7 +106,9 @@ absl::StatusOr<std::map<int64_t, fs::path>> VersionFolders(const fs::path& model
     int64_t version = 0;
     const std::string name = folder.filename().string();
     if (!absl::SimpleAtoi(name, &version) || version < 1 || name != absl::StrCat(version)) continue;
-    if (HoldsConfig(folder)) versions[version] = folder;
+    const absl::StatusOr<bool> holds_config = HoldsConfig(folder);
+    if (!holds_config.ok()) return holds_config.status();
+    if (*holds_config) versions[version] = folder;
   }
   return versions;
 }
@@ -160,7 +177,9 @@ absl::Status AddVersions(const fs::path& folder, const std::string& name, Reposi
 }
 
 absl::Status AddFolder(const fs::path& folder, const std::string& name, Repository& repository) {
-  if (!HoldsConfig(folder)) return AddVersions(folder, name, repository);
+  const absl::StatusOr<bool> holds_config = HoldsConfig(folder);
+  if (!holds_config.ok()) return holds_config.status();
+  if (!*holds_config) return AddVersions(folder, name, repository);
   if (absl::Status status = CheckName(name); !status.ok()) return status;
   auto settings = ReadSettings(folder, VersionPolicy::kRefused);
   if (!settings.ok()) return settings.status();
@@ -168,21 +187,28 @@ absl::Status AddFolder(const fs::path& folder, const std::string& name, Reposito
   return absl::OkStatus();
 }
 
+// The models' folders of one path.
+absl::StatusOr<std::vector<fs::path>> ModelFolders(const std::string& path) {
+  const absl::StatusOr<bool> is_model = HoldsConfig(path);
+  if (!is_model.ok()) return is_model.status();
+  if (!*is_model) return Subfolders(path);
+  std::error_code ignored;
+  return std::vector<fs::path>{fs::absolute(path, ignored)};
+}
+
 void AddPath(const std::string& path, RepositoryScan& scan) {
-  std::vector<fs::path> folders;
-  if (HoldsConfig(path)) {
-    std::error_code ignored;
-    folders.push_back(fs::absolute(path, ignored));
-  } else if (absl::StatusOr<std::vector<fs::path>> found = Subfolders(path); found.ok()) {
-    folders = *std::move(found);
-  } else {
-    scan.faults.push_back({"", found.status()});
-  }
-  for (const fs::path& folder : folders) {
+  const auto found = [&scan] {
+    return scan.repository.models.size() + scan.repository.unchosen.size() + scan.faults.size();
+  };
+  const size_t before = found();
+  const absl::StatusOr<std::vector<fs::path>> folders = ModelFolders(path);
+  if (!folders.ok()) return scan.faults.push_back({"", folders.status()});
+  for (const fs::path& folder : *folders) {
     const std::string name = FolderName(folder);
     absl::Status status = AddFolder(folder, name, scan.repository);
     if (!status.ok()) scan.faults.push_back({name, std::move(status)});
   }
+  if (found() == before) scan.empty.push_back(path);
 }
 
 void Sort(std::vector<engine::ModelSpec>& models) {
@@ -221,6 +247,26 @@ RepositoryScan ScanRepository(const std::vector<std::string>& paths) {
   Sort(scan.repository.unchosen);
   RemoveNamesakes(scan);
   return scan;
+}
+
+std::string WithoutLocations(absl::string_view message, const std::vector<std::string>& paths) {
+  std::vector<std::pair<std::string, std::string>> names;
+  for (const std::string& path : paths) {
+    std::error_code ignored;
+    const std::string location = fs::absolute(path, ignored).string();
+    if (std::string name = FolderName(location); !name.empty()) {
+      names.emplace_back(absl::StripSuffix(location, "/"), std::move(name));
+    }
+  }
+  return absl::StrReplaceAll(message, names);
+}
+
+bool LiesIn(const std::string& directory, const std::string& path) {
+  std::error_code ignored;
+  const std::string below = fs::absolute(directory, ignored).string();
+  const std::string location = fs::absolute(path, ignored).string();
+  return below == location ||
+         absl::StartsWith(below, absl::StrCat(absl::StripSuffix(location, "/"), "/"));
 }
 
 absl::StatusOr<Repository> FindModels(const std::vector<std::string>& paths) {

@@ -102,7 +102,7 @@ absl::StatusOr<engine::ModelSpec> ModelControl::Find(absl::string_view name,
   if (found != nullptr) return *found;
   for (const RepositoryFault& fault : scan.faults) {
     if (fault.model.empty() || fault.model == name) {
-      return absl::FailedPreconditionError(fault.status.message());
+      return absl::FailedPreconditionError(WithoutLocations(fault.status.message(), repositories_));
     }
   }
   return NotInRepository(name, scan.repository);
@@ -155,6 +155,7 @@ void ModelControl::Load(engine::ModelSpec spec, LoadCallback done) {
   metrics_.Add(key);
   engine_.Load(std::move(spec), [this, key, done = std::move(done)](auto model) mutable {
     if (model.ok()) {
+      metrics_.Add(key);  // an unload asked for before may have ended since
       LogModel(logger_, *model);
     } else {
       LogFailure(key, model.status());
@@ -182,7 +183,9 @@ void ModelControl::Unload(const ModelKey& model, UnloadCallback done) {
   engine_.Unload(model.first, model.second,
                  [this, model, done = std::move(done)](absl::Status status) mutable {
                    if (status.ok()) {
-                     metrics_.Retire(model);
+                     // It may have been loaded again meanwhile.
+                     const bool listed = engine_.GetModel(model.first, model.second).ok();
+                     if (!listed) metrics_.Retire(model);
                      logger_.Log(LogLevel::kInfo, "model unloaded",
                                  {{"model", model.first}, {"version", model.second}});
                    }

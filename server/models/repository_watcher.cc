@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "server/models/fingerprint.h"
 
 namespace contextpool::server {
@@ -37,12 +38,14 @@ void RepositoryWatcher::Start(std::chrono::milliseconds interval, engine::Clock&
   thread_ = std::thread([this, interval, &clock] { Loop(interval, clock); });
 }
 
+void RepositoryWatcher::RequestStop() {
+  engine::MutexLock lock(mutex_);
+  stop_ = true;
+  stopped_.NotifyAll();
+}
+
 void RepositoryWatcher::Stop() {
-  {
-    engine::MutexLock lock(mutex_);
-    stop_ = true;
-    stopped_.NotifyAll();
-  }
+  RequestStop();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -70,48 +73,75 @@ void RepositoryWatcher::LogFaults(const std::vector<RepositoryFault>& faults) {
   faults_ = std::move(now);
 }
 
-void RepositoryWatcher::Poll() {
-  const RepositoryScan scan = ScanRepository(repositories_);
-  LogFaults(scan.faults);
-  const Look found = LookAt(scan.repository.models);
-  for (const auto& [key, seen] : found) versions_.try_emplace(key);
-  for (auto it = versions_.begin(); it != versions_.end();) {
-    const auto& [key, version] = *it;
-    const auto seen = found.find(key);
-    bool keep = true;
-    if (seen != found.end()) {
-      keep = Judge(key, it->second, seen->second, scan.repository);
-    } else if (!IsHidden(key, scan.faults)) {
-      keep = Judge(key, it->second, std::nullopt, scan.repository);
-    }
-    it = keep ? std::next(it) : versions_.erase(it);
+void RepositoryWatcher::AddEmptied(RepositoryScan& scan) const {
+  for (const std::string& path : scan.empty) {
+    const bool held_models =
+        std::any_of(versions_.begin(), versions_.end(), [&path](const auto& version) {
+          const std::optional<Seen>& acted = version.second.acted;
+          return acted && LiesIn(acted->spec.directory, path);
+        });
+    if (!held_models) continue;
+    scan.faults.push_back(
+        {"", absl::UnavailableError(
+                 absl::StrCat("--model_repository: ", path,
+                              " holds no model any more; is its volume mounted?"
+                              " To stop serving its last model unload it with AdminService"))});
   }
 }
 
-bool RepositoryWatcher::Judge(const ModelKey& key, Version& version, std::optional<Seen> now,
-                              const Repository& repository) {
-  const bool settled = now == version.last;
-  version.last = std::move(now);
-  if (!settled || version.last == version.acted) return version.last || version.acted;
-  if (version.last) {
-    version.acted = version.last;
-    control_.Load(version.last->spec, [](const auto&) {});
-    return true;
+void RepositoryWatcher::Poll() {
+  RepositoryScan scan = ScanRepository(repositories_);
+  AddEmptied(scan);
+  LogFaults(scan.faults);
+  const Look found = LookAt(scan.repository.models);
+  for (const auto& [key, seen] : found) versions_.try_emplace(key);
+  std::vector<ModelKey> gone;
+  for (auto& [key, version] : versions_) {
+    const auto seen = found.find(key);
+    if (seen != found.end()) {
+      JudgePresent(version, seen->second);
+    } else if (!IsHidden(key, scan.faults) && JudgeAbsent(key, version, scan.repository)) {
+      gone.push_back(key);
+    }
   }
-  if (!MayGo(key, repository)) return true;
-  control_.Unload(key, [](const absl::Status&) {});
-  return false;
+  // After the loads, which may bring what stands in for them.
+  for (const ModelKey& key : gone) {
+    if (versions_.at(key).acted) control_.Unload(key, [](const absl::Status&) {});
+    versions_.erase(key);
+  }
+}
+
+void RepositoryWatcher::JudgePresent(Version& version, const Seen& now) {
+  const bool settled = version.last == now;
+  version.last = now;
+  if (!settled || version.acted == now) return;
+  version.acted = now;
+  control_.Load(now.spec, [](const auto&) {});
+}
+
+bool RepositoryWatcher::JudgeAbsent(const ModelKey& key, Version& version,
+                                    const Repository& repository) const {
+  const bool settled = !version.last;
+  version.last.reset();
+  return settled && (!version.acted || MayGo(key, repository));
 }
 
 bool RepositoryWatcher::MayGo(const ModelKey& key, const Repository& repository) const {
   const auto is_this = [&](const engine::ModelSpec& spec) {
     return spec.name == key.first && spec.version == key.second;
   };
-  if (std::none_of(repository.unchosen.begin(), repository.unchosen.end(), is_this)) return true;
-  // Its files are there: it stands in until the highest version that was chosen serves.
-  const auto highest = std::find_if(repository.models.rbegin(), repository.models.rend(),
-                                    [&](const auto& spec) { return spec.name == key.first; });
-  return highest != repository.models.rend() && control_.IsReady({highest->name, highest->version});
+  // Of the versions that were chosen instead, the highest first.
+  std::vector<ModelKey> instead;
+  for (auto spec = repository.models.rbegin(); spec != repository.models.rend(); ++spec) {
+    if (spec->name == key.first) instead.emplace_back(spec->name, spec->version);
+  }
+  const bool has_files =
+      std::any_of(repository.unchosen.begin(), repository.unchosen.end(), is_this);
+  if (instead.empty()) return !has_files;
+  // It stands in until the highest of them serves or, as an operator took its files, any of them.
+  if (has_files) instead.resize(1);
+  return std::any_of(instead.begin(), instead.end(),
+                     [this](const ModelKey& other) { return control_.IsReady(other); });
 }
 
 }  // namespace contextpool::server

@@ -1,11 +1,12 @@
 // Keeps what is served the same as what the repository holds.
 //
 // A version that appears is loaded, one whose files or settings changed is loaded again, and one
-// that vanished is unloaded; a version that version_policy no longer chooses stays until the
-// highest that it does choose serves. A change counts once two looks in a row saw the same, so that
-// a copy in progress is left alone, and is tried once: what failed is tried again only after the
-// next change. What cannot be read, a serving.textproto with an error or a folder that is not there
-// for a moment, changes nothing for the models that it hides.
+// that vanished is unloaded, though not before another version of its model that was chosen serves,
+// if there is one; a version that version_policy no longer chooses stays until the highest that it
+// does choose serves. A change counts once two looks in a row saw the same, so that a copy in
+// progress is left alone, and is tried once: what failed is tried again only after the next change.
+// What cannot be read, a serving.textproto with an error, a folder that is not there for a moment
+// or a repository that has lost its last model, changes nothing for the models that it hides.
 //
 // Only changes count: a model that an operator has unloaded stays so until its files change.
 #pragma once
@@ -46,6 +47,9 @@ class RepositoryWatcher {
 
   // Looks every `interval` in a thread of its own, until Stop. REQUIRES: called once.
   void Start(std::chrono::milliseconds interval, engine::Clock& clock = engine::Clock::Real());
+  // No look begins any more.
+  void RequestStop();
+  // The same, and waits for the look that is under way.
   void Stop();
 
   // Looks once. REQUIRES: no other look is under way.
@@ -61,9 +65,11 @@ class RepositoryWatcher {
 
   void Loop(std::chrono::milliseconds interval, engine::Clock& clock);
   void LogFaults(const std::vector<RepositoryFault>& faults);
-  // Acts on what a look found of one version. False: it can be forgotten.
-  bool Judge(const ModelKey& key, Version& version, std::optional<Seen> now,
-             const Repository& repository);
+  // Adds the faults of repositories that held models once, and hold none now.
+  void AddEmptied(RepositoryScan& scan) const;
+  // Act on what a look found of one version, or did not. True: it is to go.
+  void JudgePresent(Version& version, const Seen& now);
+  bool JudgeAbsent(const ModelKey& key, Version& version, const Repository& repository) const;
   bool MayGo(const ModelKey& key, const Repository& repository) const;
 
   const std::vector<std::string> repositories_;

@@ -89,7 +89,7 @@ TEST_F(RepositoryTest, NoModelsSaysWhatToDo) {
   EXPECT_THAT(Found({}), ElementsAre(HasSubstr("give --model_repository=FOLDER")));
   Write("empty/readme.txt");
   EXPECT_THAT(Found({root()}), ElementsAre(HasSubstr("A model is a folder with config.json")));
-  EXPECT_THAT(Found({root() + "/missing"}), ElementsAre(HasSubstr("cannot read the folder")));
+  EXPECT_THAT(Found({root() + "/missing"}), ElementsAre(HasSubstr("cannot read")));
 }
 
 TEST_F(RepositoryTest, TwoModelsOfOneNameAreRefused) {

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -118,6 +119,8 @@ TEST_F(ModelControlTest, AFaultOfTheRepositoryIsToldToThoseWhomItConcerns) {
   const absl::Status status = Load("bad").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(MessageOf(status), HasSubstr("no_such_field"));
+  EXPECT_THAT(MessageOf(status), HasSubstr("/bad/serving.textproto"));
+  EXPECT_THAT(MessageOf(status), Not(HasSubstr(::testing::TempDir())));
 }
 
 TEST_F(ModelControlTest, ReloadingTakesTheVersionThatServesEvenIfANewerOneIsThere) {
@@ -142,6 +145,55 @@ TEST_F(ModelControlTest, UnloadingWithoutAVersionTakesAllOfThem) {
   EXPECT_EQ(engine_.GetModel("m", 0).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(Unload("m").code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(Unload("m", 1).code(), absl::StatusCode::kNotFound);
+}
+
+// Unloads end when told.
+class SlowUnloads : public engine::FakeEngine {
+ public:
+  void Unload(absl::string_view, int64_t, UnloadCallback done) override { done_ = std::move(done); }
+  // Whether the version is still listed then.
+  void FinishUnload(bool listed) {
+    if (listed) return done_(absl::OkStatus());
+    FakeEngine::Unload("m", 1, std::move(done_));
+  }
+
+ private:
+  UnloadCallback done_;
+};
+
+class LoadDuringUnloadTest : public ::testing::Test {
+ protected:
+  LoadDuringUnloadTest() {
+    Load();
+    control_.Unload({"m", 1}, [](const absl::Status&) {});
+  }
+
+  void Load() {
+    engine::ModelSpec spec;
+    spec.name = "m";
+    spec.version = 1;
+    control_.Load(std::move(spec), [](const auto&) {});
+  }
+
+  SlowUnloads engine_;
+  ServerMetrics metrics_{{}};
+  Logger logger_{LogFormat::kText, LogLevel::kError, /*file_descriptor=*/-1};
+  ModelControl control_{{}, engine_, metrics_, logger_};
+};
+
+TEST_F(LoadDuringUnloadTest, AVersionThatServesAgainIsNotCountedAsGone) {
+  Load();
+  engine_.FinishUnload(/*listed=*/true);
+  EXPECT_EQ(metrics_.Key("m", 0), ModelKey("m", 1));
+}
+
+TEST_F(LoadDuringUnloadTest, AVersionThatServesAfterwardsIsCountedAgain) {
+  engine_.HoldLoads();
+  Load();
+  engine_.FinishUnload(/*listed=*/false);
+  EXPECT_EQ(metrics_.Key("m", 0), ModelKey("", 0));
+  engine_.ReleaseLoads();
+  EXPECT_EQ(metrics_.Key("m", 0), ModelKey("m", 1));
 }
 
 }  // namespace

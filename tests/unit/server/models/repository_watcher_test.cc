@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -57,12 +58,17 @@ class RepositoryWatcherTest : public ::testing::Test {
     return names;
   }
 
-  // Lines of the log that hold the text.
-  int Logged(const std::string& text) const {
+  std::string Log() const {
     std::fflush(log_);
     std::ifstream file(log_path_);
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  }
+
+  // Lines of the log that hold the text.
+  int Logged(const std::string& text) const {
+    std::istringstream lines(Log());
     int count = 0;
-    for (std::string line; std::getline(file, line);) count += line.find(text) != line.npos;
+    for (std::string line; std::getline(lines, line);) count += line.find(text) != line.npos;
     return count;
   }
 
@@ -174,6 +180,42 @@ TEST_F(RepositoryWatcherTest, AModelThatVanishedIsUnloadedOnceTwoLooksMissedIt) 
   EXPECT_THAT(Serving(), ElementsAre("m:1", "n:1")) << "it may come back";
 }
 
+TEST_F(RepositoryWatcherTest, AVersionThatVanishedStaysUntilTheOneInItsPlaceServes) {
+  folder_.Write("m/1/config.json");
+  Start();
+  engine_.HoldLoads();
+  fs::rename(folder_.path("m/1"), folder_.path("m/2"));
+  Poll(6);
+  EXPECT_EQ(NewLoads(), 1);
+  EXPECT_THAT(Serving(), ElementsAre("m:1"));
+  engine_.ReleaseLoads();
+  EXPECT_THAT(Serving(), ElementsAre("m:1", "m:2"));
+  Poll();
+  EXPECT_THAT(Serving(), ElementsAre("m:2"));
+}
+
+TEST_F(RepositoryWatcherTest, AVersionThatVanishedStaysIfTheOneInItsPlaceFails) {
+  folder_.Write("m/1/config.json");
+  Start();
+  engine_.FailLoadsWith(absl::InvalidArgumentError("config.json: is broken"));
+  fs::rename(folder_.path("m/1"), folder_.path("m/2"));
+  Poll(6);
+  EXPECT_EQ(NewLoads(), 1);
+  EXPECT_THAT(Serving(), ElementsAre("m:1"));
+}
+
+TEST_F(RepositoryWatcherTest, AModelsNewNameIsLoadedBeforeItsOldOneGoes) {
+  folder_.Write("m/config.json");
+  Start();
+  fs::rename(folder_.path("m"), folder_.path("n"));
+  Poll(2);
+  EXPECT_THAT(Serving(), ElementsAre("n:1"));
+  const std::string log = Log();
+  const size_t loaded = log.find("model ready model=n");
+  ASSERT_NE(loaded, log.npos);
+  EXPECT_NE(log.find("model unloaded model=m", loaded), log.npos);
+}
+
 TEST_F(RepositoryWatcherTest, AFaultChangesNothingForItsModelNorForOthersAndIsLoggedOnce) {
   folder_.Write("m/config.json");
   folder_.Write("n/config.json");
@@ -202,12 +244,42 @@ TEST_F(RepositoryWatcherTest, ARepositoryThatCannotBeReadUnloadsNothing) {
   fs::remove_all(root);
   Poll(4);
   EXPECT_THAT(Serving(), ElementsAre("m:1"));
-  EXPECT_EQ(Logged("cannot read the folder"), 1);
+  EXPECT_EQ(Logged("cannot read"), 1);
   fs::create_directories(root);
   fs::rename(absl::StrCat(log_path_, ".m"), folder_.path("m"));
   Poll(2);
   EXPECT_THAT(Serving(), ElementsAre("m:1"));
   EXPECT_EQ(NewLoads(), 0);
+}
+
+TEST_F(RepositoryWatcherTest, ARepositoryThatLostItsLastModelUnloadsNothing) {
+  folder_.Write("m/config.json");
+  Start();
+  fs::rename(folder_.path("m"), folder_.path(".m"));  // as if its volume were not mounted
+  Poll(4);
+  EXPECT_THAT(Serving(), ElementsAre("m:1"));
+  EXPECT_EQ(Logged("holds no model any more"), 1);
+  fs::rename(folder_.path(".m"), folder_.path("m"));
+  Poll(2);
+  EXPECT_EQ(NewLoads(), 0) << "the same files as before";
+}
+
+TEST_F(RepositoryWatcherTest, AModelWhoseFilesCannotBeToldStays) {
+  for (const char* file : {"l/config.json", "m/config.json", "n/1/config.json", "o/config.json"}) {
+    folder_.Write(file);
+  }
+  Start();
+  // A link to itself is an error of reading, also for root.
+  folder_.Remove("l");
+  fs::create_symlink("l", folder_.path("l"));
+  folder_.Remove("m/config.json");
+  fs::create_symlink("config.json", folder_.path("m/config.json"));
+  folder_.Remove("n/1");
+  fs::create_symlink("1", folder_.path("n/1"));
+  Poll(4);
+  EXPECT_THAT(Serving(), ElementsAre("l:1", "m:1", "n:1", "o:1"));
+  EXPECT_EQ(NewLoads(), 0);
+  EXPECT_EQ(Logged("cannot read"), 3);
 }
 
 TEST_F(RepositoryWatcherTest, WhatAnOperatorUnloadedStaysSoUntilItsFilesChange) {
@@ -222,19 +294,48 @@ TEST_F(RepositoryWatcherTest, WhatAnOperatorUnloadedStaysSoUntilItsFilesChange) 
   EXPECT_THAT(Serving(), ElementsAre("m:1", "n:1"));
 }
 
+// A clock that tells until when it was waited for.
+class WatchedClock : public testing::FakeClock {
+ public:
+  void WaitUntil(engine::CondVar& condition, engine::Mutex& mutex,
+                 engine::TimePoint deadline) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    {
+      engine::MutexLock lock(waits_mutex_);
+      waits_.push_back(deadline);
+      waited_.NotifyAll();
+    }
+    FakeClock::WaitUntil(condition, mutex, deadline);
+  }
+
+  // Blocks until so many waits have begun. Until when the last of them lasts.
+  engine::TimePoint Wait(size_t number) {
+    engine::MutexLock lock(waits_mutex_);
+    while (waits_.size() < number) waited_.Wait(waits_mutex_);
+    return waits_.back();
+  }
+
+ private:
+  engine::Mutex waits_mutex_;
+  engine::CondVar waited_;
+  std::vector<engine::TimePoint> waits_ ABSL_GUARDED_BY(waits_mutex_);
+};
+
 TEST_F(RepositoryWatcherTest, LooksOnceInEveryInterval) {
   folder_.Write("m/config.json");
   Start();
   folder_.Write("n/config.json");
-  testing::FakeClock clock;
-  watcher_->Start(std::chrono::seconds(10), clock);
-  // The engine is asked to load by the second look.
-  while (engine_.loads() == loads_) {
-    clock.Advance(std::chrono::seconds(10));
-    std::this_thread::yield();
-  }
+  constexpr std::chrono::seconds kInterval(10);
+  WatchedClock clock;
+  const engine::TimePoint start = clock.Now();
+  watcher_->Start(kInterval, clock);
+  EXPECT_EQ(clock.Wait(1), start + kInterval);
+  clock.Advance(kInterval);
+  EXPECT_EQ(clock.Wait(2), start + 2 * kInterval);
+  EXPECT_EQ(NewLoads(), 0) << "one look";
+  clock.Advance(kInterval);
+  EXPECT_EQ(clock.Wait(3), start + 3 * kInterval);
+  EXPECT_EQ(NewLoads(), 1) << "two looks saw the same";
   watcher_->Stop();
-  EXPECT_EQ(NewLoads(), 1);
 }
 
 }  // namespace
