@@ -9,6 +9,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/mutex.h"
 #include "engine/engine.h"
 #include "server/admission/admission.h"
 #include "server/config/repository.h"
@@ -38,6 +40,7 @@ namespace contextpool::server {
 namespace {
 
 // Replies that are on their way get at least this long, and streams that nobody ends at most that.
+// What is not over so long after its time ends with the process.
 constexpr std::chrono::milliseconds kFlushTime{500};
 constexpr std::chrono::milliseconds kLongestFlush{2000};
 // Signals closer together count as one: a terminal and a script may both send theirs.
@@ -93,8 +96,29 @@ AdmissionLimits Limits(const Options& options) {
   return limits;
 }
 
-// Draining ended in time. Outlives the server object, as the threads that watch draining do.
-std::atomic<bool> drained{false};
+// How far the end has come. Outlives Run, as the threads that watch the end do.
+enum class Ending : uint8_t { kWork, kCleanUp, kOver };
+std::atomic<Ending> ending{Ending::kWork};
+
+// Blocks until something serves for the first time: true. False: draining began before.
+bool WaitUntilServing(HealthMonitor& health) {
+  engine::Mutex mutex;
+  engine::CondVar changed;
+  bool serves = false;
+  bool draining = false;
+  const int64_t listener = health.AddListener([&](const HealthMonitor::State& state) {
+    engine::MutexLock lock(mutex);
+    serves = state.services.at("");
+    draining = state.phase != HealthMonitor::Phase::kServing;
+    changed.NotifyAll();
+  });
+  {
+    engine::MutexLock lock(mutex);
+    while (!serves && !draining) changed.Wait(mutex);
+  }
+  health.RemoveListener(listener);
+  return !draining;
+}
 
 // Everything that serves. Members are destroyed from the last to the first.
 class Server {
@@ -104,6 +128,7 @@ class Server {
       : options_(options),
         logger_(logger),
         started_(std::chrono::steady_clock::now()),
+        start_models_(models),
         metrics_(models),
         control_(options.model_repositories, *engine, metrics_, logger),
         engine_(std::move(engine)),
@@ -116,10 +141,6 @@ class Server {
                     [this] { ExitAtOnce(); }) {
     if (options.enable_admin) backend_.admin = &control_;
     exit_guard_.Start();
-  }
-
-  ~Server() {
-    if (loader_.joinable()) loader_.join();
   }
 
   absl::Status OpenPorts() {
@@ -157,59 +178,85 @@ class Server {
   }
 
   // Tells everybody, serves on for --drain_grace, then takes no more work and finishes what was
-  // accepted.
-  void Drain() {
+  // accepted. An error: the start failed, or not all of the work could be finished in time.
+  // REQUIRES: a signal arrived, after which nobody writes what WatchLoading found.
+  absl::Status Drain() {
     EndProcessOnSecondSignal();
-    if (watcher_) watcher_->Stop();
     const bool served = health_.Serving("").value_or(false);
     health_.SetPhase(HealthMonitor::Phase::kDraining);
     RemoveReadyFile(options_.ready_file);
-    if (served) std::this_thread::sleep_for(options_.drain_grace);
-    const auto deadline = std::chrono::steady_clock::now() + options_.drain_timeout;
-    EndProcessUnlessDrainedBy(deadline);
+    const auto refuse = std::chrono::steady_clock::now() +
+                        (served ? options_.drain_grace : std::chrono::milliseconds(0));
+    // However short the time, what takes none is finished.
+    const auto deadline =
+        refuse + std::max<std::chrono::milliseconds>(options_.drain_timeout, kFlushTime);
+    EndProcessAt(refuse + options_.drain_timeout + kLongestFlush);
+    if (watcher_) watcher_->RequestStop();
+    std::this_thread::sleep_until(refuse);
+    absl::Status work = FinishWork(deadline);
+    loader_.join();
+    RemoveReadyFile(options_.ready_file);  // loading may have ended after draining began
+    if (!start_status_.ok()) return start_status_;
+    if (work.ok()) ending = Ending::kCleanUp;
+    return work;
+  }
+
+ private:
+  absl::Status FinishWork(std::chrono::steady_clock::time_point deadline) {
     grpc_->Drain();
-    engine_->Drain();
-    grpc_->WaitForOpenCalls(deadline);
+    const std::future<void> work = std::async(std::launch::async, [this] { engine_->Drain(); });
+    const bool finished = work.wait_until(deadline) == std::future_status::ready;
+    const bool sent = grpc_->WaitForOpenCalls(deadline);
     health_.SetPhase(HealthMonitor::Phase::kStopped);
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         deadline - std::chrono::steady_clock::now());
     grpc_->Shutdown(std::clamp(left, kFlushTime, kLongestFlush));
+    work.wait();  // what was not finished was cancelled
+    if (!finished) {
+      return absl::DeadlineExceededError(
+          "accepted work took longer than --drain_timeout and was cancelled");
+    }
+    if (!sent) {
+      logger_.Log(LogLevel::kWarning,
+                  "all work is done, but its callers did not read every reply in --drain_timeout;"
+                  " their calls were ended");
+    }
+    return absl::OkStatus();
   }
 
-  // REQUIRES: a signal arrived, after which nobody writes it.
-  absl::Status start_status() {
-    loader_.join();
-    RemoveReadyFile(options_.ready_file);  // loading may have ended after draining began
-    drained = true;
-    return start_status_;
-  }
-
- private:
   absl::Status ReportLoading() {
     if (health_.phase() != HealthMonitor::Phase::kServing) return absl::OkStatus();
-    std::string failed;
-    for (const engine::ModelStatus& model : engine_->ListModels()) {
-      LogModel(logger_, model);
-      if (model.state != engine::ModelState::kReady) failed = model.info->name;
-    }
-    if (!failed.empty() && options_.require_all_models) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("model ", failed, " could not be loaded, and --require_all_models is set"));
-    }
+    if (absl::Status status = ReportModels(); !status.ok()) return status;
+    health_.EndStart();
     if (!health_.Ready()) {
       logger_.Log(LogLevel::kError,
                   "no model serves; the server stays to say why on /readyz and in ListModels");
-      return absl::OkStatus();
     }
+    if (!WaitUntilServing(health_)) return absl::OkStatus();
     const double seconds = engine::Seconds(std::chrono::steady_clock::now() - started_);
     logger_.Log(LogLevel::kInfo, "ready", {{"seconds", seconds}});
     if (options_.ready_file.empty()) return absl::OkStatus();
     return WriteReadyFile(options_.ready_file, grpc_->port(), http_->port());
   }
 
-  // These threads may outlive this object, on the process's way out, and touch nothing of it once
-  // drained.
-  void EndProcessOnSecondSignal() {
+  // Of the start; who loads others reports them.
+  absl::Status ReportModels() {
+    std::string failed;
+    for (const ModelKey& key : start_models_) {
+      const absl::StatusOr<engine::ModelStatus> model = engine_->GetModel(key.first, key.second);
+      if (!model.ok()) continue;  // unloaded already
+      const bool is_failed = model->state == engine::ModelState::kFailed;
+      if (is_failed) failed = key.first;
+      if (is_failed || model->state == engine::ModelState::kReady) LogModel(logger_, *model);
+    }
+    if (failed.empty() || !options_.require_all_models) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        absl::StrCat("model ", failed, " could not be loaded, and --require_all_models is set"));
+  }
+
+  // These threads may outlive this object and Run, on the process's way out, and touch nothing of
+  // either.
+  static void EndProcessOnSecondSignal() {
     std::thread([first = std::chrono::steady_clock::now()] {
       do {
         WaitForSignal();
@@ -218,11 +265,19 @@ class Server {
     }).detach();
   }
 
-  void EndProcessUnlessDrainedBy(std::chrono::steady_clock::time_point deadline) {
-    std::thread([deadline, &logger = logger_] {
-      std::this_thread::sleep_until(deadline + kFlushTime);
-      if (drained) return;
-      logger.Log(LogLevel::kError, "accepted work took longer than --drain_timeout; stopping now");
+  // Unless all is over by then.
+  void EndProcessAt(std::chrono::steady_clock::time_point time) const {
+    std::thread([time, logger = logger_]() mutable {
+      std::this_thread::sleep_until(time);
+      const Ending now = ending;
+      if (now == Ending::kOver) return;
+      if (now == Ending::kCleanUp) {
+        logger.Log(LogLevel::kWarning,
+                   "all work is done, but the load of a model, or a look at the repository, has not"
+                   " ended in --drain_timeout; ending without it");
+        _exit(0);
+      }
+      logger.Log(LogLevel::kError, "accepted work took longer than --drain_timeout; ending now");
       _exit(1);
     }).detach();
   }
@@ -236,6 +291,7 @@ class Server {
   const Options& options_;
   Logger& logger_;
   const std::chrono::steady_clock::time_point started_;
+  const std::vector<ModelKey> start_models_;
   ServerMetrics metrics_;
   ModelControl control_;
   // Its end may still bring outcomes of loads to both.
@@ -284,14 +340,16 @@ absl::Status Run(const Options& options) {
       engine::Engine::Create(std::move(engine_options));
   if (!engine.ok()) return engine.status();
 
-  Server server(options, logger, *std::move(engine), Keys(repository->models));
-  if (absl::Status status = server.OpenPorts(); !status.ok()) return status;
-  server.WatchLoading();
-  if (watch) server.WatchRepository(std::move(look));
+  auto server =
+      std::make_unique<Server>(options, logger, *std::move(engine), Keys(repository->models));
+  if (absl::Status status = server->OpenPorts(); !status.ok()) return status;
+  server->WatchLoading();
+  if (watch) server->WatchRepository(std::move(look));
   const int signal = WaitForSignal();
   logger.Log(LogLevel::kInfo, "draining", {{"signal", absl::string_view(strsignal(signal))}});
-  server.Drain();
-  absl::Status status = server.start_status();
+  absl::Status status = server->Drain();
+  server.reset();
+  ending = Ending::kOver;
   logger.Log(LogLevel::kInfo, "stopped");
   return status;
 }

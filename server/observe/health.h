@@ -51,6 +51,9 @@ class HealthMonitor {
   int64_t AddListener(Listener listener);
   void RemoveListener(int64_t id);
 
+  // The models of the start have been loaded, or failed, whatever else is being loaded.
+  void EndStart() { started_ = true; }
+
   // For /readyz: the engine is healthy, a model is ready and, until that was so for the first time,
   // none is still loading: models that are added later do not take the server out of service.
   bool Ready() const;

@@ -16,11 +16,12 @@ void Draining::Leave() {
 
 void Draining::Begin() { begin_.request_stop(); }
 
-void Draining::WaitForOpenCalls(engine::TimePoint deadline) {
+bool Draining::WaitForOpenCalls(engine::TimePoint deadline) {
   engine::MutexLock lock(mutex_);
   while (open_ > 0 && engine::Clock::Real().Now() < deadline) {
     changed_.WaitUntil(mutex_, deadline);
   }
+  return open_ == 0;
 }
 
 }  // namespace contextpool::server

@@ -32,9 +32,9 @@ class Draining {
   bool begun() const { return begin_.stop_requested(); }
   std::stop_token token() const { return begin_.get_token(); }
 
-  // Blocks until the calls that were open when draining began have ended, or until `deadline`.
-  // REQUIRES: it began.
-  void WaitForOpenCalls(engine::TimePoint deadline);
+  // Blocks until the calls that were open when draining began have ended, or until `deadline`:
+  // false. REQUIRES: it began.
+  bool WaitForOpenCalls(engine::TimePoint deadline);
 
  private:
   // False: too late to be waited for.

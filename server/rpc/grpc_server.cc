@@ -87,8 +87,8 @@ class GrpcServerImpl : public GrpcServer {
 
   void Drain() override { backend_.draining.Begin(); }
 
-  void WaitForOpenCalls(engine::TimePoint deadline) override {
-    backend_.draining.WaitForOpenCalls(deadline);
+  bool WaitForOpenCalls(engine::TimePoint deadline) override {
+    return backend_.draining.WaitForOpenCalls(deadline);
   }
 
   void Shutdown(std::chrono::milliseconds timeout) override {

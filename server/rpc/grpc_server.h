@@ -25,8 +25,9 @@ class GrpcServer {
   // followed by Engine::Drain.
   virtual void Drain() = 0;
 
-  // Waits until the replies of all calls that came before Drain are sent, or until `deadline`.
-  virtual void WaitForOpenCalls(engine::TimePoint deadline) = 0;
+  // Waits until the replies of all calls that came before Drain are sent, or until `deadline`:
+  // false.
+  virtual bool WaitForOpenCalls(engine::TimePoint deadline) = 0;
 
   // Takes no new calls and waits for running ones; after `timeout` they are cancelled, and waited
   // for still: the engine must answer what it accepted.
