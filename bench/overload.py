@@ -2,8 +2,9 @@
 
 First the peak: the best throughput of closed loops. Then open loops with Poisson arrivals at
 multiples of the peak, every call with a deadline. Goodput counts calls that were answered with OK
-before their deadline. `--peer NAME=PROGRAM` repeats the open loops, arrival for arrival, with
-another server program, such as an earlier build. Server and load generator have CPUs of their own.
+before their deadline; long texts are refused sooner than short ones, so their tokens are counted
+too. `--peer NAME=PROGRAM` repeats the open loops, arrival for arrival, with another server program,
+such as an earlier build. Server and load generator have CPUs of their own.
 """
 
 import argparse
@@ -24,6 +25,14 @@ REFUSED = "RESOURCE_EXHAUSTED"
 
 
 @dataclasses.dataclass
+class Peak:
+    """Per second."""
+
+    calls: float
+    tokens: float
+
+
+@dataclasses.dataclass
 class Row:
     """One load on one server. Rates are per second, latencies in milliseconds."""
 
@@ -31,6 +40,7 @@ class Row:
     load: float  # of the peak
     offered: float
     goodput: float
+    ok_tokens: float
     accepted: int  # answered with anything but a refusal
     in_time: int
     refused: int
@@ -74,16 +84,17 @@ class Overload:
         finally:
             os.sched_setaffinity(0, self.client_cpus)
 
-    def peak(self, server: Server) -> float:
-        """OK calls per second of the best closed loop."""
+    def peak(self, server: Server) -> Peak:
+        """Of the closed loop that computes most."""
         loops = ",".join(map(str, CLOSED_LOOPS))
         points = load.points(server, self.model, f"--concurrency={loops}", "--shuffle",
                              f"--duration={self.args.seconds}s", self.args.texts)  # fmt: skip
-        return max(point["ok_calls_per_s"] for point in points)
+        best = max(points, key=lambda point: point["tokens_per_s"])
+        return Peak(best["ok_calls_per_s"], best["tokens_per_s"])
 
-    def row(self, name: str, server: Server, share: float, peak: float) -> Row:
+    def row(self, name: str, server: Server, share: float, peak: Peak) -> Row:
         before = server.metrics()
-        flags = (f"--rate={share * peak:.1f}", f"--deadline={self.args.deadline_ms}ms",
+        flags = (f"--rate={share * peak.calls:.1f}", f"--deadline={self.args.deadline_ms}ms",
                  "--warmup=2s", f"--duration={self.args.seconds}s", "--shuffle")  # fmt: skip
         point = load.points(server, self.model, *flags, self.args.texts)[0]
         refusals = Quantile("contextpool_refusal_duration_seconds", before, server.metrics())
@@ -94,6 +105,7 @@ class Overload:
             load=share,
             offered=point["calls"] / point["measured_s"],
             goodput=point["good_calls_per_s"],
+            ok_tokens=point["tokens_per_s"],
             accepted=point["calls"] - refused,
             in_time=point["good_calls"],
             refused=refused,
@@ -102,7 +114,7 @@ class Overload:
             refusal_p99_ms=None if refusal_p99_s is None else refusal_p99_s * 1e3,
         )
 
-    def run(self) -> tuple[float, list[Row]]:
+    def run(self) -> tuple[Peak, list[Row]]:
         programs = {"contextpool": BIN / "contextpool-server"}
         for peer in self.args.peer:
             name, _, path = peer.partition("=")
@@ -122,29 +134,31 @@ class Overload:
                 server.stop()
 
 
-def markdown(rows: list[Row], peak: float) -> str:
+def markdown(rows: list[Row], peak: Peak) -> str:
     lines = ["| load, of the peak | server | offered, calls/s | goodput, calls/s | of the peak | "
-             "accepted | of these in time | refused | refusals in the server, p99 ms | "
-             "OK, p50 ms | p99 ms |", "|" + "---|" * 11]  # fmt: skip
+             "its tokens, of the peak's | accepted | of these in time | refused | "
+             "refusals in the server, p99 ms | OK, p50 ms | p99 ms |\n" + "|---" * 12 + "|"]
     for row in rows:
         in_time = f"{row.in_time / row.accepted:.2%}" if row.accepted else ""
         refusal = "" if row.refusal_p99_ms is None else f"<= {row.refusal_p99_ms:.2f}"
         lines.append(f"| {row.load:g} | {row.server} | {row.offered:.1f} | {row.goodput:.1f} "
-                     f"| {row.goodput / peak:.1%} | {row.accepted} | {in_time} | {row.refused} "
+                     f"| {row.goodput / peak.calls:.1%} | {row.ok_tokens / peak.tokens:.1%} "
+                     f"| {row.accepted} | {in_time} | {row.refused} "
                      f"| {refusal} | {row.ok_p50_ms:.1f} | {row.ok_p99_ms:.1f} |")  # fmt: skip
     return "\n".join(lines)
 
 
-def write(overload: Overload, rows: list[Row], peak: float) -> None:
+def write(overload: Overload, rows: list[Row], peak: Peak) -> None:
     folder = overload.args.output
     folder.mkdir(parents=True, exist_ok=True)
-    found = {"revision": revision(), "processor": cpu_model(), "peak_calls_per_s": peak,
+    found = {"revision": revision(), "processor": cpu_model(),
              "deadline_ms": overload.args.deadline_ms,
+             "peak_per_s": dataclasses.asdict(peak),
              "rows": [dataclasses.asdict(row) for row in rows]}  # fmt: skip
     (folder / "overload.json").write_text(json.dumps(found, indent=1) + "\n")
     lines: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
-        lines.setdefault(row.server, []).append((row.load, row.goodput / peak))
+        lines.setdefault(row.server, []).append((row.load, row.goodput / peak.calls))
     title = f"Calls answered within {overload.args.deadline_ms} ms"
     Plot(title, "offered, of the peak", "goodput, of the peak", lines,
          dots=True).write(folder / "overload.svg")  # fmt: skip
@@ -168,9 +182,9 @@ def main() -> None:
         peak, rows = overload.run()
     print(f"- contextpool {revision()}; {cpu_model()}; server on CPUs {overload.server_cpus}, load "
           f"generator on CPUs {overload.client_cpus}")  # fmt: skip
-    print(f"- peak: {peak:.1f} calls/s, the best of closed loops with "
-          f"{', '.join(map(str, CLOSED_LOOPS))} calls in flight; {args.seconds:g} s for each load; "
-          f"deadline {args.deadline_ms} ms\n")  # fmt: skip
+    print(f"- peak: {peak.calls:.1f} calls/s with {peak.tokens:.0f} tokens/s, the best of closed "
+          f"loops with {', '.join(map(str, CLOSED_LOOPS))} calls in flight; {args.seconds:g} s for "
+          f"each load; deadline {args.deadline_ms} ms\n")  # fmt: skip
     print(markdown(rows, peak))
     write(overload, rows, peak)
 
