@@ -59,6 +59,21 @@ Executor::~Executor() {
   if (thread_.joinable()) thread_.join();
 }
 
+Executor::Turn::Turn(Executor& executor, Duration predicted) : executor_(executor) {
+  executor_.step_.Lock();
+  executor_.steps_.Begin(executor_.clock_.Now(), predicted);
+}
+
+Executor::Turn::Turn(Executor& executor) : executor_(executor) {
+  executor_.step_.Lock();
+  executor_.steps_.BeginLoad(executor_.clock_.Now());
+}
+
+Executor::Turn::~Turn() {
+  executor_.steps_.End();
+  executor_.step_.Unlock();
+}
+
 absl::Status Executor::Reserve(const Served& served, const BatchLimits& limits) {
   if (!workspace_ || workspace_->capacity() < served.workspace_bytes) {
     // The old one goes only when the new one is there: other models compute in it.
@@ -109,7 +124,7 @@ absl::Status Executor::CheckAgainst(const GoldenFile& golden, const Served& serv
         task.output = tensor.output;
         pointers.push_back(&task);
       }
-      MutexLock lock(step_);
+      const Turn turn(*this);
       absl::Status status = Compute(served, Pack(pointers), Wanted::kResults);
       if (!status.ok()) return status;
       const bool embeds = tensor.output.task == TaskKind::kEmbed;
@@ -125,7 +140,7 @@ absl::Status Executor::AddModel(QueueId queue, const Model& model, const BatchLi
                                 const GoldenFile* golden, ModelCounters& counters) {
   const Served served{&model, &counters, model.WorkspaceBytes(limits)};
   {
-    MutexLock lock(step_);
+    const Turn turn(*this);
     if (absl::Status status = Reserve(served, limits); !status.ok()) return status;
     if (absl::Status status = WarmUp(served, limits); !status.ok()) return status;
   }
@@ -133,7 +148,7 @@ absl::Status Executor::AddModel(QueueId queue, const Model& model, const BatchLi
     absl::Status status = CheckAgainst(*golden, served, limits);
     if (!status.ok()) return status;
   }
-  MutexLock lock(step_);
+  const Turn turn(*this);
   if (served_.size() <= static_cast<size_t>(queue)) served_.resize(queue + 1);
   served_[queue] = served;
   counters.last_computed = clock_.Now();
@@ -141,7 +156,7 @@ absl::Status Executor::AddModel(QueueId queue, const Model& model, const BatchLi
 }
 
 void Executor::RemoveModel(QueueId queue) {
-  MutexLock lock(step_);
+  const Turn turn(*this);
   served_[queue] = {};
   size_t needed = 0;
   for (const Served& served : served_) needed = std::max(needed, served.workspace_bytes);
@@ -157,11 +172,7 @@ void Executor::Start(BatchSource& source) {
 
 void Executor::Loop(BatchSource& source) try {
   Batch batch;
-  while (source.NextBatch(batch)) {
-    steps_.Begin(clock_.Now(), batch.predicted);
-    RunBatch(batch, source);
-    steps_.End();
-  }
+  while (source.NextBatch(batch)) RunBatch(batch, source);
 } catch (const std::exception& error) {
   // Not of a model or device: tasks may have been lost.
   steps_.Die(clock_.Now(), error.what());
@@ -220,6 +231,7 @@ absl::Status Executor::ComputeNoThrow(const Served& served, const PackedBatch& p
 void Executor::Deliver(std::span<Task* const> tasks, ModelCounters& counters) {
   const float* embedding = staging_.embeddings.data();
   const float* logits = staging_.logits.data();
+  const std::span<const float> chosen = staging_.context_pool;
   const auto total_tokens = static_cast<int64_t>(staging_.token_ids.size());
   int64_t begin = 0;
   for (Task* lead : tasks) {
@@ -231,8 +243,8 @@ void Executor::Deliver(std::span<Task* const> tasks, ModelCounters& counters) {
     if (finite) counters.last_computed = times_.computed;
     ForEachTwin(lead, [&](Task& task) {
       std::ranges::copy(values, task.values.begin());
-      if (!task.context_pool.empty() && !staging_.context_pool.empty()) {
-        CopyExplanation(staging_.context_pool, total_tokens, begin, task.context_pool);
+      if (!task.context_pool.empty() && !chosen.empty()) {
+        CopyExplanation(chosen, total_tokens, begin, task.context_pool);
       }
       task.completion->Finish(task, finite ? absl::OkStatus() : NotFinite(task));
     });
@@ -241,7 +253,7 @@ void Executor::Deliver(std::span<Task* const> tasks, ModelCounters& counters) {
 }
 
 void Executor::RunBatch(Batch& batch, BatchSource& source) {
-  MutexLock lock(step_);
+  const Turn turn(*this, batch.predicted);
   Served& served = served_[batch.queue];
   const TimePoint start = clock_.Now();
   const PackedBatch packed = Pack(batch.tasks);
@@ -265,14 +277,15 @@ void Executor::RunBatch(Batch& batch, BatchSource& source) {
     return;
   }
   const TimePoint end = clock_.Now();
+  const Duration compute = times_.computed - times_.begin;
   counters.Observe(Stage::kBatchWait, start - batch.tasks.front()->taken);
   counters.Observe(Stage::kHostToDevice, times_.begin - start);
-  counters.Observe(Stage::kCompute, times_.computed - times_.begin);
+  counters.Observe(Stage::kCompute, compute);
   counters.Observe(Stage::kDeviceToHost, end - times_.computed);
   for (Task* lead : batch.tasks) {
     ForEachTwin(lead, [&](Task& task) {
       counters.Observe(Stage::kQueue, task.taken - task.enqueued);
-      task.compute = times_.computed - times_.begin;
+      task.compute = compute;
       if (&task != lead) ++counters.coalesced_inputs;
     });
   }

@@ -3,6 +3,10 @@
 // All models of a device share one executor, so a step has the whole device to itself and the most
 // urgent work of any model is next. Nothing is allocated per batch by this code once warm.
 //
+// A model that is loaded takes turns with the batches of those that serve: a batch waits for one
+// pass of the load at most, a pass for one batch. Both are watched while they have the device, not
+// while they wait for it.
+//
 // What ContextPool chose is copied to the host for batches that somebody wants explained, and for
 // one in kContextPoolSample of each model, the first included, for its metrics.
 #pragma once
@@ -13,13 +17,14 @@
 #include <thread>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "engine/base/batch.h"
 #include "engine/base/clock.h"
-#include "engine/base/mutex.h"
 #include "engine/base/stats.h"
 #include "engine/device/arena.h"
 #include "engine/device/device.h"
+#include "engine/execution/fair_mutex.h"
 #include "engine/execution/step_watch.h"
 #include "engine/model/golden.h"
 #include "engine/model/model.h"
@@ -37,7 +42,7 @@ class Executor {
 
   // Makes room for the model's largest batch, runs one such batch to warm up and check the way,
   // compares the model with `golden` if there is one, and from then on accepts batches of `queue`.
-  // Waits for running steps, of which others get their turn between the batches of `golden`.
+  // Each of these passes waits for one batch of the others at most, and they for one pass.
   // `model` and `counters` must outlive the executor.
   absl::Status AddModel(QueueId queue, const Model& model, const BatchLimits& limits,
                         const GoldenFile* golden, ModelCounters& counters);
@@ -50,7 +55,7 @@ class Executor {
   // REQUIRES: called once.
   void Start(BatchSource& source);
 
-  // What the thread is doing.
+  // What has the device, and for how long.
   const StepWatch& steps() const { return steps_; }
 
  private:
@@ -60,6 +65,22 @@ class Executor {
     size_t workspace_bytes = 0;
     // Batches run.
     uint64_t batches = 0;
+  };
+
+  // The device, its memory and the models to oneself, watched from when one has them until the end
+  // of the scope.
+  class ABSL_SCOPED_LOCKABLE Turn {
+   public:
+    // For a batch.
+    Turn(Executor& executor, Duration predicted) ABSL_EXCLUSIVE_LOCK_FUNCTION(executor.step_);
+    // For a load.
+    explicit Turn(Executor& executor) ABSL_EXCLUSIVE_LOCK_FUNCTION(executor.step_);
+    ~Turn() ABSL_UNLOCK_FUNCTION();
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    Executor& executor_;
   };
 
   // What a step brings to the host: embeddings and logits, or what ContextPool chose too.
@@ -105,7 +126,7 @@ class Executor {
   Device& device_;
   Clock& clock_;
   // Held during a step.
-  Mutex step_;
+  FairMutex step_;
   std::vector<Served> served_ ABSL_GUARDED_BY(step_);  // by QueueId
   std::optional<Arena> workspace_ ABSL_GUARDED_BY(step_);
   Staging staging_ ABSL_GUARDED_BY(step_);

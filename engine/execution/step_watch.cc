@@ -9,7 +9,12 @@ namespace contextpool::engine {
 
 void StepWatch::Begin(TimePoint now, Duration predicted) {
   MutexLock lock(mutex_);
-  step_ = {now, std::max(kShortestLimit, kFactor * predicted)};
+  step_ = {"a batch has been computed", now, std::max(kShortestLimit, kFactor * predicted)};
+}
+
+void StepWatch::BeginLoad(TimePoint now) {
+  MutexLock lock(mutex_);
+  step_ = {"the pass of a load has been computed", now, kLoadLimit};
 }
 
 void StepWatch::End() {
@@ -28,7 +33,7 @@ EngineHealth StepWatch::Health(TimePoint now) const {
   MutexLock lock(mutex_);
   if (!life_.healthy || !step_ || now < step_->begin + step_->limit) return life_;
   return {false, true,
-          absl::StrCat("a batch has been computed for longer than ", Seconds(step_->limit),
+          absl::StrCat(step_->what, " for longer than ", Seconds(step_->limit),
                        " s; the device may hang"),
           step_->begin + step_->limit};
 }

@@ -11,17 +11,22 @@
 
 namespace contextpool::engine {
 
-// Thread safe. The executor's thread tells, others ask; nobody is called.
+// Thread safe. Who computes tells, others ask; nobody is called.
 //
-// A step is overdue once it has run for the larger of kShortestLimit and kFactor times what was
-// predicted: longer than any step may take on a machine that is merely busy.
+// A batch is overdue once it has run for the larger of kShortestLimit and kFactor times what was
+// predicted: longer than any may take on a machine that is merely busy. Of the passes that models
+// are loaded with nothing can be predicted: each is overdue after kLoadLimit, longer than a machine
+// that can serve the model takes for the largest batch.
 class StepWatch {
  public:
   static constexpr Duration kShortestLimit = std::chrono::seconds(5);
   static constexpr int kFactor = 10;
+  static constexpr Duration kLoadLimit = std::chrono::minutes(5);
 
-  // `predicted` of 0: nothing is known.
+  // A step at a time. `predicted` of 0: nothing is known.
   void Begin(TimePoint now, Duration predicted);
+  // The same, of a pass that a model is loaded with.
+  void BeginLoad(TimePoint now);
   void End();
   // The thread ends although there may be work left.
   void Die(TimePoint now, std::string why);
@@ -37,6 +42,7 @@ class StepWatch {
 
  private:
   struct Step {
+    const char* what;
     TimePoint begin;
     Duration limit;
   };

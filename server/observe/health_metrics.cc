@@ -53,7 +53,8 @@ std::vector<MetricFamily> HealthCollectable::Collect() const {
             "1 while the engine can answer; 0 while its executor is stuck or its canaries fail.",
             engine_.Health().healthy ? 1 : 0),
       Gauge("contextpool_executor_step_seconds",
-            "Age of the batch that is being computed; 0: none is.", stats.step_seconds),
+            "Age of the batch, or of the pass of a load, that is being computed; 0: none is.",
+            stats.step_seconds),
       Canaries(stats)};
 }
 

@@ -23,6 +23,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr Duration kTick{1};
+// Of the fake models' longest input.
+constexpr int32_t kWarmUpLength = 16;
 
 class EngineHealthTest : public EngineTest {
  protected:
@@ -54,6 +56,26 @@ class EngineHealthTest : public EngineTest {
       std::this_thread::yield();
     }
     FAIL() << "no canary was answered";
+  }
+
+  // The passes that models are loaded with stand at the gate, and no other.
+  void HoldLoads() {
+    gate_.Close();
+    hooks_.forward = [this](const PackedBatch& batch) {
+      if (batch.max_length == kWarmUpLength) gate_.Pass();
+      return absl::OkStatus();
+    };
+  }
+
+  // Until so many inputs of the first model wait in its queue.
+  void WaitForQueued(int64_t inputs) {
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (std::chrono::steady_clock::now() < give_up) {
+      const auto waiting = Model().queue_inputs;
+      if (std::accumulate(waiting.begin(), waiting.end(), int64_t{0}) == inputs) return;
+      std::this_thread::yield();
+    }
+    FAIL() << "the queue did not come to this";
   }
 
   void CountPasses(std::function<absl::Status()> then) {
@@ -98,6 +120,59 @@ TEST_F(EngineHealthTest, ACallThatComesWhileTheExecutorIsStuckIsRefusedAndCounte
   EXPECT_EQ(Model().rejected[static_cast<size_t>(RejectReason::kUnhealthy)], 1u);
   gate_.Open();
   EXPECT_TRUE(stuck.get().ok());
+}
+
+TEST_F(EngineHealthTest, ABatchThatWaitsForALoadIsNoStuckStep) {
+  Start({Spec("m")});
+  HoldLoads();
+  auto load = Load(Spec("new"));
+  gate_.WaitForArrivals(1);
+  auto taken = Send(Texts({"a"}));
+  WaitForQueued(0);
+  for (int i = 0; i < 12; ++i) {
+    time_.Advance(seconds(5));
+    EXPECT_TRUE(engine_->Health().healthy) << engine_->Health().reason;
+  }
+  EXPECT_EQ(engine_->Snapshot().step_seconds, 60) << "the load's";
+  auto queued = Send(Texts({"b"}));
+  gate_.Open();
+  EXPECT_TRUE(taken.get().ok());
+  EXPECT_TRUE(queued.get().ok());
+  EXPECT_TRUE(load.get().ok());
+}
+
+TEST_F(EngineHealthTest, ACanaryThatExpiresBehindALoadSaysNothing) {
+  StartWithCanaries();
+  HoldLoads();
+  auto load = Load(Spec("new"));
+  gate_.WaitForArrivals(1);
+  auto taken = Send(Texts({"a"}));
+  WaitForQueued(0);
+  time_.Advance(seconds(10));
+  WaitForQueued(1);
+  time_.Advance(Canaries::kAnswerLimit);
+  WaitForCanaries(1);
+  EXPECT_THAT(Model().canaries, ElementsAre(0, 0, 1));
+  EXPECT_TRUE(engine_->Health().healthy) << engine_->Health().reason;
+  gate_.Open();
+  EXPECT_TRUE(taken.get().ok());
+  EXPECT_TRUE(load.get().ok());
+}
+
+TEST_F(EngineHealthTest, ALoadThatHangsIsUnhealthyAtItsOwnLimit) {
+  Start({Spec("m")});
+  HoldLoads();
+  auto load = Load(Spec("new"));
+  gate_.WaitForArrivals(1);
+  time_.Advance(StepWatch::kLoadLimit - kTick);
+  EXPECT_TRUE(engine_->Health().healthy);
+  time_.Advance(kTick);
+  EXPECT_FALSE(engine_->Health().healthy);
+  EXPECT_TRUE(engine_->Health().can_recover);
+  EXPECT_THAT(engine_->Health().reason, HasSubstr("the pass of a load"));
+  gate_.Open();
+  EXPECT_TRUE(load.get().ok());
+  EXPECT_TRUE(engine_->Health().healthy);
 }
 
 TEST_F(EngineHealthTest, AnExceptionInAStepAnswersItsBatchAndTheNextOneIsComputed) {

@@ -43,6 +43,16 @@ TEST(StepWatchTest, AStepThatWasPredictedToBeShortStillHasFiveSeconds) {
   EXPECT_TRUE(watch.Health(kBegin + seconds(5) - kTick).healthy);
 }
 
+TEST(StepWatchTest, APassOfALoadHasALimitOfItsOwn) {
+  StepWatch watch;
+  watch.BeginLoad(kBegin);
+  EXPECT_TRUE(watch.Health(kBegin + StepWatch::kLoadLimit - kTick).healthy);
+  const EngineHealth health = watch.Health(kBegin + StepWatch::kLoadLimit);
+  EXPECT_FALSE(health.healthy);
+  EXPECT_TRUE(health.can_recover);
+  EXPECT_THAT(health.reason, HasSubstr("the pass of a load"));
+}
+
 TEST(StepWatchTest, AStepThatEndsAfterAllMakesTheExecutorHealthyAgain) {
   StepWatch watch;
   watch.Begin(kBegin, Duration::zero());
