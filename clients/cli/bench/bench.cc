@@ -5,6 +5,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -76,13 +77,15 @@ class Bench {
   bool Describe(const v1::ModelRef& model, const std::shared_ptr<grpc::Channel>& channel);
   Nanoseconds Patience() const;
   LoadPoint PointOf(double rate_per_s, uint32_t concurrency) const;
-  PointResult RunOne(const std::string& prefix, const LoadPoint& point);
+  PointResult RunOne(const std::string& prefix, const LoadPoint& point,
+                     const std::optional<Objective>& objective);
   // Keeps the result, unless nothing was measured before the run was interrupted.
   void Keep(PointResult result);
   bool Sweep();
   bool SearchRate();
-  // Half of what one caller gets who waits for each answer.
-  double StartRate();
+  // What one caller gets who waits for each answer.
+  PointResult AskAlone(const Objective& objective);
+  ProbeOutcome Probe(double rate_per_s, const Objective& objective);
   bool Write(const std::string& path, const std::string& content);
 
   const Options& options_;
@@ -149,12 +152,14 @@ LoadPoint Bench::PointOf(double rate_per_s, uint32_t concurrency) const {
   return point;
 }
 
-PointResult Bench::RunOne(const std::string& prefix, const LoadPoint& point) {
+PointResult Bench::RunOne(const std::string& prefix, const LoadPoint& point,
+                          const std::optional<Objective>& objective) {
   progress_.Begin(prefix, point);
   PointResult result =
       RunPoint(point, kinds_, caller_,
                {.stop = interrupted,
                 .patience = Patience(),
+                .objective = objective,
                 .progress = [this](const RunProgress& progress) { progress_.Update(progress); }});
   AddCodes(result.all_codes, findings_.all_codes);
   return result;
@@ -173,39 +178,48 @@ bool Bench::Sweep() {
   for (size_t i = 0; i < points.size() && !interrupted; ++i) {
     const std::string prefix =
         points.size() == 1 ? "" : absl::StrCat("load ", i + 1, " of ", points.size(), ": ");
-    PointResult result = RunOne(prefix, points[i]);
+    PointResult result = RunOne(prefix, points[i], std::nullopt);
     all_offered = all_offered && result.not_offered.empty();
     Keep(std::move(result));
   }
   return all_offered;
 }
 
-double Bench::StartRate() {
+PointResult Bench::AskAlone(const Objective& objective) {
   LoadPoint point = PointOf(0, 1);
   point.warmup = std::chrono::milliseconds(500);
-  point.duration = std::chrono::seconds(1);
-  const PointResult result = RunOne("a first look: ", point);
-  const double calls_per_s =
-      result.measured.count() == 0 ? 0 : PerSecond(result.Total().in_window.ok_calls, result);
-  return std::max(calls_per_s, 1.0) / 2;
+  point.duration = std::max<Nanoseconds>(std::chrono::seconds(1), objective.p99);
+  return RunOne("a first look: ", point, std::nullopt);
+}
+
+ProbeOutcome Bench::Probe(double rate_per_s, const Objective& objective) {
+  if (interrupted) return ProbeOutcome::kInterrupted;
+  LoadPoint point = PointOf(rate_per_s, 0);
+  point.duration = ProbeDuration(point.duration, rate_per_s);
+  PointResult result = RunOne("probe: ", point, objective);
+  const ProbeOutcome outcome = Judge(result, objective);
+  progress_.Say(DescribeProbe(result, outcome));
+  Keep(std::move(result));
+  return outcome;
 }
 
 bool Bench::SearchRate() {
   const Objective objective{*options_.load.p99,
                             options_.load.max_errors.value_or(kDefaultMaxErrors)};
-  const double start_per_s = StartRate();
-  const FoundRate found = FindRate(start_per_s, [&](double rate_per_s) {
-    if (interrupted) return ProbeOutcome::kInterrupted;
-    LoadPoint point = PointOf(rate_per_s, 0);
-    point.duration = ProbeDuration(point.duration, rate_per_s);
-    PointResult result = RunOne("probe: ", point);
-    const ProbeOutcome outcome = Judge(result, objective);
-    progress_.Say(DescribeProbe(result, outcome));
-    Keep(std::move(result));
-    return outcome;
-  });
-  findings_.search = {objective, found};
-  return found.held_per_s && !found.client_limited;
+  const PointResult alone = AskAlone(objective);
+  RateSearch search;
+  search.objective = objective;
+  search.hopeless = WhyHopeless(alone, objective);
+  search.found.interrupted = interrupted;
+  if (search.hopeless.empty() && !interrupted) {
+    // Half of what one caller gets who waits for each answer.
+    const double start_per_s =
+        std::max(PerSecond(alone.Total().in_window.ok_calls, alone), 1.0) / 2;
+    search.found =
+        FindRate(start_per_s, [&](double rate_per_s) { return Probe(rate_per_s, objective); });
+  }
+  findings_.search = search;
+  return search.found.held_per_s && !search.found.client_limited;
 }
 
 bool Bench::Report() {

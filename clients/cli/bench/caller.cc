@@ -1,5 +1,6 @@
 #include "clients/cli/bench/caller.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace contextpool::cli::bench {
@@ -106,6 +107,12 @@ void Caller::CancelAll() {
 size_t Caller::in_flight() const {
   const std::lock_guard lock(mutex_);
   return calls_.size();
+}
+
+size_t Caller::CountInFlight(const std::function<bool(const SentCall&)>& which) const {
+  const std::lock_guard lock(mutex_);
+  return std::count_if(calls_.begin(), calls_.end(),
+                       [&](const Call& call) { return which(call.facts); });
 }
 
 }  // namespace contextpool::cli::bench

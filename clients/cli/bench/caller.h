@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -76,6 +77,8 @@ class Caller {
   void CancelAll();
   // Calls whose end was not collected. Thread safe.
   size_t in_flight() const;
+  // Those of them that are `which`. Thread safe.
+  size_t CountInFlight(const std::function<bool(const SentCall&)>& which) const;
 
   // The model that answered the last call that ended OK. For the thread that collects.
   const v1::ModelRef& model() const { return reader_.model(); }

@@ -3,12 +3,17 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
 namespace contextpool::cli::bench {
 namespace {
 
 constexpr double kPrecision = 1.05;
 // Halvings before a search gives up.
 constexpr int kMostHalvings = 10;
+// A busy machine may wake the sender too late once.
+constexpr int kMostAttempts = 3;
 
 // To three digits, which is finer than the search.
 double Round(double rate_per_s) {
@@ -33,7 +38,10 @@ class Search {
  private:
   void Try(double exact_per_s) {
     const double rate_per_s = Round(exact_per_s);
-    const ProbeOutcome outcome = probe_(rate_per_s);
+    ProbeOutcome outcome = probe_(rate_per_s);
+    for (int i = 1; i < kMostAttempts && outcome == ProbeOutcome::kNotOffered; ++i) {
+      outcome = probe_(rate_per_s);
+    }
     if (outcome == ProbeOutcome::kInterrupted) {
       found_.interrupted = true;
     } else if (outcome == ProbeOutcome::kHolds) {
@@ -56,6 +64,7 @@ class Search {
   void Shrink(double rate_per_s) {
     for (int i = 0; i < kMostHalvings && !found_.held_per_s && !found_.interrupted; ++i) {
       rate_per_s /= 2;
+      if (rate_per_s < kLowestRate) return;
       Try(rate_per_s);
     }
   }
@@ -74,6 +83,7 @@ FoundRate FindRate(double start_per_s,
 ProbeOutcome Judge(const PointResult& result, const Objective& objective) {
   if (result.interrupted) return ProbeOutcome::kInterrupted;
   if (!result.not_offered.empty()) return ProbeOutcome::kNotOffered;
+  if (!result.lost.empty()) return ProbeOutcome::kFails;
   const Tally total = result.Total();
   const auto p99 = OfferedPercentile(total, 0.99);
   const double errors = static_cast<double>(total.not_ok_calls() + total.partial_calls) /
@@ -82,9 +92,19 @@ ProbeOutcome Judge(const PointResult& result, const Objective& objective) {
                                                                         : ProbeOutcome::kFails;
 }
 
+std::string WhyHopeless(const PointResult& alone, const Objective& objective) {
+  if (alone.interrupted) return "";
+  const auto p50 = OfferedPercentile(alone.Total(), 0.5);
+  if (p50 && *p50 <= objective.p99) return "";
+  const std::string calls = "of the calls of one caller who waited for each answer, ";
+  return p50 ? absl::StrFormat("%shalf took %.3g ms or more", calls, Milliseconds(*p50))
+             : absl::StrCat(calls, "hardly one was OK in that time");
+}
+
 Nanoseconds ProbeDuration(Nanoseconds duration, double rate_per_s) {
   const std::chrono::duration<double> least(kLeastProbeCalls / rate_per_s);
-  return std::max(duration, std::chrono::duration_cast<Nanoseconds>(least));
+  return std::max(duration,
+                  std::min(kLongestProbe, std::chrono::duration_cast<Nanoseconds>(least)));
 }
 
 }  // namespace contextpool::cli::bench

@@ -40,7 +40,7 @@ std::vector<Group> GroupsOf(const std::vector<CallKind>& kinds, const PointResul
 double TokensPerInput(const std::vector<PointResult>& points) {
   Tally total;
   for (const PointResult& point : points) {
-    if (point.not_offered.empty()) total.Merge(point.Total());
+    if (point.has_figures()) total.Merge(point.Total());
   }
   return total.inputs == 0 ? 0
                            : static_cast<double>(total.tokens) / static_cast<double>(total.inputs);

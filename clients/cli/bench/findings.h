@@ -34,6 +34,8 @@ struct WorkloadFacts {
 struct RateSearch {
   Objective objective;
   FoundRate found;
+  // Why no rate was tried; empty: some were.
+  std::string hopeless;
 };
 
 struct Findings {

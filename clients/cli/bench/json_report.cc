@@ -100,6 +100,11 @@ Json Point(const Findings& findings, const PointResult& result) {
     json["not_offered_because"] = result.not_offered;
     return json;
   }
+  if (!result.lost.empty()) {
+    json["measured_s"] = Seconds(result.measured);
+    json["lost_because"] = result.lost;
+    return json;
+  }
   json["measured_s"] = Seconds(result.measured);
   json["scheduled_calls"] = result.scheduled;
   json["abandoned_calls"] = result.abandoned;
@@ -152,6 +157,7 @@ Json Search(const RateSearch& search) {
           {"max_errors", search.objective.max_errors},
           {"held_per_s", number(search.found.held_per_s)},
           {"failed_per_s", number(search.found.failed_per_s)},
+          {"hopeless_because", search.hopeless.empty() ? Json() : Json(search.hopeless)},
           {"client_limited", search.found.client_limited},
           {"interrupted", search.found.interrupted}};
 }

@@ -61,9 +61,9 @@ struct Tally {
   uint64_t not_ok_calls() const { return not_ok.count(); }
 };
 
-// The latency that `share` of all offered calls kept, where a call that is not OK or not whole never
-// does. Nothing if more calls failed than that, or none was made. What is not whole is taken for
-// the quickest of the OK calls, so that the latency may be too high, never too low.
+// The latency that `share` of all offered calls kept, where a call that is not OK or not whole
+// never does. Nothing if more calls failed than that, or none was made. What is not whole is taken
+// for the quickest of the OK calls, so that the latency may be too high, never too low.
 std::optional<Nanoseconds> OfferedPercentile(const Tally& tally, double share);
 
 struct PointResult {
@@ -71,6 +71,9 @@ struct PointResult {
   // Why the load was not offered; then no other figure of this result means anything. Empty: it
   // was.
   std::string not_offered;
+  // Why the rest was not run: an objective was lost. Then no other figure means anything either,
+  // since the calls that took longest were not waited for. Empty: it was run.
+  std::string lost;
   // Shorter than point.duration if the run was interrupted.
   Nanoseconds measured{0};
   bool interrupted = false;
@@ -94,6 +97,7 @@ struct PointResult {
   // Share of the time that the thread which collects replies was computing.
   double collector_busy = 0;
 
+  bool has_figures() const { return not_offered.empty() && lost.empty(); }
   Tally Total() const;
 };
 

@@ -210,7 +210,7 @@ Plot PlotOf(const Findings& findings) {
   if (!open_loop) plot.label_legend = "numbers in the plot: calls in flight";
   for (const PointResult& result : points) {
     const Tally total = result.Total();
-    if (!result.not_offered.empty() || total.ok.count() == 0) continue;
+    if (!result.has_figures() || total.ok.count() == 0) continue;
     PlotPoint& point = plot.points.emplace_back();
     point.calls_per_s =
         result.point.rate_per_s.value_or(PerSecond(total.in_window.ok_calls, result));

@@ -58,8 +58,17 @@ void Recorder::RecordMeasured(const EndedCall& call) {
 }
 
 void Recorder::Interrupt(Time now, uint64_t in_flight) {
-  end_ = std::clamp(now, begin_, end_);
+  EndAt(now, in_flight);
   result_.interrupted = true;
+}
+
+void Recorder::GiveUp(Time now, uint64_t in_flight, std::string why) {
+  EndAt(now, in_flight);
+  result_.lost = std::move(why);
+}
+
+void Recorder::EndAt(Time now, uint64_t in_flight) {
+  end_ = std::clamp(now, begin_, end_);
   result_.measured = end_ - begin_;
   result_.abandoned = in_flight;
 }

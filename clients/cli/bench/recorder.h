@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "clients/cli/bench/caller.h"
 #include "clients/cli/bench/load_point.h"
@@ -24,14 +25,16 @@ class Recorder {
   void Record(const EndedCall& call);
 
   // The run ends here, before its time: calls due later are not measured. Those that are still in
-  // flight will never be recorded.
+  // flight will never be recorded. GiveUp: an objective is lost, and `why` says so.
   void Interrupt(Time now, uint64_t in_flight);
+  void GiveUp(Time now, uint64_t in_flight, std::string why);
 
   // REQUIRES: every call that was sent is recorded, or was in flight at an interruption.
   // `scheduled`: calls that were due while it was measured; of a closed loop all that were sent.
   PointResult Finish(std::optional<uint64_t> scheduled, double collector_busy);
 
  private:
+  void EndAt(Time now, uint64_t in_flight);
   void RecordMeasured(const EndedCall& call);
 
   const std::span<const CallKind> kinds_;

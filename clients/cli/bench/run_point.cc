@@ -37,7 +37,8 @@ class Run {
  public:
   Run(const LoadPoint& point, std::span<const CallKind> kinds, Caller& caller,
       const RunControl& control)
-      : caller_(caller),
+      : rate_per_s_(point.rate_per_s),
+        caller_(caller),
         control_(control),
         loop_(MakeLoop(point, kinds, caller)),
         begin_(Clock::now()),
@@ -47,6 +48,7 @@ class Run {
   PointResult Measure() {
     const Nanoseconds process_cpu = ProcessCpu();
     loop_->Begin(begin_, recorder_.end());
+    if (control_.objective) Watch();
     Collect();
     PointResult result = recorder_.Finish(loop_->Scheduled(recorder_), collector_load_.Share());
     result.client_cpu_per_call =
@@ -55,12 +57,15 @@ class Run {
   }
 
  private:
+  void Watch() { watch_.emplace(*control_.objective, *rate_per_s_, *loop_->Scheduled(recorder_)); }
+
   void Collect() {
     while (loop_->sending() || caller_.in_flight() > 0) {
       const auto ended = caller_.Next(Clock::now() + kTick);
       if (ended && !abandoned_) {
         ++answered_;
         recorder_.Record(*ended);
+        if (watch_ && recorder_.Measures(ended->due)) watch_->Count(*ended);
         loop_->CallEnded();
       }
       LookAround(Clock::now());
@@ -69,11 +74,7 @@ class Run {
 
   void LookAround(Time now) {
     if (control_.stop && !abandoned_) {
-      abandoned_ = true;
-      // The sender ends first: it could start a call that nobody cancels.
-      loop_->Stop();
-      recorder_.Interrupt(Clock::now(), caller_.in_flight());
-      caller_.CancelAll();
+      Abandon([&](Time end, size_t in_flight) { recorder_.Interrupt(end, in_flight); });
     }
     if (!cancelled_ && (loop_->hopeless() || now > recorder_.end() + control_.patience)) {
       cancelled_ = true;
@@ -82,7 +83,7 @@ class Run {
     }
     if (now >= next_tick_) {
       next_tick_ = now + kTick;
-      if (!abandoned_) collector_load_.Look(now, ThreadCpu());
+      if (!abandoned_) LookClosely(now);
     }
     if (now >= next_progress_) {
       next_progress_ = now + kProgressPeriod;
@@ -90,12 +91,33 @@ class Run {
     }
   }
 
+  void LookClosely(Time now) {
+    collector_load_.Look(now, ThreadCpu());
+    if (!watch_) return;
+    const std::string lost = watch_->WhyLost(caller_.CountInFlight([&](const SentCall& call) {
+      return recorder_.Measures(call.due) && watch_->IsOverdue(call, now);
+    }));
+    if (lost.empty()) return;
+    Abandon([&](Time end, size_t in_flight) { recorder_.GiveUp(end, in_flight, lost); });
+  }
+
+  // Ends the run before its time; `record` notes when, and how many calls were in flight.
+  void Abandon(const std::function<void(Time, size_t)>& record) {
+    abandoned_ = true;
+    // The sender ends first: it could start a call that nobody cancels.
+    loop_->Stop();
+    record(Clock::now(), caller_.in_flight());
+    caller_.CancelAll();
+  }
+
+  const std::optional<double> rate_per_s_;
   Caller& caller_;
   const RunControl& control_;
   const std::unique_ptr<Loop> loop_;
   const Time begin_;
   Recorder recorder_;
   CollectorLoad collector_load_;
+  std::optional<ObjectiveWatch> watch_;
   Time next_tick_{};
   Time next_progress_{};
   uint64_t answered_ = 0;

@@ -4,10 +4,12 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 
 #include "clients/cli/bench/caller.h"
 #include "clients/cli/bench/load_point.h"
+#include "clients/cli/bench/objective.h"
 
 namespace contextpool::cli::bench {
 
@@ -24,6 +26,8 @@ struct RunControl {
   // How long answers are waited for after the last call was due. What is not answered by then is
   // cancelled, and counted as CANCELLED.
   Nanoseconds patience = std::chrono::seconds(60);
+  // Of an open loop: the run ends as soon as it is certain that this is not held.
+  std::optional<Objective> objective;
   // Called a few times a second.
   std::function<void(const RunProgress&)> progress = [](const RunProgress&) {};
 };

@@ -51,7 +51,8 @@ std::string Codes(const Tally& tally) {
   return absl::StrJoin(codes, ", ");
 }
 
-void AddNotes(const Findings& findings, const PointResult& result, const Tally& total, Table& table) {
+void AddNotes(const Findings& findings, const PointResult& result, const Tally& total,
+              Table& table) {
   if (result.interrupted) {
     table.AddNote(absl::StrCat("   interrupted after ", Short(Seconds(result.measured)), " s of ",
                                FormatPeriod(result.point.duration), "; ",
@@ -63,9 +64,9 @@ void AddNotes(const Findings& findings, const PointResult& result, const Tally& 
                                Short(total.not_ok.Percentile(0.99)), " ms (p99)"));
   }
   if (total.failed_inputs > 0) {
-    table.AddNote(
-        absl::StrCat("   ", Plural(total.failed_inputs, "input"), " failed inside ",
-                     total.partial_calls, " OK ", total.partial_calls == 1 ? "reply" : "replies"));
+    table.AddNote(absl::StrCat("   ", Plural(total.failed_inputs, "input"), " failed inside ",
+                               total.partial_calls, " OK ",
+                               total.partial_calls == 1 ? "reply" : "replies"));
   }
   const uint64_t inputs = result.most_in_flight * findings.options.batch;
   if (findings.workload.distinct_texts < inputs) {
@@ -75,13 +76,19 @@ void AddNotes(const Findings& findings, const PointResult& result, const Tally& 
   }
 }
 
+std::string WhyNoFigures(const PointResult& result) {
+  return result.not_offered.empty()
+             ? absl::StrCat("after ", Short(Seconds(result.measured)), " s ", result.lost)
+             : absl::StrCat("not offered: ", result.not_offered);
+}
+
 void AddPoint(const Findings& findings, const PointResult& result, Table& table) {
   const std::string name = Describe(result.point);
-  if (!result.not_offered.empty()) {
+  if (!result.has_figures()) {
     std::vector<std::string> cells(kColumns, "-");
     cells.front() = name;
     table.AddRow(std::move(cells));
-    table.AddNote(absl::StrCat("   not offered: ", result.not_offered));
+    table.AddNote(absl::StrCat("   ", WhyNoFigures(result)));
     return;
   }
   const Tally total = result.Total();
@@ -154,23 +161,28 @@ std::string DescribeProbe(const PointResult& result, ProbeOutcome outcome) {
     case ProbeOutcome::kInterrupted:
       return absl::StrCat(name, ": interrupted");
     case ProbeOutcome::kNotOffered:
-      return absl::StrCat(name, ": not offered: ", result.not_offered);
+      return absl::StrCat(name, ": ", WhyNoFigures(result));
     case ProbeOutcome::kHolds:
     case ProbeOutcome::kFails:
       break;
   }
+  if (!result.lost.empty()) {
+    return absl::StrCat(name, ": ", WhyNoFigures(result), ": does not hold");
+  }
   const Tally total = result.Total();
   const auto p99 = OfferedPercentile(total, 0.99);
-  return absl::StrCat(name, ": p99 ", p99 ? absl::StrCat(Short(*p99), " ms") : "never", ", ",
-                      total.not_ok_calls() + total.partial_calls, " of ",
-                      Plural(total.calls, "call"), " not OK or not whole: ", outcome == ProbeOutcome::kHolds ? "holds" : "does not hold");
+  return absl::StrCat(
+      name, ": p99 ", p99 ? absl::StrCat(Short(*p99), " ms") : "never", ", ",
+      total.not_ok_calls() + total.partial_calls, " of ", Plural(total.calls, "call"),
+      " not OK or not whole: ", outcome == ProbeOutcome::kHolds ? "holds" : "does not hold");
 }
 
 std::string DescribeSearch(const RateSearch& search) {
   const FoundRate& found = search.found;
-  const std::string objective =
-      absl::StrCat("p99 <= ", FormatPeriod(search.objective.p99), " with at most ",
-                   100 * search.objective.max_errors, "% not OK");
+  const std::string objective = Describe(search.objective);
+  if (!search.hopeless.empty()) {
+    return absl::StrCat("No rate can hold ", objective, ": ", search.hopeless, "\n");
+  }
   std::string text = found.held_per_s ? absl::StrCat("Highest rate that holds ", objective, ": ",
                                                      *found.held_per_s, " calls/s")
                                       : absl::StrCat("No rate was found that holds ", objective);

@@ -62,8 +62,25 @@ TEST(FindRate, FindsNothingWhereNoRateHolds) {
   Simulation server{0};
   const FoundRate found = server.Search(100);
   EXPECT_FALSE(found.held_per_s.has_value());
-  EXPECT_LT(*found.failed_per_s, 1);
-  EXPECT_EQ(server.probes.size(), 11u);
+  // Down to the lowest rate whose probe has a 99th percentile in five minutes.
+  EXPECT_EQ(server.probes.size(), 9u);
+  EXPECT_DOUBLE_EQ(*found.failed_per_s, 0.391);
+}
+
+TEST(FindRate, ARateThatTheClientDidNotOfferIsTriedAgain) {
+  int stalls = 2;
+  std::vector<double> probes;
+  const auto probe = [&](double rate) {
+    probes.push_back(rate);
+    if (rate == 200 && stalls-- > 0) return ProbeOutcome::kNotOffered;
+    return rate < 300 ? ProbeOutcome::kHolds : ProbeOutcome::kFails;
+  };
+  const FoundRate found = FindRate(100, probe);
+  EXPECT_THAT(std::vector(probes.begin(), probes.begin() + 5),
+              testing::ElementsAre(100, 200, 200, 200, 400));
+  EXPECT_FALSE(found.client_limited);
+  stalls = 3;
+  EXPECT_LT(*FindRate(100, probe).failed_per_s, 300);
 }
 
 TEST(FindRate, StopsAtTheHighestRateThatCanBeOffered) {
@@ -127,7 +144,27 @@ TEST(Judge, WhatWasNotOfferedIsNotHeld) {
   EXPECT_EQ(Judge(result, {20ms, 0.1}), ProbeOutcome::kInterrupted);
 }
 
-TEST(ProbeDuration, HoldsAThousandCalls) {
+TEST(Judge, WhatWasGivenUpIsNotHeld) {
+  PointResult result = ResultOf(1000, 10ms, 0);
+  result.lost = "slow";
+  EXPECT_EQ(Judge(result, {20ms, 0.1}), ProbeOutcome::kFails);
+}
+
+TEST(WhyHopeless, NoRateHoldsWhatOneCallerDoesNotGet) {
+  const Objective objective{20ms, 0.001};
+  EXPECT_EQ(WhyHopeless(ResultOf(100, 20ms, 0), objective), "");
+  EXPECT_THAT(WhyHopeless(ResultOf(100, 30ms, 0), objective), testing::HasSubstr("took 30"));
+  EXPECT_THAT(WhyHopeless(ResultOf(40, 10ms, 60), objective), testing::HasSubstr("was OK"));
+  // No call began within p99 of another: each took longer.
+  EXPECT_NE(WhyHopeless(ResultOf(0, 0ms, 0), objective), "");
+  PointResult interrupted = ResultOf(0, 0ms, 0);
+  interrupted.interrupted = true;
+  EXPECT_EQ(WhyHopeless(interrupted, objective), "");
+}
+
+TEST(ProbeDuration, HoldsAThousandCallsButEndsAfterFiveMinutes) {
+  EXPECT_EQ(ProbeDuration(10s, 1), 5min);
+  EXPECT_EQ(ProbeDuration(600s, 1), 600s);
   EXPECT_EQ(ProbeDuration(10s, 500), 10s);
   EXPECT_EQ(ProbeDuration(10s, 20), 50s);
 }

@@ -94,6 +94,18 @@ TEST(TableOf, WithholdsWhatWasNotOffered) {
   EXPECT_THAT(table, Not(HasSubstr("tokens an input")));
 }
 
+TEST(TableOf, WithholdsWhatWasGivenUp) {
+  Findings findings = TwoClasses();
+  findings.points[0].lost = "given up: by then 21 of 2000 calls had missed 20ms";
+  findings.points[0].measured = 1500ms;
+  EXPECT_THAT(TableOf(findings), HasSubstr("after 1.50 s given up: by then 21 of 2000 calls"));
+  EXPECT_EQ(WordsOf(TableOf(findings), "200 calls/s")[2], "-");
+  const json point = json::parse(JsonOf(findings))["points"][0];
+  EXPECT_TRUE(point["offered"]);
+  EXPECT_THAT(point["lost_because"].get<std::string>(), HasSubstr("given up"));
+  EXPECT_FALSE(point.contains("ok_latency_ms"));
+}
+
 TEST(TableOf, SaysWhereARunWasInterrupted) {
   Findings findings = TwoClasses();
   findings.points[0].interrupted = true;
@@ -123,7 +135,7 @@ TEST(Headline, NamesModelAndTexts) {
 }
 
 TEST(DescribeSearch, SaysWhatBoundsTheRate) {
-  RateSearch search{{20ms, 0.001}, {.held_per_s = 212, .failed_per_s = 221}};
+  RateSearch search{{20ms, 0.001}, {.held_per_s = 212, .failed_per_s = 221}, ""};
   EXPECT_EQ(DescribeSearch(search),
             "Highest rate that holds p99 <= 20ms with at most 0.1% not OK: 212 calls/s; lowest "
             "that does not: 221 calls/s\n");
@@ -131,6 +143,9 @@ TEST(DescribeSearch, SaysWhatBoundsTheRate) {
   EXPECT_THAT(DescribeSearch(search), HasSubstr("this client could not offer 221 calls/s"));
   search.found.held_per_s.reset();
   EXPECT_THAT(DescribeSearch(search), HasSubstr("No rate was found"));
+  search.hopeless = "too slow";
+  EXPECT_EQ(DescribeSearch(search),
+            "No rate can hold p99 <= 20ms with at most 0.1% not OK: too slow\n");
 }
 
 TEST(JsonOf, HoldsSettingsFiguresAndHistograms) {
@@ -173,11 +188,13 @@ TEST(JsonOf, WithholdsWhatWasNotOffered) {
 TEST(JsonOf, TellsWhatASearchFound) {
   Findings findings = TwoClasses();
   EXPECT_FALSE(json::parse(JsonOf(findings)).contains("find_rate"));
-  findings.search = RateSearch{{20ms, 0.001}, {.held_per_s = 212, .failed_per_s = std::nullopt}};
+  findings.search =
+      RateSearch{{20ms, 0.001}, {.held_per_s = 212, .failed_per_s = std::nullopt}, "no"};
   const json search = json::parse(JsonOf(findings))["find_rate"];
   EXPECT_EQ(search["p99_ms"], 20);
   EXPECT_EQ(search["held_per_s"], 212);
   EXPECT_TRUE(search["failed_per_s"].is_null());
+  EXPECT_EQ(search["hopeless_because"], "no");
 }
 
 }  // namespace

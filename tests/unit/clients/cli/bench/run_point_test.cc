@@ -83,7 +83,8 @@ class RunPointTest : public testing::Test {
     Caller caller({address_, connections, LoadTask::kEmbed}, *workload, kinds);
     EXPECT_TRUE(caller.Connect(10s));
     const std::atomic<bool> stop = stopped;
-    return RunPoint(point, kinds, caller, {.stop = stop, .patience = patience_});
+    return RunPoint(point, kinds, caller,
+                    {.stop = stop, .patience = patience_, .objective = objective_});
   }
 
   static LoadPoint Closed(uint32_t concurrency) {
@@ -108,6 +109,7 @@ class RunPointTest : public testing::Test {
   }
 
   LoadOptions load_;
+  std::optional<Objective> objective_;
   Nanoseconds patience_ = 60s;
   GatedEmbedding service_;
   std::string address_;
@@ -195,6 +197,17 @@ TEST_F(RunPointTest, ALoadThatWaitsInsideTheClientIsNotOffered) {
   const PointResult two = Run(Closed(1001), 2);
   EXPECT_LT(two.most_on_connection, 1001u);
   EXPECT_EQ(two.most_in_flight, 1001u);
+}
+
+// Nothing is answered, so that only calls in flight can tell.
+TEST_F(RunPointTest, ARunWhoseObjectiveIsLostEndsAtOnce) {
+  service_.answers_ = false;
+  objective_ = Objective{.p99 = 20ms};
+  const Time begin = Clock::now();
+  const PointResult result = Run(Open(10, 60s));
+  EXPECT_THAT(result.lost, testing::HasSubstr("of 600 calls had missed 20ms"));
+  EXPECT_FALSE(result.interrupted);
+  EXPECT_LT(Clock::now() - begin, 30s);
 }
 
 TEST_F(RunPointTest, AnInterruptedRunEndsAtOnce) {
