@@ -12,6 +12,14 @@ size_t CodeIndex(absl::StatusCode code) {
 
 void Increment(std::atomic<uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
 
+void Accumulate(ServerMetrics::ByVersion& sum, const ServerMetrics::ByVersion& part) {
+  for (size_t endpoint = 0; endpoint < sum.calls.size(); ++endpoint) {
+    for (size_t code = 0; code < kCountedCodes.size(); ++code) {
+      sum.calls[endpoint][code] += part.calls[endpoint][code];
+    }
+  }
+}
+
 std::vector<std::unique_ptr<engine::Histogram>> TimeHistograms(size_t count) {
   std::vector<std::unique_ptr<engine::Histogram>> histograms;
   for (size_t i = 0; i < count; ++i) {
@@ -47,8 +55,16 @@ void ServerMetrics::Retire(const ModelKey& model) {
   std::erase(gone, model.second);
   gone.push_back(model.second);
   if (gone.size() <= kGoneVersions) return;
-  by_version_.erase(ModelKey(model.first, gone.front()));
+  const auto oldest = by_version_.extract(ModelKey(model.first, gone.front()));
   gone.pop_front();
+  Accumulate(*FindVersion(oldest.key()), *oldest.mapped());
+}
+
+ServerMetrics::ByVersion* ServerMetrics::FindVersion(const ModelKey& model) const {
+  auto version = by_version_.find(model);
+  if (version == by_version_.end()) version = by_version_.lower_bound(ModelKey(model.first, 0));
+  const bool found = version != by_version_.end() && version->first.first == model.first;
+  return found ? version->second.get() : nullptr;
 }
 
 ModelKey ServerMetrics::Key(absl::string_view model, int64_t version) const {
@@ -79,10 +95,10 @@ void ServerMetrics::CountReceived(Endpoint endpoint, absl::string_view model) {
 void ServerMetrics::CountCall(const Call& call) {
   const size_t endpoint = static_cast<size_t>(call.endpoint);
   engine::ReaderMutexLock lock(mutex_);
-  const auto version = by_version_.find(call.model);
+  ByVersion* const version = FindVersion(call.model);
   ByName* const name = Find(call.model.first);
-  if (version == by_version_.end() || name == nullptr) return;
-  Increment(version->second->calls[endpoint][CodeIndex(call.code)]);
+  if (version == nullptr || name == nullptr) return;
+  Increment(version->calls[endpoint][CodeIndex(call.code)]);
   const double seconds = engine::Seconds(call.duration);
   name->call_seconds[endpoint]->Observe(seconds);
   if (call.code == absl::StatusCode::kResourceExhausted) name->refusal_seconds.Observe(seconds);

@@ -91,7 +91,8 @@ class ServerMetrics {
   // Counts and shows the version from now on, from 0 if it was never counted.
   void Add(const ModelKey& model);
   // The version is gone: it is still counted when it is named, until kGoneVersions other ones of
-  // its model are gone too. The figures of a name stay.
+  // its model are gone too. Its counts then go to another version of the model, so that sums over
+  // versions never fall. The figures of a name stay.
   void Retire(const ModelKey& model);
 
   // Once per call as soon as its model is known; once all are answered the calls counted by
@@ -113,6 +114,9 @@ class ServerMetrics {
  private:
   // The figures of a name; null: it is not counted.
   ByName* Find(absl::string_view model) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  // Where the version is counted: its own figures or, once they are no longer shown, those of the
+  // lowest version of its model; null: it was never counted.
+  ByVersion* FindVersion(const ModelKey& model) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   mutable engine::SharedMutex mutex_;
   Names by_name_ ABSL_GUARDED_BY(mutex_);

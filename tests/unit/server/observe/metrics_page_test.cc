@@ -192,6 +192,24 @@ TEST_F(MetricsPageTest, VersionsThatAreGoneAreShownForSoLongAndNoMore) {
   EXPECT_EQ(metrics_.by_name().count("m"), 1) << "a name's histograms stay";
 }
 
+TEST_F(MetricsPageTest, CallsStayCountedOnceTheirVersionIsShownNoMore) {
+  const auto count = [this](int64_t version) {
+    metrics_.CountCall({Endpoint::kEmbed, {"m", version}, absl::StatusCode::kOk, {}});
+  };
+  for (int64_t version = 1; version <= 100; ++version) {
+    metrics_.Add({"m", version});
+    count(version);
+    metrics_.Retire({"m", version});
+  }
+  ASSERT_EQ(metrics_.Key("m", 1), ModelKey("", 0));
+  count(1);  // a call that began while it was shown
+  uint64_t sum = 0;
+  for (const auto& [key, figures] : metrics_.by_version()) {
+    if (key.first == "m") sum += figures->calls[static_cast<size_t>(Endpoint::kEmbed)][0];
+  }
+  EXPECT_EQ(sum, 101);
+}
+
 TEST_F(MetricsPageTest, ProcessFiguresAreReal) {
   const Samples samples = Scrape();
   EXPECT_GT(samples.at("process_resident_memory_bytes"), 1 << 20);
