@@ -123,7 +123,8 @@ def test_a_search_finds_a_rate_that_holds(small_server, tmp_path):
     report = json.loads(file.read_text())
     found = report["find_rate"]
     assert "probe: " in err and ("Highest rate that holds p99 <= 100ms" in out or
-                                 "No rate was found that holds p99 <= 100ms" in out)
+                                 "No rate was found that holds p99 <= 100ms" in out or
+                                 "No rate can hold p99 <= 100ms" in out)
     if found["interrupted"] or found["held_per_s"] is None:
         assert process.returncode == 1
         return
@@ -134,6 +135,14 @@ def test_a_search_finds_a_rate_that_holds(small_server, tmp_path):
     assert held["calls"] >= 800
     assert failed["offered"] != found["client_limited"]
     assert found["held_per_s"] < found["failed_per_s"] <= 1.06 * found["held_per_s"]
+
+
+def test_a_search_ends_where_no_rate_can_hold(bench):
+    done, report = bench("--find-rate", "--p99", "1us", "--duration", "600s")
+    assert done.returncode == 1
+    assert "No rate can hold p99 <= 1us" in done.stdout and "probe: " not in done.stderr
+    assert "half took" in report["find_rate"]["hopeless_because"]
+    assert report["points"] == []
 
 
 def test_an_impossible_rate_is_refused(bench, tmp_path):
