@@ -80,6 +80,7 @@ void HealthMonitor::SetPhase(Phase phase) {
   {
     engine::MutexLock lock(mutex_);
     phase_ = std::max(phase_, phase);
+    ++changes_;
   }
   changed_.NotifyAll();
 }
@@ -105,6 +106,7 @@ void HealthMonitor::RemoveListener(int64_t id) {
 void HealthMonitor::Tell(State now) {
   if (now == told_) return;
   told_ = std::move(now);
+  ++changes_;
   for (const auto& [id, listener] : listeners_) listener(told_);
 }
 
@@ -112,12 +114,14 @@ void HealthMonitor::Poll() {
   engine::MutexLock lock(mutex_);
   while (!quit_) {
     const Phase phase = phase_;
+    const uint64_t changes = changes_;
     mutex_.Unlock();
     State now = Current(phase);
     const bool loading = AnyLoading(engine_.ListModels());
     mutex_.Lock();
+    // What was found may be older than what was told meanwhile.
+    if (quit_ || changes_ != changes) continue;
     Tell(std::move(now));
-    if (quit_ || phase_ != phase) continue;
     const auto wait = loading ? kPollLoading : kPollLoaded;
     changed_.WaitUntil(mutex_, std::chrono::steady_clock::now() + wait);
   }

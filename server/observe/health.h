@@ -84,6 +84,8 @@ class HealthMonitor {
   std::map<int64_t, Listener> listeners_ ABSL_GUARDED_BY(mutex_);
   // What the listeners know.
   State told_ ABSL_GUARDED_BY(mutex_);
+  // Of phase_ and told_.
+  uint64_t changes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::thread poller_;
 };
 
