@@ -43,8 +43,7 @@ TEST_F(HttpServerTest, ServesItsPagesAndNothingElse) {
   EXPECT_THAT(Get("/other")->body, HasSubstr("/metrics"));
 }
 
-TEST_F(HttpServerTest, ReadyWhenEveryModelThatHasNotFailedIsReady) {
-  EXPECT_EQ(Get("/readyz")->status, 200);
+TEST_F(HttpServerTest, ReadyOnceEveryModelOfTheStartIsReadyOrFailed) {
   engine_.SetState("encoder", engine::ModelState::kLoading, "");
   EXPECT_EQ(Get("/readyz")->status, 503);
   engine_.SetState("encoder", engine::ModelState::kFailed, "bad tensor");
@@ -56,6 +55,15 @@ TEST_F(HttpServerTest, ReadyWhenEveryModelThatHasNotFailedIsReady) {
       R"("state":"ready"},{"name":"encoder","version":1,"state":"failed",)"
       R"("reason":"bad tensor"}]})"
       "\n");
+  engine_.SetState("encoder", engine::ModelState::kLoading, "");
+  EXPECT_EQ(Get("/readyz")->status, 200) << "it is loaded again";
+}
+
+TEST_F(HttpServerTest, ReadyOnceTheStartHasEndedWhateverElseIsLoading) {
+  engine_.SetState("encoder", engine::ModelState::kLoading, "");
+  ASSERT_EQ(Get("/readyz")->status, 503);
+  health_.EndStart();
+  EXPECT_EQ(Get("/readyz")->status, 200);
 }
 
 TEST_F(HttpServerTest, AnUnhealthyEngineIsNotReadyAndSaysWhyButTheProcessLives) {
