@@ -16,9 +16,10 @@ from storm_plan import make_plan
 TOLERANCE = 1e-5
 # What grpc.aio makes of a write after the end of its call, whatever ended that.
 WRITTEN_TOO_LATE = "Internal error from Core"
-# The server's refusal and gRPC's word for nobody being there. A connection that breaks under a call
-# is something else: the call may have been accepted.
-NEVER_ACCEPTED = ("the server is draining", "failed to connect")
+# The server's refusal, and gRPC's words for nobody being there and for a call that came while the
+# server shut down, before any handler saw it. A connection that breaks under a call is something
+# else: the call may have been accepted.
+NEVER_ACCEPTED = ("the server is draining", "failed to connect", "CANCELLED")
 
 
 class Storm:
@@ -191,7 +192,7 @@ class _Client:
         expected = {"RESOURCE_EXHAUSTED"} if plan.requests[number] else {"INVALID_ARGUMENT"}
         if plan.timeout_s is not None:
             expected.add("DEADLINE_EXCEEDED")
-        if self._storm.server_ends and code == "UNAVAILABLE":
+        if self._storm.server_ends and code in ("UNAVAILABLE", "CANCELLED"):
             self._ended = True
             if any(words in message for words in NEVER_ACCEPTED):
                 expected.add(code)
