@@ -183,7 +183,7 @@ struct Stats {
   std::vector<ModelStats> unloaded;
   // Accepted and not yet answered.
   int64_t requests_in_flight = 0;
-  // How long the batch that is being computed has been; 0: none is.
+  // How long the batch, or the pass of a load, that is being computed has been; 0: none is.
   double step_seconds = 0;
 };
 
