@@ -15,9 +15,32 @@ constexpr std::chrono::milliseconds kRetryDelay{100};
 
 void Admission::Ticket::Release() {
   if (admission_ == nullptr) return;
-  admission_->requests_.fetch_sub(1, std::memory_order_relaxed);
-  admission_->bytes_.fetch_sub(bytes_, std::memory_order_relaxed);
+  Answered(0);
   admission_ = nullptr;
+}
+
+absl::Status Admission::Ticket::Add(int64_t bytes) {
+  const int64_t share = bytes_ + bytes;
+  const int64_t allowed = admission_->limits_.max_in_flight_bytes;
+  if (share > allowed) {
+    admission_->Count(Refusal::kInFlightBytes);
+    return absl::InvalidArgumentError(absl::StrCat("the request and its reply would take ", share,
+                                                   " bytes; --max_in_flight_bytes allows ", allowed,
+                                                   ": split it into smaller requests"));
+  }
+  if (admission_->bytes_.fetch_add(bytes, std::memory_order_relaxed) + bytes <= allowed) {
+    bytes_ = share;
+    return absl::OkStatus();
+  }
+  admission_->bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  return admission_->Full(Refusal::kInFlightBytes);
+}
+
+void Admission::Ticket::Answered(int64_t reply_bytes) {
+  if (admission_ == nullptr) return;
+  admission_->requests_.fetch_sub(std::exchange(requests_, 0), std::memory_order_relaxed);
+  admission_->bytes_.fetch_add(reply_bytes - std::exchange(bytes_, reply_bytes),
+                               std::memory_order_relaxed);
 }
 
 absl::Status Admission::Full(Refusal reason) {

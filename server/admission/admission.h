@@ -1,4 +1,4 @@
-// What can be judged before a request is decoded: how much is being answered already.
+// How much may be answered at one time: requests, and the bytes that they and their replies take.
 #pragma once
 
 #include <array>
@@ -28,26 +28,42 @@ inline constexpr std::array<std::pair<Refusal, const char*>, 3> kRefusals = {{
 // Thread safe, lock free. Must outlive its tickets.
 class Admission {
  public:
-  // The right to be answered; gives its share back when it ends.
+  // The right to be answered; gives its share back when it ends. Used by one thread at a time.
   class Ticket {
    public:
     Ticket() = default;
     Ticket(Ticket&& other) noexcept
-        : admission_(std::exchange(other.admission_, nullptr)), bytes_(other.bytes_) {}
+        : admission_(std::exchange(other.admission_, nullptr)),
+          requests_(other.requests_),
+          bytes_(other.bytes_) {}
     Ticket& operator=(Ticket&& other) noexcept {
       Release();
       admission_ = std::exchange(other.admission_, nullptr);
+      requests_ = other.requests_;
       bytes_ = other.bytes_;
       return *this;
     }
     ~Ticket() { Release(); }
 
+    // Takes `bytes` more, for a reply. RESOURCE_EXHAUSTED with a retry delay: too much is being
+    // answered now. INVALID_ARGUMENT: it could never be, even alone. The share is then as it was.
+    // REQUIRES: the ticket holds a share.
+    absl::Status Add(int64_t bytes);
+
+    // The request is answered: its share becomes the bytes of the reply, even where they are more
+    // than there is room for: they are in memory already, and nothing is admitted until they are
+    // gone. Of a ticket without a share nothing changes.
+    void Answered(int64_t reply_bytes);
+
+    // Gives the share back.
+    void Release();
+
    private:
     friend class Admission;
     Ticket(Admission* admission, int64_t bytes) : admission_(admission), bytes_(bytes) {}
-    void Release();
 
     Admission* admission_ = nullptr;
+    int64_t requests_ = 1;
     int64_t bytes_ = 0;
   };
 

@@ -54,8 +54,8 @@ ABSL_FLAG(int32_t, max_inputs, 4096, "Most inputs in one request.");
 ABSL_FLAG(int32_t, max_in_flight_requests, 8192,
           "Most requests being answered at one time; more are told to retry later.");
 ABSL_FLAG(int64_t, max_in_flight_bytes, 512 << 20,
-          "Most bytes of request messages being answered at one time; more are told to retry"
-          " later.");
+          "Most bytes of requests being answered, with their replies, and of unary replies being"
+          " sent, at one time; more are told to retry later.");
 ABSL_FLAG(int64_t, max_queue_inputs, 65536,
           "Most inputs that wait for all models together; more are told to retry later.");
 ABSL_FLAG(int64_t, max_queue_tokens, 4 << 20,

@@ -59,6 +59,12 @@ void Call::CountReceived() {
   if (!std::exchange(received_, true)) backend_.metrics.CountReceived(endpoint_, model_.first);
 }
 
+absl::Status Call::ExpectReply(int64_t bytes) {
+  absl::Status status = ticket_.Add(bytes);
+  if (status.ok()) responder_.Expect(bytes);
+  return status;
+}
+
 void Call::MarkDecoded() { decoded_ = Now(); }
 
 void Call::WriteInputError(const absl::Status& status, google::rpc::Status* target) {
@@ -89,7 +95,7 @@ void Call::Reply(const google::protobuf::Message& message, engine::TimePoint enc
 void Call::Finish(const absl::Status& status, grpc::ByteBuffer reply) {
   const engine::Duration duration = elapsed();
   // Given back and counted first: whoever has the answer may look.
-  ticket_ = Admission::Ticket();
+  ticket_.Answered(static_cast<int64_t>(reply.Length()));
   CountReceived();
   backend_.metrics.CountCall({endpoint_, model_, status.code(), duration});
   if (backend_.logger.enabled(LogLevel::kDebug)) {
@@ -100,7 +106,7 @@ void Call::Finish(const absl::Status& status, grpc::ByteBuffer reply) {
                          {"error", status.message()},
                          {"seconds", engine::Seconds(duration)}});
   }
-  responder_.Respond(status, std::move(reply));
+  responder_.Respond(status, std::move(reply), std::move(ticket_));
 }
 
 }  // namespace contextpool::server

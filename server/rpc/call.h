@@ -41,8 +41,13 @@ struct Backend {
 // Where the answer to one request goes.
 class Responder {
  public:
-  // Once, from any thread. `reply` holds the message if the status is OK.
-  virtual void Respond(const absl::Status& status, grpc::ByteBuffer reply) = 0;
+  // At most once, before Respond: about how many bytes the reply will have.
+  virtual void Expect(int64_t reply_bytes) = 0;
+
+  // Once, from any thread. `reply` holds the message if the status is OK; `ticket` has its bytes as
+  // its share, to be kept for as long as the reply takes memory.
+  virtual void Respond(const absl::Status& status, grpc::ByteBuffer reply,
+                       Admission::Ticket ticket) = 0;
 
  protected:
   ~Responder() = default;
@@ -65,6 +70,10 @@ class Call {
   // counted, and once counted as received a call stays with its name.
   void SetModel(absl::string_view name, int64_t version);
   void CountReceived();
+
+  // Sets memory aside for the reply; an error of Admission::Ticket::Add: there is none. REQUIRES:
+  // the request was admitted.
+  absl::Status ExpectReply(int64_t bytes);
 
   void MarkDecoded();
 

@@ -11,6 +11,7 @@
 #include "server/rpc/decode.h"
 #include "server/rpc/encode.h"
 #include "server/rpc/model_checks.h"
+#include "server/rpc/reply_size.h"
 
 namespace contextpool::server {
 
@@ -52,6 +53,9 @@ class InferenceCall {
     if (model != nullptr) call_.SetModel(model->name, model->version);
     call_.CountReceived();
     absl::Status status = CheckAgainstModel(model.get(), decoded_.request, *message_);
+    if (status.ok() && model != nullptr) {
+      status = call_.ExpectReply(ReplyBytes(*message_, decoded_.request, *model));
+    }
     call_.MarkDecoded();
     return status;
   }

@@ -57,13 +57,22 @@ void Stream::OnReadDone(bool ok) {
       message.Swap(&incoming_);
       place = &places_.emplace_back(*this, static_cast<int64_t>(message.Length()));
       held_bytes_ += place->bytes;
+      unsized_ = place;
       ++unanswered_;
     }
     end = Advance();
   }
   if (end) return Finish(*end);
-  // While it works the next message is being read, perhaps by another thread.
+  // While it works the next message may be read, by another thread.
   if (place != nullptr) handler_(backend_, endpoint_, caller_, message, *place);
+}
+
+void Stream::Reserve(Place& place, int64_t reply_bytes) {
+  engine::MutexLock lock(mutex_);
+  place.bytes += reply_bytes;
+  held_bytes_ += reply_bytes;
+  unsized_ = nullptr;
+  ReadIfRoom();
 }
 
 void Stream::Answer(Place& place, const absl::Status& status, const grpc::ByteBuffer& reply) {
@@ -80,6 +89,7 @@ void Stream::Answer(Place& place, const absl::Status& status, const grpc::ByteBu
     place.bytes = static_cast<int64_t>(wrapped.Length());
     place.reply.Swap(&wrapped);
     place.answered = true;
+    if (unsized_ == &place) unsized_ = nullptr;
     --unanswered_;
     end = Advance();
   }
@@ -129,17 +139,19 @@ std::optional<grpc::Status> Stream::Advance() {
     finished_ = true;
     return end;
   }
-  if (broken_) return std::nullopt;
-  if (!writing_ && !places_.empty() && places_.front().answered) {
+  if (!broken_ && !writing_ && !places_.empty() && places_.front().answered) {
     writing_ = true;
     StartWrite(&places_.front().reply);
   }
-  const bool room = places_.size() < kMaxMessages && held_bytes_ < kMaxBytes;
-  if (!reading_ && !all_read_ && !draining_ && room) {
-    reading_ = true;
-    StartRead(&incoming_);
-  }
+  ReadIfRoom();
   return std::nullopt;
+}
+
+void Stream::ReadIfRoom() {
+  if (broken_ || draining_ || all_read_ || reading_ || unsized_ != nullptr) return;
+  if (places_.size() >= kMaxMessages || held_bytes_ >= kMaxBytes) return;
+  reading_ = true;
+  StartRead(&incoming_);
 }
 
 std::optional<grpc::Status> Stream::EndStatus() const {

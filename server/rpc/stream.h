@@ -22,15 +22,16 @@ using RawStream = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 // reply in its place. The stream ends with OK once the client has sent all and got all replies, and
 // with UNAVAILABLE when the server drains and what was read has been answered.
 //
-// No message is read while kMaxMessages are on their way, or while kMaxBytes of requests not yet
-// answered and replies not yet written are held. So a client that does not read its replies costs
-// no more than these, and nothing of what Admission bounds: a reply that waits to be written has
-// given its ticket back.
+// No message is read while kMaxMessages are on their way, or while kMaxBytes are held: of each
+// request not yet answered its bytes and those that its reply is expected to have, of each reply
+// not yet written its bytes. Nor while it is not known yet how large the reply to the last message
+// will be. So a client that does not read its replies holds kMaxBytes and one request with its
+// reply at most, and nothing of what Admission bounds: a reply that waits to be written has given
+// its ticket back.
 class Stream final : public RawStream {
  public:
   // Enough for a client's short texts to fill batches of the device.
   static constexpr size_t kMaxMessages = 64;
-  // At most one message beyond it is read.
   static constexpr int64_t kMaxBytes = 16 << 20;
 
   static RawStream* Start(Backend& backend, Endpoint endpoint, Handler handler,
@@ -41,7 +42,10 @@ class Stream final : public RawStream {
   class Place final : public Responder {
    public:
     Place(Stream& stream, int64_t request_bytes) : stream_(stream), bytes(request_bytes) {}
-    void Respond(const absl::Status& status, grpc::ByteBuffer reply) override {
+    void Expect(int64_t reply_bytes) override { stream_.Reserve(*this, reply_bytes); }
+    void Respond(const absl::Status& status, grpc::ByteBuffer reply,
+                 Admission::Ticket ticket) override {
+      ticket.Release();
       stream_.Answer(*this, status, reply);
     }
 
@@ -61,11 +65,13 @@ class Stream final : public RawStream {
   void OnCancel() override;
   void OnDone() override { delete this; }
   void OnDraining();
+  void Reserve(Place& place, int64_t reply_bytes);
   void Answer(Place& place, const absl::Status& status, const grpc::ByteBuffer& reply);
 
   // Starts what can be started after a change. A status: the stream is over, and the caller has to
   // finish it with that, unlocked and as its last act, since it ends this object.
   std::optional<grpc::Status> Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ReadIfRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<grpc::Status> EndStatus() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Backend& backend_;
@@ -76,6 +82,8 @@ class Stream final : public RawStream {
 
   engine::Mutex mutex_;
   std::deque<Place> places_ ABSL_GUARDED_BY(mutex_);
+  // The last message, until its reply's size is known or it is answered; else null.
+  const Place* unsized_ ABSL_GUARDED_BY(mutex_) = nullptr;
   size_t unanswered_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t held_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   grpc::ByteBuffer incoming_ ABSL_GUARDED_BY(mutex_);

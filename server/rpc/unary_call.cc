@@ -1,5 +1,7 @@
 #include "server/rpc/unary_call.h"
 
+#include <utility>
+
 #include "server/rpc/status.h"
 
 namespace contextpool::server {
@@ -22,7 +24,9 @@ grpc::ServerUnaryReactor* UnaryCall::Start(Backend& backend, Endpoint endpoint, 
   return call;
 }
 
-void UnaryCall::Respond(const absl::Status& status, grpc::ByteBuffer reply) {
+void UnaryCall::Respond(const absl::Status& status, grpc::ByteBuffer reply,
+                        Admission::Ticket ticket) {
+  ticket_ = std::move(ticket);
   reply_.Swap(&reply);
   Finish(ToGrpcStatus(status, kEndpointNames[static_cast<size_t>(endpoint_)], backend_.logger));
 }

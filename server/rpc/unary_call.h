@@ -8,7 +8,9 @@
 
 namespace contextpool::server {
 
-// Lives until gRPC is done with it, which is after the answer and after any cancellation.
+// Lives until gRPC is done with it, which is after any cancellation, and after the reply has left
+// for the client: one that does not read keeps its reply, and the reply's share of Admission, until
+// the call's deadline.
 class UnaryCall final : public grpc::ServerUnaryReactor, private Responder {
  public:
   // Has the handler answer `request`. gRPC keeps what is passed by reference until the call ends.
@@ -20,7 +22,9 @@ class UnaryCall final : public grpc::ServerUnaryReactor, private Responder {
   UnaryCall(Backend& backend, Endpoint endpoint, const grpc::CallbackServerContext& context,
             grpc::ByteBuffer& reply);
 
-  void Respond(const absl::Status& status, grpc::ByteBuffer reply) override;
+  void Expect(int64_t) override {}
+  void Respond(const absl::Status& status, grpc::ByteBuffer reply,
+               Admission::Ticket ticket) override;
   void OnCancel() override { caller_.GiveUp(); }
   void OnDone() override { delete this; }
 
@@ -29,6 +33,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor, private Responder {
   const Draining::OpenCall open_;
   Caller caller_;
   grpc::ByteBuffer& reply_;
+  Admission::Ticket ticket_;  // of the reply
 };
 
 }  // namespace contextpool::server

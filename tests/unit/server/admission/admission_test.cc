@@ -33,6 +33,36 @@ TEST(AdmissionTest, BytesAreBoundedWithARetryDelay) {
   EXPECT_TRUE(admission.Admit(5).ok());
 }
 
+TEST(AdmissionTest, RepliesCountBesideTheirRequestsAndThenInTheirPlace) {
+  Admission admission({.max_message_bytes = 10, .max_in_flight_bytes = 30});
+  auto first = admission.Admit(10);
+  auto second = admission.Admit(1);
+  ASSERT_TRUE(first->Add(12).ok());
+  EXPECT_EQ(admission.bytes(), 23);
+  const absl::Status status = second->Add(8);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(engine::RetryDelay(status).has_value());
+  EXPECT_EQ(admission.bytes(), 23);
+  EXPECT_EQ(admission.refused(Refusal::kInFlightBytes), 1);
+  first->Answered(11);
+  EXPECT_EQ(admission.bytes(), 12);
+  EXPECT_EQ(admission.requests(), 1);
+  EXPECT_TRUE(second->Add(8).ok());
+  first->Release();
+  second->Release();
+  EXPECT_EQ(admission.bytes(), 0);
+  EXPECT_EQ(admission.requests(), 0);
+}
+
+TEST(AdmissionTest, AReplyThatNeverFitsIsNeverWorthARetry) {
+  Admission admission({.max_message_bytes = 10, .max_in_flight_bytes = 30});
+  auto ticket = admission.Admit(10);
+  const absl::Status status = ticket->Add(21);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_FALSE(engine::RetryDelay(status).has_value());
+  EXPECT_EQ(admission.bytes(), 10);
+}
+
 TEST(AdmissionTest, AMessageThatIsTooLargeIsNeverWorthARetry) {
   Admission admission({.max_message_bytes = 10});
   const absl::Status status = admission.Admit(11).status();

@@ -120,7 +120,8 @@ TEST_F(CancellationTest, CallersThatGiveUpAtAnyMomentAreAnsweredOnce) {
 // What a handler answers, without gRPC.
 class Answered final : public Responder {
  public:
-  void Respond(const absl::Status& status, grpc::ByteBuffer) override {
+  void Expect(int64_t) override {}
+  void Respond(const absl::Status& status, grpc::ByteBuffer, Admission::Ticket) override {
     engine::MutexLock lock(mutex_);
     status_ = status;
     thread_ = std::this_thread::get_id();

@@ -64,6 +64,23 @@ class ServerFixture : public ::testing::Test {
     return classification_->Classify(&context, request, reply == nullptr ? &ignored : reply);
   }
 
+  // A connection that buffers little of what its client does not read: its window does not grow.
+  std::shared_ptr<grpc::Channel> NarrowChannel() {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", server_->port()),
+                                     grpc::InsecureChannelCredentials(), arguments);
+  }
+
+  // Long enough for the server to have read what was sent on this connection before.
+  void RoundTrips() {
+    for (int i = 0; i < 20; ++i) {
+      grpc::ClientContext context;
+      v1::ListModelsResponse reply;
+      EXPECT_TRUE(models_->ListModels(&context, {}, &reply).ok());
+    }
+  }
+
   // Sends any bytes to a method.
   grpc::Status SendRaw(const std::string& method, const std::string& bytes) {
     grpc::GenericStub stub(channel_);

@@ -7,6 +7,8 @@
 #include "engine/base/retry.h"
 #include "gmock/gmock.h"
 #include "google/rpc/error_details.pb.h"
+#include "server/rpc/message.h"
+#include "server/rpc/reply_size.h"
 #include "tests/unit/server/rpc/server_fixture.h"
 
 namespace contextpool::server {
@@ -17,6 +19,41 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 using ServicesTest = ServerFixture;
+
+// A call of Embed whose client does not read the reply.
+class UnreadCall {
+ public:
+  UnreadCall(const std::shared_ptr<grpc::Channel>& channel, const v1::EmbedRequest& request)
+      : stub_(channel),
+        call_(stub_.PrepareCall(&context_, "/contextpool.v1.EmbeddingService/Embed", &done_)) {
+    grpc::ByteBuffer bytes;
+    EXPECT_TRUE(SerializeMessage(request, bytes).ok());
+    call_->StartCall(nullptr);
+    Wait();
+    call_->WriteLast(bytes, grpc::WriteOptions(), nullptr);
+    Wait();
+  }
+
+  void Cancel() {
+    context_.TryCancel();
+    grpc::Status status;
+    call_->Finish(&status, nullptr);
+    Wait();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::CANCELLED);
+  }
+
+ private:
+  void Wait() {
+    void* tag = nullptr;
+    bool ok = false;
+    ASSERT_TRUE(done_.Next(&tag, &ok));
+  }
+
+  grpc::GenericStub stub_;
+  grpc::ClientContext context_;
+  grpc::CompletionQueue done_;
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
+};
 
 TEST_F(ServicesTest, EmbedReturnsVectorsUsageModelAndTiming) {
   v1::EmbedResponse reply;
@@ -251,6 +288,67 @@ TEST_F(ServicesTest, TooManyRequestsAtOnceAreToldToRetry) {
   engine_.Release();
   for (std::thread& caller : callers) caller.join();
   EXPECT_TRUE(Embed(EmbedTexts({"a"})).ok());
+}
+
+TEST_F(ServicesTest, RepliesThatAreNotReadCountUntilTheirCallerGivesUp) {
+  constexpr int64_t kReply = 3 << 20;
+  engine_.AddModel("encoder", {}).embedding_dimensions = kReply / 4;
+  const v1::EmbedRequest small = EmbedTexts({"a"});
+  UnreadCall unread(NarrowChannel(), EmbedTexts(std::vector<std::string>(21, "a")));
+  for (int i = 0; i < 1000 && Calls(Endpoint::kEmbed, absl::StatusCode::kOk, "encoder") < 1; ++i) {
+    RoundTrips();
+  }
+  EXPECT_EQ(admission_.requests(), 0);
+  EXPECT_GE(admission_.bytes(), 21 * kReply);
+  const grpc::Status status = Embed(small);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("--max_in_flight_bytes"));
+  EXPECT_FALSE(status.error_details().empty());
+  EXPECT_EQ(engine_.requests(), 1);
+  unread.Cancel();
+  for (int i = 0; i < 1000 && admission_.bytes() >= kReply; ++i) RoundTrips();
+  EXPECT_LT(admission_.bytes(), kReply);
+  EXPECT_TRUE(Embed(small).ok());
+}
+
+TEST_F(ServicesTest, ARequestWhoseReplyNeverFitsIsRefusedForGood) {
+  engine_.AddModel("encoder", {}).embedding_dimensions = 1 << 18;
+  const grpc::Status status = Embed(EmbedTexts(std::vector<std::string>(64, "a")));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("--max_in_flight_bytes"));
+  EXPECT_EQ(engine_.requests(), 0);
+}
+
+TEST_F(ServicesTest, RepliesAreNoLargerThanExpectedAndHardlySmaller) {
+  engine::ModelInfo& encoder = engine_.AddModel("encoder", {});
+  encoder.embedding_dimensions = 1000;
+  encoder.context_pool_layers = {0, 1};
+  engine::Request request;
+  request.inputs = {engine::TextInput{"a b"}, engine::TextInput{"a b"}};
+  v1::EmbedRequest embed = EmbedTexts({"a b", "a b"});
+  v1::EmbedResponse vectors;
+  ASSERT_TRUE(Embed(embed, &vectors).ok());
+  const auto values = static_cast<int64_t>(vectors.ByteSizeLong());
+  EXPECT_GE(ReplyBytes(embed, request, encoder), values);
+  EXPECT_LT(ReplyBytes(embed, request, encoder), values + values / 10);
+
+  request.explain = true;
+  embed.mutable_options()->set_explain(true);
+  ASSERT_TRUE(Embed(embed, &vectors).ok());
+  EXPECT_GT(static_cast<int64_t>(vectors.ByteSizeLong()), values);
+  EXPECT_GE(ReplyBytes(embed, request, encoder), static_cast<int64_t>(vectors.ByteSizeLong()));
+
+  engine::ModelInfo& classifier =
+      engine_.AddModel("classifier", std::vector<std::string>(100, std::string(90, 'x')));
+  request.explain = false;
+  v1::ClassifyRequest classify = ClassifyTexts({"a b", "a b"});
+  v1::ClassifyResponse scores;
+  ASSERT_TRUE(Classify(classify, &scores).ok());
+  const auto all = static_cast<int64_t>(scores.ByteSizeLong());
+  EXPECT_GE(ReplyBytes(classify, request, classifier), all);
+  EXPECT_LT(ReplyBytes(classify, request, classifier), all + all / 5);
+  classify.mutable_options()->set_top_k(1);
+  EXPECT_LT(ReplyBytes(classify, request, classifier), all / 10);
 }
 
 TEST_F(ServicesTest, AdminSaysWhatToDoInstead) {

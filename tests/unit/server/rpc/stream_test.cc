@@ -16,6 +16,7 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr int kWindow = static_cast<int>(Stream::kMaxMessages);
+constexpr int kWindowMiB = static_cast<int>(Stream::kMaxBytes >> 20);
 
 // A request whose answer can be told from others: it has so many results.
 v1::EmbedRequest Numbered(int number) { return EmbedTexts(std::vector<std::string>(number, "x")); }
@@ -64,15 +65,6 @@ class StreamTest : public ServerFixture {
  protected:
   StreamTest() : ServerFixture(/*max_in_flight=*/1000) {}
 
-  // Long enough for the server to have read what a stream of this connection sent before.
-  void RoundTrips() {
-    for (int i = 0; i < 20; ++i) {
-      grpc::ClientContext context;
-      v1::ListModelsResponse reply;
-      EXPECT_TRUE(models_->ListModels(&context, {}, &reply).ok());
-    }
-  }
-
   // The engine's requests once it gets no more and all are answered, or after long enough.
   int64_t RequestsOnceQuiet() {
     for (int attempt = 0; attempt < 100; ++attempt) {
@@ -81,15 +73,6 @@ class StreamTest : public ServerFixture {
       if (engine_.requests() == requests && admission_.requests() == 0) break;
     }
     return engine_.requests();
-  }
-
-  // A connection that buffers little of what its client does not read: its window does not grow.
-  std::unique_ptr<v1::EmbeddingService::Stub> NarrowConnection() {
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-    return v1::EmbeddingService::NewStub(
-        grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", server_->port()),
-                                  grpc::InsecureChannelCredentials(), arguments));
   }
 
   // Sends many messages, whose replies are of so many numbers, and reads no reply.
@@ -231,13 +214,12 @@ TEST_F(StreamTest, AFullWindowStopsReading) {
 
 TEST_F(StreamTest, AClientThatDoesNotReadHoldsNothingThatOthersNeed) {
   constexpr int kMessages = 400;
-  const auto narrow = NarrowConnection();
+  const auto narrow = v1::EmbeddingService::NewStub(NarrowChannel());
   Client client(*narrow);
   SendWithoutReading(client, kMessages, /*dimensions=*/1 << 15);
-  // The window, and a little that gRPC itself buffers.
-  EXPECT_LT(RequestsOnceQuiet(), 2 * kWindow);
+  EXPECT_EQ(RequestsOnceQuiet(), kWindow);
   EXPECT_EQ(admission_.requests(), 0);
-  EXPECT_EQ(admission_.bytes(), 0);
+  EXPECT_LT(admission_.bytes(), 1 << 15);  // less than one reply: only round trips' own
   EXPECT_TRUE(Embed(EmbedTexts({"another caller"})).ok());
   for (int i = 0; i < kMessages; ++i) EXPECT_EQ(client.Next(), 1) << i;
   EXPECT_TRUE(client.Finish().ok());
@@ -245,11 +227,25 @@ TEST_F(StreamTest, AClientThatDoesNotReadHoldsNothingThatOthersNeed) {
 
 TEST_F(StreamTest, LargeRepliesFillTheWindowByTheirBytes) {
   constexpr int kMessages = 100;
-  const auto narrow = NarrowConnection();
+  const auto narrow = v1::EmbeddingService::NewStub(NarrowChannel());
   Client client(*narrow);
   SendWithoutReading(client, kMessages, /*dimensions=*/1 << 18);  // 1 MiB each
-  EXPECT_LT(RequestsOnceQuiet(), kWindow / 2);
+  EXPECT_EQ(RequestsOnceQuiet(), kWindowMiB);
   for (int i = 0; i < kMessages; ++i) EXPECT_EQ(client.Next(), 1) << i;
+  EXPECT_TRUE(client.Finish().ok());
+}
+
+TEST_F(StreamTest, RepliesCountInTheWindowFromTheirRequestOn) {
+  engine_.AddModel("encoder", {}).embedding_dimensions = 1 << 18;  // 1 MiB each
+  engine_.Hold();
+  Client client(*embedding_);
+  for (int i = 0; i < kWindow; ++i) client.Send(Numbered(1));
+  engine_.WaitForHeld(kWindowMiB);
+  RoundTrips();
+  EXPECT_EQ(engine_.most_held(), kWindowMiB);
+  engine_.Release();
+  for (int i = 0; i < kWindow; ++i) EXPECT_EQ(client.Next(), 1) << i;
+  client.HalfClose();
   EXPECT_TRUE(client.Finish().ok());
 }
 
