@@ -210,7 +210,8 @@ class Simulation {
       batcher_.NextBatch(batch);
       for (const Task* task : batch.tasks) static_cast<Caller*>(task->completion)->Take();
       waiting_ -= static_cast<int64_t>(batch.tasks.size());
-      PassUntil(clock_.now + device_.Run(batch.cost));
+      batch.took = device_.Run(batch.cost);
+      PassUntil(clock_.now + batch.took);
       batcher_.Seal(batch);
       for (Task* task : batch.tasks) task->completion->Finish(*task, absl::OkStatus());
     }
@@ -231,6 +232,7 @@ class Simulation {
       work_.tasks = tasks_;
       work_.priority = arrival.priority;
       work_.deadline = arrival.deadline;
+      work_.promised = true;
       work_.completion = this;
       waiting_ = static_cast<int64_t>(tasks_.size());
     }

@@ -19,6 +19,8 @@ struct Batch {
   int64_t cost = 0;  // tokens
   // How long the step should take by what earlier ones took; 0: nothing is known yet.
   Duration predicted{};
+  // How long it took to compute; written by whoever computed it. 0: it failed.
+  Duration took{};
 };
 
 // Where an executor gets its work.

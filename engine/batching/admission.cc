@@ -12,9 +12,11 @@ namespace contextpool::engine {
 namespace {
 
 constexpr Duration kShortestRetry = std::chrono::milliseconds(10);
+// A model that learned nothing for this time may be wrong about itself.
+constexpr Duration kTryAfter = std::chrono::seconds(1);
+// Of the device, where the first bulk work comes and nothing waits for its weight.
+constexpr double kLeastShare = 0.01;
 constexpr Duration kLongestRetry = std::chrono::seconds(30);
-// What is expected to take a time is given so much more of it.
-constexpr double kMargin = 1.1;
 
 Duration Nanoseconds(double value) { return Duration(static_cast<int64_t>(value)); }
 
@@ -100,12 +102,16 @@ absl::Status Batcher::CheckRoom(const Queue& queue, const Load& load, TimePoint 
 }
 
 absl::Status Batcher::CheckDeadline(const Queue& queue, const Submission& work, const Load& load,
-                                    TimePoint now) const {
-  // An idle device tries: what it learns tells whether there is hope.
+                                    TimePoint now) {
+  // Where nothing stands in the way, only a step can correct a prediction that is wrong.
   if (running_.queue == nullptr && total_.inputs == 0) return absl::OkStatus();
-  const Duration step = queue.steps.Predict(load.tokens);
-  const Duration wait = ExpectedWait(work.priority, work.deadline, now);
-  const TimePoint done = now + Scaled(wait + step, kMargin);
+  const bool model_is_idle = running_.queue != &queue && queue.load.inputs == 0;
+  const bool tries = model_is_idle && queue.learned < now - kTryAfter;
+  const int64_t budget = queue.options.batch_token_budget;
+  const Duration step = queue.steps.Predict(load.tokens, budget);
+  const TimePoint done = now + ExpectedWait(work.priority, work.deadline, now) +
+                         FirstSteps(queue, work.deadline) +
+                         (tries ? Duration::zero() : Scaled(step, kMargin));
   if (done > work.deadline) {
     return RetryIn(
         done - work.deadline,
@@ -115,75 +121,76 @@ absl::Status Batcher::CheckDeadline(const Queue& queue, const Submission& work, 
   }
   if (work.priority == Priority::kBulk) return absl::OkStatus();
   // Not its own step: what is accepted must leave batches full, or there will be time for less.
-  const TimePoint begin = now + RunningLeft(now) + NextStep(queue, load);
-  const TimePoint latest = LatestStartAfter(work.deadline);
+  const int64_t next = std::min(load.tokens + queue.load.tokens, budget);
+  return CheckPromises(queue, work.deadline, std::max(step, queue.steps.Predict(next)), now);
+}
+
+absl::Status Batcher::CheckPromises(const Queue& queue, TimePoint deadline, Duration step,
+                                    TimePoint now) {
+  const TimePoint begin = now + RunningLeft(now, kMargin) + step;
+  const TimePoint latest = LatestStart(queue, deadline, begin, now);
   if (begin <= latest) return absl::OkStatus();
-  return RetryIn(
-      begin - latest,
-      TooLate("the request would make accepted work miss its deadline; try again later, or"
-              " allow more time"));
+  return RetryIn(begin - latest,
+                 TooLate("the request would make accepted work miss its deadline; try again"
+                         " later, or allow more time"));
 }
 
-Duration Batcher::NextStep(const Queue& queue, const Load& load) const {
-  int64_t tokens = load.tokens;
-  for (const Schedule& schedule : queue.waiting) tokens += schedule.tokens();
-  return queue.steps.Predict(
-      std::max(load.tokens, std::min(tokens, queue.options.batch_token_budget)));
+TimePoint Batcher::LatestStart(const Queue& queue, TimePoint deadline, TimePoint end,
+                               TimePoint now) {
+  Schedule& interactive = device_[static_cast<size_t>(Priority::kInteractive)];
+  while (true) {
+    const Schedule::Tightest promise = interactive.TightestAfter(deadline);
+    if (promise.entry == nullptr) return TimePoint::max();
+    const TimePoint latest = promise.latest_start - FirstSteps(queue, promise.entry->deadline);
+    if (end <= latest || !IsLost(promise, now)) return latest;
+    // It keeps its place, but stands in nobody's way.
+    interactive.Unpromise(*promise.entry);
+  }
 }
 
-Duration Batcher::RunningLeft(TimePoint now) const {
+Duration Batcher::FirstSteps(const Queue& queue, TimePoint due_by) const {
+  double fixed_ns = 0;
+  for (const auto& other : queues_) {
+    if (other == nullptr || other.get() == &queue) continue;
+    const Schedule& interactive = other->of(Priority::kInteractive);
+    if (interactive.empty() || interactive.first()->deadline > due_by) continue;
+    fixed_ns += other->steps.fixed_ns();
+  }
+  return Nanoseconds(kMargin * fixed_ns);
+}
+
+bool Batcher::IsLost(const Schedule::Tightest& promise, TimePoint now) const {
+  const TimePoint deadline = promise.entry->deadline;
+  return now + RunningLeft(now, 1) + Scaled(deadline - promise.latest_start, 1 / kMargin) >
+         deadline;
+}
+
+Duration Batcher::RunningLeft(TimePoint now, double margin) const {
   if (running_.queue == nullptr) return Duration::zero();
-  return std::max(running_.began + running_.predicted - now, Duration::zero());
+  return std::max(running_.began + Scaled(running_.predicted, margin) - now, Duration::zero());
 }
 
 Duration Batcher::ExpectedWait(Priority priority, TimePoint deadline, TimePoint now) const {
-  return RunningLeft(now) +
-         (priority == Priority::kInteractive ? InteractiveWait(deadline) : BulkWait(deadline, now));
-}
-
-Duration Batcher::InteractiveWait(TimePoint deadline) const {
-  double ahead_ns = 0;
-  double bulk_ns = 0;
-  double bulk_share = 0;
-  for (const auto& queue : queues_) {
-    if (queue == nullptr) continue;
-    ahead_ns += queue->Nanoseconds(queue->of(Priority::kInteractive).TokensDueBy(deadline));
-    const Schedule& bulk = queue->of(Priority::kBulk);
-    if (bulk.empty()) continue;
-    bulk_ns += queue->Nanoseconds(bulk.tokens());
-    bulk_share += queue->bulk_share();
-  }
-  return Nanoseconds(ahead_ns + std::min(bulk_ns, ahead_ns * bulk_share));
-}
-
-Duration Batcher::BulkWait(TimePoint deadline, TimePoint now) const {
-  double interactive_ns = 0;
-  double bulk_ns = 0;
-  double least_share = 1;
-  for (const auto& queue : queues_) {
-    if (queue == nullptr) continue;
-    interactive_ns += queue->Nanoseconds(queue->of(Priority::kInteractive).tokens());
-    bulk_ns += queue->Nanoseconds(queue->of(Priority::kBulk).TokensDueBy(deadline));
-    least_share = std::min(least_share, queue->bulk_share() / (1 + queue->bulk_share()));
-  }
+  const Schedule& interactive = device_[static_cast<size_t>(Priority::kInteractive)];
+  const Schedule& bulk = device_[static_cast<size_t>(Priority::kBulk)];
+  const Duration running = RunningLeft(now, kMargin);
+  if (priority == Priority::kInteractive) return running + interactive.WorkDueBy(deadline);
   // What interactive work leaves, but never less than bulk's share.
-  const double share = std::max(least_share, 1 - kMargin * interactive_load_.PerSecond(now));
-  return Nanoseconds(interactive_ns + bulk_ns / share);
+  const double least = BulkShare() / (1 + BulkShare());
+  const double share =
+      std::clamp(1 - interactive_load_.PerSecond(now), std::max(least, kLeastShare), 1.0);
+  return running + interactive.work() + Scaled(bulk.WorkDueBy(deadline), 1 / share);
 }
 
-TimePoint Batcher::LatestStartAfter(TimePoint deadline) const {
-  // What is due by then stands before everything else, whichever queue it waits in.
-  Duration before{};
-  TimePoint latest = TimePoint::max();
+double Batcher::BulkShare() const {
+  double sum = 0;
+  int64_t queues = 0;
   for (const auto& queue : queues_) {
-    if (queue == nullptr) continue;
-    const Schedule& interactive = queue->of(Priority::kInteractive);
-    const Duration own = interactive.Work(interactive.TokensDueBy(deadline));
-    before += own;
-    const TimePoint alone = interactive.LatestStartAfter(deadline);
-    if (alone != TimePoint::max()) latest = std::min(latest, alone + own);
+    if (queue == nullptr || queue->of(Priority::kBulk).empty()) continue;
+    sum += queue->bulk_share();
+    ++queues;
   }
-  return latest == TimePoint::max() ? latest : latest - before;
+  return queues == 0 ? 0 : sum / static_cast<double>(queues);
 }
 
 }  // namespace contextpool::engine

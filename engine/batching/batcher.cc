@@ -7,12 +7,16 @@
 namespace contextpool::engine {
 namespace {
 
-// Accepted interactive work is promised so much more than the time that it should take beside bulk
-// work. The promise follows what is measured in such steps.
-constexpr double kPromise = 1.25;
-constexpr double kPromiseSteps = 0.05;
-
 size_t Index(Priority priority) { return static_cast<size_t>(priority); }
+
+// Whether `a` is to be served before `b`.
+bool MoreUrgent(const Submission& a, const Submission& b) {
+  return a.priority == b.priority ? Earlier(a, b) : a.priority == Priority::kInteractive;
+}
+
+Duration Work(const Submission& work) {
+  return Duration(static_cast<int64_t>(work.ns_per_token * static_cast<double>(work.tokens)));
+}
 
 Submission* First(const Schedule& schedule) { return static_cast<Submission*>(schedule.first()); }
 
@@ -66,44 +70,60 @@ void Batcher::Add(Queue& queue, Submission& work, TimePoint now) {
   work.queue = queue.id;
   work.arrival = arrivals_++;
   work.tokens = 0;
-  const size_t priority = Index(work.priority);
+  const bool interactive = work.priority == Priority::kInteractive;
+  const double ns_per_token = kMargin * queue.ns_per_token();
+  work.ns_per_token = interactive ? ns_per_token * (1 + BulkShare()) : ns_per_token;
   for (Task& task : work.tasks) {
     task.enqueued = now;
-    task.queued.submission = &work;
-    Task* const lead = queue.twins.Add(task);
-    if (lead != nullptr && !lead->queued.waiting) {
-      task.taken = now;  // joins what is being computed
-      continue;
-    }
-    task.queued.waiting = true;
-    task.queued.charge = lead == nullptr ? task.cost : 0;
-    work.tokens += task.queued.charge;
-    ++work.waiting;
-    ++queue.depth.inputs[priority];
-    queue.depth.tokens[priority] += task.cost;
-    for (Load* load : {&queue.load, &total_}) {
-      ++load->inputs;
-      load->tokens += task.cost;
-      load->bytes += task.bytes;
-    }
+    AddTask(queue, work, task);
   }
   queue.arrivals.Note(now, static_cast<double>(work.waiting));
-  if (work.priority == Priority::kInteractive) {
-    interactive_load_.Note(now, queue.Nanoseconds(work.tokens) * 1e-9);
+  if (interactive) {
+    interactive_load_.Note(now, 1e-9 * ns_per_token * static_cast<double>(work.tokens));
   }
-  if (work.waiting == 0) return;
+  Insert(queue, work);
+}
+
+void Batcher::AddTask(Queue& queue, Submission& work, Task& task) {
+  task.queued.submission = &work;
+  task.queued.waiting = true;
+  task.queued.charge = task.cost;
+  if (Task* const lead = queue.twins.Add(task)) {
+    if (lead->queued.waiting && MoreUrgent(work, *lead->queued.submission)) {
+      queue.twins.Lead(task);
+      Charge(*lead, 0);
+    } else {
+      task.queued.charge = 0;
+    }
+  }
+  work.tokens += task.queued.charge;
+  ++work.waiting;
+  ++queue.depth.inputs[Index(work.priority)];
+  queue.depth.tokens[Index(work.priority)] += task.cost;
+  for (Load* load : {&queue.load, &total_}) {
+    ++load->inputs;
+    load->tokens += task.cost;
+    load->bytes += task.bytes;
+  }
+}
+
+void Batcher::Insert(Queue& queue, Submission& work) {
   Schedule& schedule = queue.of(work.priority);
   if (work.priority == Priority::kBulk && schedule.empty()) queue.credit = 0;
   schedule.Insert(work);
+  work.on_device.deadline = work.deadline;
+  work.on_device.arrival = work.arrival;
+  work.on_device.promised = work.promised;
+  work.on_device.work = Work(work);
+  device_[Index(work.priority)].Insert(work.on_device);
 }
 
 void Batcher::Charge(Task& task, int64_t tokens) {
   Submission& work = *task.queued.submission;
-  const int64_t change = tokens - task.queued.charge;
-  task.queued.charge = tokens;
-  if (change != 0) {
-    queues_[work.queue]->of(work.priority).SetTokens(work, work.tokens + change);
-  }
+  const int64_t change = tokens - std::exchange(task.queued.charge, tokens);
+  if (change == 0) return;
+  work.tokens += change;
+  device_[Index(work.priority)].SetWork(work.on_device, Work(work));
 }
 
 void Batcher::Leave(Queue& queue, Task& task) {
@@ -119,6 +139,7 @@ void Batcher::Leave(Queue& queue, Task& task) {
   }
   if (--work.waiting == 0) {
     queue.of(work.priority).Erase(work);
+    device_[priority].Erase(work.on_device);
   } else {
     Charge(task, 0);
   }
@@ -161,11 +182,8 @@ void Batcher::Cancel(Submission& work) {
 
 TimePoint Batcher::EarliestDeadline() const {
   TimePoint earliest = TimePoint::max();
-  for (const auto& queue : queues_) {
-    if (queue == nullptr) continue;
-    for (const Schedule& schedule : queue->waiting) {
-      if (!schedule.empty()) earliest = std::min(earliest, schedule.first()->deadline);
-    }
+  for (const Schedule& schedule : device_) {
+    if (!schedule.empty()) earliest = std::min(earliest, schedule.first()->deadline);
   }
   return earliest;
 }
@@ -201,12 +219,13 @@ bool Batcher::ExpireNext() {
 bool Batcher::NextBatch(Batch& batch) {
   batch.tasks.clear();
   batch.cost = 0;
+  batch.took = Duration::zero();
   while (true) {
     Dropped expired;
     bool more = false;
     {
       MutexLock lock(mutex_);
-      EndStep();
+      running_ = {};
       if (Queue* const queue = WaitForWork()) {
         more = true;
         const TimePoint now = clock_.Now();
@@ -227,25 +246,31 @@ bool Batcher::NextBatch(Batch& batch) {
 
 void Batcher::Seal(Batch& batch) {
   MutexLock lock(mutex_);
-  for (Task* task : batch.tasks) queues_[batch.queue]->twins.Retire(*task);
+  Queue& queue = *queues_[batch.queue];
+  for (Task* lead : batch.tasks) {
+    queue.twins.Retire(*lead);
+    for (Task* twin = lead->twin; twin != nullptr; twin = twin->twin) {
+      if (!twin->queued.waiting) continue;
+      twin->taken = twin->enqueued;  // came while its lead was being computed
+      Leave(queue, *twin);
+    }
+  }
+  // A step that failed says nothing about the next one.
+  if (batch.took == Duration::zero()) return;
+  queue.steps.Observe(batch.cost, batch.took);
+  queue.learned = clock_.Now();
+}
+
+void Batcher::Teach(QueueId queue, int64_t tokens, Duration took) {
+  MutexLock lock(mutex_);
+  queues_[queue]->steps.Observe(tokens, took);
+  queues_[queue]->learned = clock_.Now();
 }
 
 void Batcher::BeginStep(Queue& queue, Batch& batch, TimePoint now) {
   batch.queue = queue.id;
   batch.predicted = queue.steps.Predict(batch.cost);
-  running_ = {&queue, batch.cost, now, batch.predicted};
-}
-
-void Batcher::EndStep() {
-  if (running_.queue == nullptr) return;
-  Queue& queue = *std::exchange(running_.queue, nullptr);
-  queue.steps.Observe(running_.cost, clock_.Now() - running_.began);
-  Schedule& interactive = queue.of(Priority::kInteractive);
-  const double measured = queue.Nanoseconds(1) * (1 + queue.bulk_share());
-  const double promised = interactive.ns_per_token();
-  if (std::abs(kPromise * measured - promised) > kPromiseSteps * promised) {
-    interactive.SetTimePerToken(kPromise * measured);
-  }
+  running_ = {&queue, now, batch.predicted};
 }
 
 void Batcher::NotifyIfDone() {

@@ -8,12 +8,12 @@
 // Order. Inside a class (interactive, bulk) the earliest deadline goes first, then the earliest
 // arrival. A batch comes from the queue with the most urgent interactive work, takes its first
 // task, then bulk work for which the queue has credit, then interactive and last bulk work, each in
-// order until the next task would exceed the token budget, or the time that a task of the batch has
-// left. While bulk work waits, each interactive token that the device computes earns its queue
-// bulk_weight / interactive_weight tokens of credit; a queue whose credit has grown to a whole
-// batch is served next, bulk first. So a call never waits for more bulk work than the running step,
-// except for one batch after every budget * interactive_weight / bulk_weight interactive tokens,
-// and bulk work cannot starve.
+// order until the next task would exceed the token budget, the time that a task of the batch has
+// left, or what more urgent work of other queues was promised. While bulk work waits, each
+// interactive token that the device computes earns its queue bulk_weight / interactive_weight
+// tokens of credit; a queue whose credit has grown to a whole batch is served next, bulk first. So
+// a call never waits for more bulk work than the running step, except for one batch after every
+// budget * interactive_weight / bulk_weight interactive tokens, and bulk work cannot starve.
 //
 // Company. A device with little to do may wait for more work, if that saves more than it costs: n
 // waiting inputs lose n * g while the next arrival takes g, and a step that is not made saves its
@@ -25,7 +25,8 @@
 //
 // Bounds. A queue holds at most its max_inputs, max_tokens and max_bytes, all queues together at
 // most the total. A request is accepted only if it can be expected to be done by its deadline, and
-// if interactive work that was accepted before can still be, should bulk work take its whole share.
+// if interactive work that was accepted before, and brought a deadline of its own, can still be,
+// should the bulk work that waited when it came take its whole share.
 #pragma once
 
 #include <array>
@@ -66,6 +67,9 @@ class Batcher final : public BatchSource {
 
   // REQUIRES: batch_token_budget, batch_max_inputs and the weights are positive.
   QueueId AddQueue(const QueueOptions& options);
+
+  // Lets the batcher know how long a step of the queue takes before it had one.
+  void Teach(QueueId queue, int64_t tokens, Duration took);
 
   // The id may be given to another queue afterwards. REQUIRES: nothing of the queue waits or is
   // being computed.
@@ -116,16 +120,17 @@ class Batcher final : public BatchSource {
     Load load;
     TwinIndex twins;
     StepModel steps;
+    TimePoint learned = TimePoint::min();  // when the model last saw a step
     ArrivalRate arrivals{kArrivalMemory};
     // Tokens of bulk work that are owed.
     double credit = 0;
 
     Schedule& of(Priority priority) { return waiting[static_cast<size_t>(priority)]; }
     const Schedule& of(Priority priority) const { return waiting[static_cast<size_t>(priority)]; }
-    // What work takes in full batches.
-    double Nanoseconds(int64_t tokens) const {
-      const auto budget = static_cast<double>(options.batch_token_budget);
-      return (steps.ns_per_token() + steps.fixed_ns() / budget) * static_cast<double>(tokens);
+    // What a token takes in full batches.
+    double ns_per_token() const {
+      return steps.ns_per_token() +
+             steps.fixed_ns() / static_cast<double>(options.batch_token_budget);
     }
     double bulk_share() const {
       return static_cast<double>(options.bulk_weight) / options.interactive_weight;
@@ -138,7 +143,6 @@ class Batcher final : public BatchSource {
   // The batch that the executor has.
   struct Running {
     Queue* queue = nullptr;  // null: it has none
-    int64_t cost = 0;
     TimePoint began{};
     Duration predicted{};
   };
@@ -150,6 +154,8 @@ class Batcher final : public BatchSource {
 
   static constexpr Duration kArrivalMemory = std::chrono::milliseconds(50);
   static constexpr Duration kLoadMemory = std::chrono::seconds(1);
+  // What should take a time is given so much more of it, since steps vary.
+  static constexpr double kMargin = 1.25;
 
   static Load LoadOf(const Submission& work);
   static void Abort(Dropped& dropped, const absl::Status& status);
@@ -158,19 +164,32 @@ class Batcher final : public BatchSource {
   absl::Status CheckRoom(const Queue& queue, const Load& load, TimePoint now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckDeadline(const Queue& queue, const Submission& work, const Load& load,
-                             TimePoint now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Of what waits and of `load`, up to a whole batch.
-  Duration NextStep(const Queue& queue, const Load& load) const
+                             TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether what was accepted is still done in time if a step of `step` goes first.
+  absl::Status CheckPromises(const Queue& queue, TimePoint deadline, Duration step, TimePoint now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Duration RunningLeft(TimePoint now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // By when a step of the queue must end to keep what is promised for after `deadline`. Forgets
+  // promises that are lost whether it begins or not and would not let it end at `end`.
+  TimePoint LatestStart(const Queue& queue, TimePoint deadline, TimePoint end, TimePoint now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What the schedule, which thinks of full batches, forgets: the fixed part of a first batch,
+  // which may be small, of each other queue with interactive work that is due by then.
+  Duration FirstSteps(const Queue& queue, TimePoint due_by) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether the entry cannot be kept even without the margin.
+  bool IsLost(const Schedule::Tightest& promise, TimePoint now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Duration RunningLeft(TimePoint now, double margin) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Until work of this class and deadline begins, with the margin.
   Duration ExpectedWait(Priority priority, TimePoint deadline, TimePoint now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Duration InteractiveWait(TimePoint deadline) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Duration BulkWait(TimePoint deadline, TimePoint now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  TimePoint LatestStartAfter(TimePoint deadline) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  double BulkShare() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Keeping the books of what waits.
   void Add(Queue& queue, Submission& work, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddTask(Queue& queue, Submission& work, Task& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Insert(Queue& queue, Submission& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Sets for how many tokens the task counts as work.
   void Charge(Task& task, int64_t tokens) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Leave(Queue& queue, Task& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Drop(Queue& queue, Submission& work, Dropped& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -194,13 +213,16 @@ class Batcher final : public BatchSource {
   void Cut(Cutting cutting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes bulk work while the queue has credit for it.
   void TakeOwed(Cutting& cutting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // As TakeOne, but does not pass more urgent work that would miss its deadline then.
+  bool Fill(Cutting& cutting, Priority priority) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // When the batch would be done with another task, with the margin.
+  static TimePoint EndWith(const Cutting& cutting, const Task& task);
   // False: nothing waits, or the next task does not fit.
   bool TakeOne(Cutting& cutting, Priority priority) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void HandOut(const Cutting& cutting, Task& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EarnCredit(int64_t interactive_tokens) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void BeginStep(Queue& queue, Batch& batch, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void EndStep() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Clock& clock_;
   const QueueBounds total_bounds_;
@@ -211,8 +233,10 @@ class Batcher final : public BatchSource {
   CondVar expiry_;
   std::vector<std::unique_ptr<Queue>> queues_ ABSL_GUARDED_BY(mutex_);  // by QueueId; null: free
   Load total_ ABSL_GUARDED_BY(mutex_);
+  // What waits in all queues, with the margin.
+  std::array<Schedule, kPriorities> device_ ABSL_GUARDED_BY(mutex_);
   Running running_ ABSL_GUARDED_BY(mutex_);
-  // Seconds of interactive work that were accepted.
+  // Seconds of interactive work that were accepted, with the margin.
   ArrivalRate interactive_load_ ABSL_GUARDED_BY(mutex_){kLoadMemory};
   int64_t arrivals_ ABSL_GUARDED_BY(mutex_) = 0;  // requests so far
   // What ExpireNext waits for.

@@ -84,10 +84,29 @@ TimePoint Batcher::CompanyUntil(const Queue& queue, TimePoint now) const {
 void Batcher::Cut(Cutting cutting) {
   if (!cutting.queue.owes_a_batch()) TakeOne(cutting, Priority::kInteractive);
   TakeOwed(cutting);
-  while (TakeOne(cutting, Priority::kInteractive)) {
+  while (Fill(cutting, Priority::kInteractive)) {
   }
-  while (TakeOne(cutting, Priority::kBulk)) {
+  while (Fill(cutting, Priority::kBulk)) {
   }
+}
+
+bool Batcher::Fill(Cutting& cutting, Priority priority) {
+  const Schedule& schedule = cutting.queue.of(priority);
+  const Schedule& interactive = device_[static_cast<size_t>(Priority::kInteractive)];
+  if (schedule.empty()) return false;
+  Submission& next = FirstWork(schedule);
+  const bool passes = !interactive.empty() && (priority == Priority::kBulk ||
+                                               Earlier(*interactive.first(), next.on_device));
+  if (passes) {
+    const TimePoint end = EndWith(cutting, NextTask(next));
+    if (end > LatestStart(cutting.queue, TimePoint::min(), end, cutting.now)) return false;
+  }
+  return TakeOne(cutting, priority);
+}
+
+TimePoint Batcher::EndWith(const Cutting& cutting, const Task& task) {
+  const Duration step = cutting.queue.steps.Predict(cutting.batch.cost + task.cost);
+  return cutting.now + Duration(static_cast<int64_t>(kMargin * static_cast<double>(step.count())));
 }
 
 void Batcher::TakeOwed(Cutting& cutting) {
@@ -108,9 +127,7 @@ bool Batcher::TakeOne(Cutting& cutting, Priority priority) {
       static_cast<int64_t>(batch.tasks.size()) >= queue.options.batch_max_inputs) {
     return false;
   }
-  // Steps vary: a quarter more is reckoned with.
-  const Duration step = queue.steps.Predict(batch.cost + task.cost);
-  const TimePoint end = cutting.now + step + step / 4;
+  const TimePoint end = EndWith(cutting, task);
   if (end > cutting.end_by) return false;
   const TimePoint deadline = schedule.first()->deadline;
   // What cannot be done in time does not make batches small.
@@ -136,14 +153,19 @@ void Batcher::HandOut(const Cutting& cutting, Task& task) {
 }
 
 void Batcher::EarnCredit(int64_t interactive_tokens) {
+  // Shared by the queues with bulk work, or each model more would make their weight greater.
+  int64_t sharers = 0;
+  for (const auto& queue : queues_) {
+    if (queue != nullptr && !queue->of(Priority::kBulk).empty()) ++sharers;
+  }
   for (const auto& queue : queues_) {
     if (queue == nullptr || queue->of(Priority::kBulk).empty()) continue;
     // A batch that is not owed yet and what one step earns on top: more is never needed, and less
     // would forgive a debt.
     const double most =
         static_cast<double>(queue->options.batch_token_budget) * (1 + queue->bulk_share());
-    queue->credit = std::min(
-        most, queue->credit + static_cast<double>(interactive_tokens) * queue->bulk_share());
+    const double earned = static_cast<double>(interactive_tokens) * queue->bulk_share();
+    queue->credit = std::min(most, queue->credit + earned / static_cast<double>(sharers));
   }
 }
 

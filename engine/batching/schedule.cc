@@ -11,33 +11,31 @@ ScheduleNode* Leftmost(ScheduleNode* node) {
   return node;
 }
 
+// max() stays max().
+TimePoint Before(TimePoint time, Duration work) {
+  return time == TimePoint::max() ? time : time - work;
+}
+
+TimePoint OwnLatestStart(const ScheduleNode& node, Duration until_here) {
+  return node.promised ? Before(node.deadline, until_here) : TimePoint::max();
+}
+
 }  // namespace
 
 bool Earlier(const ScheduleNode& a, const ScheduleNode& b) {
   return std::tie(a.deadline, a.arrival) < std::tie(b.deadline, b.arrival);
 }
 
-Duration Schedule::Work(int64_t tokens) const {
-  return Duration(static_cast<int64_t>(ns_per_token_ * static_cast<double>(tokens)));
-}
-
 void Schedule::Refresh(ScheduleNode& node) const {
-  const int64_t until_here = Sum(node.left) + node.tokens;
-  node.sum_tokens = until_here + Sum(node.right);
-  node.latest_start = node.deadline - Work(until_here);
+  const Duration until_here = Sum(node.left) + node.work;
+  node.sum_work = until_here + Sum(node.right);
+  node.latest_start = OwnLatestStart(node, until_here);
   if (node.left != nullptr) {
     node.latest_start = std::min(node.latest_start, node.left->latest_start);
   }
   if (node.right != nullptr) {
-    node.latest_start = std::min(node.latest_start, node.right->latest_start - Work(until_here));
+    node.latest_start = std::min(node.latest_start, Before(node.right->latest_start, until_here));
   }
-}
-
-void Schedule::RefreshAll(ScheduleNode* node) const {
-  if (node == nullptr) return;
-  RefreshAll(node->left);
-  RefreshAll(node->right);
-  Refresh(*node);
 }
 
 void Schedule::Insert(ScheduleNode& node) {
@@ -105,8 +103,13 @@ void Schedule::Erase(ScheduleNode*& root, ScheduleNode& node) {
   Refresh(*root);
 }
 
-void Schedule::SetTokens(ScheduleNode& node, int64_t tokens) {
-  node.tokens = tokens;
+void Schedule::SetWork(ScheduleNode& node, Duration work) {
+  node.work = work;
+  RefreshPath(*root_, node);
+}
+
+void Schedule::Unpromise(ScheduleNode& node) {
+  node.promised = false;
   RefreshPath(*root_, node);
 }
 
@@ -115,42 +118,53 @@ void Schedule::RefreshPath(ScheduleNode& root, const ScheduleNode& node) const {
   Refresh(root);
 }
 
-int64_t Schedule::TokensDueBy(TimePoint deadline) const {
-  if (deadline == TimePoint::max()) return tokens();
-  int64_t tokens = 0;
+Duration Schedule::WorkDueBy(TimePoint deadline) const {
+  Duration work{};
   for (const ScheduleNode* node = root_; node != nullptr;) {
     if (node->deadline <= deadline) {
-      tokens += Sum(node->left) + node->tokens;
+      work += Sum(node->left) + node->work;
       node = node->right;
     } else {
       node = node->left;
     }
   }
-  return tokens;
+  return work;
 }
 
-TimePoint Schedule::LatestStartAfter(TimePoint deadline) const {
-  TimePoint latest = TimePoint::max();
-  int64_t before = 0;
-  for (const ScheduleNode* node = root_; node != nullptr;) {
-    const int64_t until_here = before + Sum(node->left) + node->tokens;
+Schedule::Tightest Schedule::TightestOf(ScheduleNode* root, Duration before) {
+  const TimePoint found = Before(root->latest_start, before);
+  for (ScheduleNode* node = root; node != nullptr;) {
+    const Duration until_here = before + Sum(node->left) + node->work;
+    if (OwnLatestStart(*node, until_here) == found) return {node, found};
+    if (node->left != nullptr && Before(node->left->latest_start, before) == found) {
+      node = node->left;
+    } else {
+      before = until_here;
+      node = node->right;
+    }
+  }
+  return {};
+}
+
+Schedule::Tightest Schedule::TightestAfter(TimePoint deadline) const {
+  Tightest tightest;
+  Duration before{};
+  for (ScheduleNode* node = root_; node != nullptr;) {
+    const Duration until_here = before + Sum(node->left) + node->work;
     if (node->deadline <= deadline) {
       before = until_here;
       node = node->right;
       continue;
     }
-    latest = std::min(latest, node->deadline - Work(until_here));
-    if (node->right != nullptr) {
-      latest = std::min(latest, node->right->latest_start - Work(until_here));
+    const TimePoint own = OwnLatestStart(*node, until_here);
+    if (own < tightest.latest_start) tightest = {node, own};
+    if (node->right != nullptr &&
+        Before(node->right->latest_start, until_here) < tightest.latest_start) {
+      tightest = TightestOf(node->right, until_here);
     }
     node = node->left;
   }
-  return latest;
-}
-
-void Schedule::SetTimePerToken(double nanoseconds) {
-  ns_per_token_ = nanoseconds;
-  RefreshAll(root_);
+  return tightest;
 }
 
 }  // namespace contextpool::engine

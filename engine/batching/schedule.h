@@ -1,15 +1,14 @@
-// Waiting work of one class in the order of its deadlines, which knows what stands before any
-// moment.
+// Waiting work in the order of its deadlines, which knows what stands before any moment.
 //
 // A treap: a search tree by (deadline, arrival) and at the same time a heap by random rank, so that
 // every operation takes O(log n) expected time and allocates nothing. Each node sums up its
 // subtree:
 //
-//   tokens        T = sum of the entries' tokens
-//   latest start  L = min over entries i of  deadline_i - c * (tokens of all entries up to i)
+//   work          W = sum of the entries' times
+//   latest start  L = min over entries i that are promised of  deadline_i - (times of all up to i)
 //
-// where c is the time that one token takes. Work that begins by L and is done in order is done in
-// time. Both combine from children, L because the entries right of a node wait for all left of it.
+// Work that begins by L and is done in order keeps all promises. Both combine from children, L
+// because the entries right of a node wait for all left of it.
 #pragma once
 
 #include <cstdint>
@@ -22,13 +21,14 @@ namespace contextpool::engine {
 struct ScheduleNode {
   TimePoint deadline = TimePoint::max();
   int64_t arrival = 0;  // breaks ties: first in, first out
-  int64_t tokens = 0;
+  Duration work{};      // time that it takes
+  bool promised = false;
 
   // The schedule's own.
   uint32_t rank = 0;
   ScheduleNode* left = nullptr;
   ScheduleNode* right = nullptr;
-  int64_t sum_tokens = 0;
+  Duration sum_work{};
   TimePoint latest_start = TimePoint::max();
 };
 
@@ -45,28 +45,31 @@ class Schedule {
 
   void Insert(ScheduleNode& node);
   void Erase(ScheduleNode& node);
-  // REQUIRES: `node` is in this schedule.
-  void SetTokens(ScheduleNode& node, int64_t tokens);
+  // Both REQUIRE: `node` is in this schedule.
+  void SetWork(ScheduleNode& node, Duration work);
+  void Unpromise(ScheduleNode& node);
 
-  int64_t tokens() const { return Sum(root_); }
+  Duration work() const { return Sum(root_); }
   // Of the entries that are due at `deadline` or before.
-  int64_t TokensDueBy(TimePoint deadline) const;
+  Duration WorkDueBy(TimePoint deadline) const;
 
-  // By when work must begin so that all entries that are due after `deadline` are done in time;
-  // max() if there are none. What is due before them is done before them.
-  TimePoint LatestStartAfter(TimePoint deadline) const;
-
-  // Takes O(n).
-  void SetTimePerToken(double nanoseconds);
-  double ns_per_token() const { return ns_per_token_; }
-  // How long so many tokens take.
-  Duration Work(int64_t tokens) const;
+  // The promise that leaves the least time.
+  struct Tightest {
+    ScheduleNode* entry = nullptr;
+    // By when work must begin to keep it. What is due before it is done before it.
+    TimePoint latest_start = TimePoint::max();
+  };
+  // Of the entries that are due after `deadline`; null if none of them is promised.
+  Tightest TightestAfter(TimePoint deadline) const;
 
  private:
-  static int64_t Sum(const ScheduleNode* node) { return node == nullptr ? 0 : node->sum_tokens; }
+  static Duration Sum(const ScheduleNode* node) {
+    return node == nullptr ? Duration::zero() : node->sum_work;
+  }
+  // The tightest of a tree before which `before` stands.
+  static Tightest TightestOf(ScheduleNode* root, Duration before);
 
   void Refresh(ScheduleNode& node) const;
-  void RefreshAll(ScheduleNode* node) const;
   void Insert(ScheduleNode*& root, ScheduleNode& node);
   void Erase(ScheduleNode*& root, ScheduleNode& node);
   void RefreshPath(ScheduleNode& root, const ScheduleNode& node) const;
@@ -77,7 +80,6 @@ class Schedule {
 
   ScheduleNode* root_ = nullptr;
   ScheduleNode* first_ = nullptr;
-  double ns_per_token_ = 0;
   uint32_t random_ = 0x9E3779B9;
 };
 

@@ -43,6 +43,12 @@ Duration StepModel::Predict(int64_t tokens) const {
   return Duration(static_cast<int64_t>(fixed_ns_ + ns_per_token_ * static_cast<double>(tokens)));
 }
 
+Duration StepModel::Predict(int64_t tokens, int64_t tokens_per_step) const {
+  const int64_t further_steps = std::max<int64_t>(tokens - 1, 0) / tokens_per_step;
+  return Predict(tokens) +
+         Duration(static_cast<int64_t>(fixed_ns_ * static_cast<double>(further_steps)));
+}
+
 double ArrivalRate::Faded(TimePoint now) const {
   const Duration passed = std::max(now - last_, Duration::zero());
   return amount_ * std::exp(-Seconds(passed) / Seconds(memory_));

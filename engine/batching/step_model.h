@@ -18,6 +18,8 @@ class StepModel {
   bool known() const { return weight_ > 0; }
   // 0 while nothing is known.
   Duration Predict(int64_t tokens) const;
+  // Of as many full steps as it takes.
+  Duration Predict(int64_t tokens, int64_t tokens_per_step) const;
   double fixed_ns() const { return fixed_ns_; }
   double ns_per_token() const { return ns_per_token_; }
 

@@ -13,7 +13,9 @@
 namespace contextpool::engine {
 
 // Owned by its request; must live until each of its tasks has been finished or aborted. The caller
-// fills `tasks` to `completion` and, from ScheduleNode, `deadline`.
+// fills `tasks` to `completion` and, from ScheduleNode, `deadline` and `promised`: whether the
+// request is to be done by then or not accepted, rather than done at all. As a node it stands in
+// its queue.
 struct Submission : ScheduleNode {
   std::span<Task> tasks;
   Priority priority = Priority::kInteractive;
@@ -23,9 +25,12 @@ struct Submission : ScheduleNode {
 
   // The batcher's own.
   QueueId queue = -1;
-  size_t next = 0;      // no task before this one waits
-  int64_t waiting = 0;  // tasks
-  int64_t dropped = 0;  // tasks that were taken out and are about to be aborted
+  ScheduleNode on_device;   // among the requests of all queues
+  int64_t tokens = 0;       // of the tasks that wait, twins aside
+  double ns_per_token = 0;  // by what was known when it came
+  size_t next = 0;          // no task before this one waits
+  int64_t waiting = 0;      // tasks
+  int64_t dropped = 0;      // tasks that were taken out and are about to be aborted
   Submission* next_dropped = nullptr;
 };
 

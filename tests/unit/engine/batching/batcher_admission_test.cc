@@ -5,6 +5,7 @@
 namespace contextpool::engine {
 namespace {
 
+using ::std::chrono::microseconds;
 using ::std::chrono::milliseconds;
 using ::std::chrono::seconds;
 using ::testing::ElementsAre;
@@ -126,8 +127,9 @@ TEST_F(BatcherRoomTest, AFullQueueSaysWhenItIsExpectedToBeDrained) {
   const QueueId queue = AddSmallQueue();
   Teach(queue, Duration::zero(), milliseconds(10));
   Accept(NewCall("first", {100, 100}).On(queue));
-  EXPECT_NEAR(Seconds(batcher_.Depth(queue).expected_wait), 2.0, 1e-6);
-  EXPECT_NEAR(Seconds(*RetryDelay(Enqueue(NewCall("refused", {1}).On(queue)))), 2.0, 1e-6);
+  // 200 tokens, with a quarter more for safety.
+  EXPECT_NEAR(Seconds(batcher_.Depth(queue).expected_wait), 2.5, 1e-6);
+  EXPECT_NEAR(Seconds(*RetryDelay(Enqueue(NewCall("refused", {1}).On(queue)))), 2.5, 1e-6);
 }
 
 TEST_F(BatcherRoomTest, RetryDelaysAreNeitherPointlesslyShortNorEndless) {
@@ -142,13 +144,10 @@ TEST_F(BatcherRoomTest, RetryDelaysAreNeitherPointlesslyShortNorEndless) {
   EXPECT_EQ(RetryDelay(Enqueue(NewCall("refused", {1}).On(queue))), seconds(30));
 }
 
-// A token takes 1 ms.
+// A token takes 1 ms. What is expected to take a time is given a quarter more.
 class BatcherDeadlineTest : public BatcherTest {
  protected:
-  BatcherDeadlineTest() {
-    Teach(queue_, Duration::zero(), milliseconds(1));
-    clock_.Advance(seconds(100));  // nobody remembers
-  }
+  BatcherDeadlineTest() { Teach(queue_, Duration::zero(), milliseconds(1)); }
 
   // A step that has so much time left.
   void Run(Duration left) {
@@ -173,24 +172,24 @@ TEST_F(BatcherDeadlineTest, NothingIsHopelessWhileStepTimesAreUnknown) {
 
 TEST_F(BatcherDeadlineTest, TheRunningStepAndTheOwnOneMustEndInTime) {
   Run(milliseconds(70));
-  // 70 ms and 10 ms, with a tenth more for safety: 88 ms.
+  // 1.25 * 100 - 30 ms and 1.25 * 10 ms.
   const absl::Status status = Enqueue(NewCall("late", {10}).DueIn(milliseconds(60)));
-  ExpectTooLate(status, milliseconds(28));
+  ExpectTooLate(status, microseconds(47500));
   EXPECT_THAT(status.message(),
-              HasSubstr("expected in 88 ms, after the deadline in 60 ms; try again later"));
-  EXPECT_FALSE(Enqueue(NewCall("late", {10}).DueIn(milliseconds(87))).ok());
-  Accept(NewCall("in time", {10}).DueIn(milliseconds(89)));
+              HasSubstr("expected in 107 ms, after the deadline in 60 ms; try again later"));
+  EXPECT_FALSE(Enqueue(NewCall("late", {10}).DueIn(milliseconds(107))).ok());
+  Accept(NewCall("in time", {10}).DueIn(milliseconds(108)));
 }
 
 TEST_F(BatcherDeadlineTest, AStepThatTakesLongerThanExpectedIsExpectedToEndNow) {
   Run(milliseconds(-300));
-  EXPECT_FALSE(Enqueue(NewCall("late", {10}).DueIn(milliseconds(10))).ok());
-  Accept(NewCall("call", {10}).DueIn(milliseconds(12)));
+  EXPECT_FALSE(Enqueue(NewCall("late", {10}).DueIn(milliseconds(12))).ok());
+  Accept(NewCall("call", {10}).DueIn(milliseconds(13)));
 }
 
 TEST_F(BatcherDeadlineTest, ARefusedRequestLeavesNoTrace) {
   Run(milliseconds(70));
-  Call& late = NewCall("late", {10}).DueIn(milliseconds(60));
+  TestCall& late = NewCall("late", {10}).DueIn(milliseconds(60));
   EXPECT_FALSE(Enqueue(late).ok());
   ExpectEmpty(queue_);
   EXPECT_EQ(late.answered(), 0) << "the caller of Enqueue answers";
@@ -200,65 +199,16 @@ TEST_F(BatcherDeadlineTest, ARefusedRequestLeavesNoTrace) {
 
 TEST_F(BatcherDeadlineTest, WorkThatIsDueEarlierIsWaitedFor) {
   Run(milliseconds(10));
-  Accept(NewCall("ahead", {100}).DueIn(milliseconds(130)));
-  // 10 + 100 + 50 ms, with a tenth more: 176 ms.
-  ExpectTooLate(Enqueue(NewCall("late", {50}).DueIn(milliseconds(140))), milliseconds(36));
-  Accept(NewCall("in time", {50}).DueIn(milliseconds(177)));
+  Accept(NewCall("ahead", {100}).DueIn(milliseconds(170)));
+  // 1.25 * (100 + 100 + 50) - 90 ms.
+  ExpectTooLate(Enqueue(NewCall("late", {50}).DueIn(milliseconds(180))), microseconds(42500));
+  Accept(NewCall("in time", {50}).DueIn(milliseconds(223)));
 }
 
 TEST_F(BatcherDeadlineTest, WorkThatIsDueLaterIsNotWaitedFor) {
   Run(milliseconds(10));
   Accept(NewCall("behind", {100}).DueIn(milliseconds(900)));
-  Accept(NewCall("call", {10}).DueIn(milliseconds(23)));
-}
-
-// Accepted work is promised its time, more by a quarter for safety and by an eighth for bulk work
-// that may come.
-constexpr Duration Promised(int64_t tokens) {
-  return std::chrono::microseconds(tokens * 1000 * 5 * 9 / 4 / 8);
-}
-
-TEST_F(BatcherDeadlineTest, AcceptedWorkIsProtectedFromMoreUrgentArrivals) {
-  Accept(NewCall("accepted", {50}).DueIn(milliseconds(160)));
-  // A step of both would take 100 ms, but the accepted work must begin by 160 - 70.3 ms.
-  ExpectTooLate(Enqueue(NewCall("greedy", {50}).DueIn(milliseconds(140))),
-                milliseconds(100) - (milliseconds(160) - Promised(50)));
-  Accept(NewCall("modest", {38}).DueIn(milliseconds(140)));
-  EXPECT_THAT(Next(), ElementsAre("modest", "accepted"));
-}
-
-TEST_F(BatcherDeadlineTest, AcceptedWorkIsProtectedFromManySmallArrivals) {
-  Accept(NewCall("accepted", {50}).DueIn(milliseconds(200)));
-  // With 35 more tokens it must begin by 200 - 119.5 ms, and a step takes 90 ms.
-  int accepted = 0;
-  while (Enqueue(NewCall("small", {5}).DueIn(milliseconds(190))).ok()) ++accepted;
-  EXPECT_EQ(accepted, 7);
-}
-
-TEST_F(BatcherDeadlineTest, TheRunningStepCountsAgainstProtectedWork) {
-  Run(milliseconds(30));
-  Accept(NewCall("accepted", {50}).DueIn(milliseconds(165)));
-  // 30 + 60 ms against 165 - 70.3 ms, and 30 + 70 ms.
-  EXPECT_FALSE(Enqueue(NewCall("greedy", {20}).DueIn(milliseconds(150))).ok());
-  Accept(NewCall("modest", {10}).DueIn(milliseconds(150)));
-}
-
-TEST_F(BatcherDeadlineTest, ProtectedWorkIsPromisedNoMoreThanAFullBatchInAdvance) {
-  Accept(NewCall("accepted", {100}).DueIn(milliseconds(250)));
-  Accept(NewCall("behind", std::vector<int64_t>(8, 100)).DueIn(seconds(10)));
-  // 100 ms, the longest step, against 250 - 140.6 ms.
-  Accept(NewCall("urgent", {40}).DueIn(milliseconds(200)));
-}
-
-TEST_F(BatcherDeadlineTest, AcceptedWorkOfAnotherModelIsProtectedToo) {
-  const QueueId other = AddQueue(Options());
-  Teach(other, Duration::zero(), milliseconds(1));
-  Accept(NewCall("accepted", {50}).On(other).DueIn(milliseconds(100)));
-  EXPECT_FALSE(Enqueue(NewCall("greedy", {40}).DueIn(milliseconds(90))).ok());
-  Accept(NewCall("modest", {19}).DueIn(milliseconds(90)));
-  // What was accepted meanwhile stands before it, whichever model it is of.
-  ExpectTooLate(Enqueue(NewCall("one more", {19}).DueIn(milliseconds(90))),
-                milliseconds(38) - (milliseconds(100) - Promised(19 + 50)));
+  Accept(NewCall("call", {10}).DueIn(milliseconds(48)));
 }
 
 TEST_F(BatcherDeadlineTest, BulkWorkIsNotProtected) {
@@ -266,41 +216,89 @@ TEST_F(BatcherDeadlineTest, BulkWorkIsNotProtected) {
   Accept(NewCall("interactive", {40}).DueIn(milliseconds(55)));
 }
 
-TEST_F(BatcherDeadlineTest, InteractiveWorkWaitsForTheBulkWorkThatEarnsCreditMeanwhile) {
-  Accept(NewCall("ahead", std::vector<int64_t>(8, 100)).DueIn(milliseconds(1000)));
-  Accept(NewCall("bulk", std::vector<int64_t>(8, 100)).Bulk());
-  // 800 + 100 + 100 ms, with a tenth more.
-  ExpectTooLate(Enqueue(NewCall("late", {100}).DueIn(milliseconds(1000))), milliseconds(100));
+TEST_F(BatcherDeadlineTest, ARequestLargerThanABatchTakesTheFixedPartOncePerStep) {
+  const QueueId queue = AddQueue(Options());
+  Teach(queue, milliseconds(20), microseconds(100));
+  Accept(NewCall("running", {100}));
+  Next();
+  clock_.Advance(milliseconds(100));
+  // 25 ms of the running step are left. 43 batches take 1.25 * (43 * 20 + 430) ms.
+  const std::vector<int64_t> costs(43, 100);
+  ExpectTooLate(Enqueue(NewCall("large", costs).On(queue).DueIn(milliseconds(500))),
+                microseconds(1137500));
+  Accept(NewCall("large", costs).On(queue).DueIn(milliseconds(1638)));
 }
 
-TEST_F(BatcherDeadlineTest, InteractiveWorkWaitsForNoMoreBulkWorkThanThereIs) {
-  Accept(NewCall("ahead", std::vector<int64_t>(8, 100)).DueIn(milliseconds(1000)));
-  Accept(NewCall("bulk", {50}).Bulk());
-  // 800 + 50 + 100 ms, with a tenth more.
-  ExpectTooLate(Enqueue(NewCall("late", {100}).DueIn(milliseconds(1000))), milliseconds(45));
+TEST_F(BatcherDeadlineTest, AModelThatLearnedNothingForASecondMayTry) {
+  const QueueId stale = AddQueue(Options());
+  Teach(stale, Duration::zero(), seconds(1));
+  const auto call = [&]() -> TestCall& {
+    return NewCall("call", {10}).On(stale).DueIn(milliseconds(200));
+  };
+  Accept(NewCall("other", {10}));
+  EXPECT_FALSE(Enqueue(call()).ok());
+  clock_.Advance(seconds(1));
+  EXPECT_FALSE(Enqueue(call()).ok());
+  clock_.Advance(Duration(1));
+  Accept(call());
+  EXPECT_FALSE(Enqueue(call()).ok()) << "one is enough";
+}
+
+TEST_F(BatcherDeadlineTest, AModelThatLearnedNothingForASecondBreaksNoPromises) {
+  const QueueId stale = AddQueue(Options());
+  Teach(stale, Duration::zero(), milliseconds(1));
+  clock_.Advance(seconds(2));
+  Accept(NewCall("accepted", {50}).DueIn(milliseconds(100)));
+  EXPECT_FALSE(Enqueue(NewCall("greedy", {60}).On(stale).DueIn(milliseconds(90))).ok());
+}
+
+TEST_F(BatcherDeadlineTest, WhatIsTaughtIsKnownBeforeTheFirstStep) {
+  const QueueId fresh = AddQueue(Options());
+  Accept(NewCall("ahead", {10}));
+  batcher_.Teach(fresh, 100, milliseconds(300));
+  EXPECT_FALSE(Enqueue(NewCall("late", {50}).On(fresh).DueIn(milliseconds(100))).ok());
+  Accept(NewCall("call", {50}).On(fresh).DueIn(milliseconds(900)));
+  EXPECT_THAT(Next(), ElementsAre("call"));
+  EXPECT_EQ(batch_.predicted, milliseconds(150));
+}
+
+TEST_F(BatcherDeadlineTest, InteractiveWorkThatComesBesideBulkIsGivenTimeForItsShare) {
+  Accept(NewCall("ahead", std::vector<int64_t>(8, 100)));
+  EXPECT_NEAR(Seconds(batcher_.Depth(queue_).expected_wait), 1, 1e-6);
+  Accept(NewCall("bulk", {100}).Bulk());
+  EXPECT_NEAR(Seconds(batcher_.Depth(queue_).expected_wait), 1, 1e-6) << "fixed on arrival";
+  Accept(NewCall("beside", std::vector<int64_t>(8, 100)));
+  EXPECT_NEAR(Seconds(batcher_.Depth(queue_).expected_wait), 1 + 1.125, 1e-6);
+}
+
+TEST_F(BatcherDeadlineTest, BulkWorkOfAnotherModelTakesItsShareToo) {
+  Accept(NewCall("bulk", {100}).On(AddQueue(Options())).Bulk());
+  Accept(NewCall("beside", std::vector<int64_t>(8, 100)));
+  EXPECT_NEAR(Seconds(batcher_.Depth(queue_).expected_wait), 1.125, 1e-6);
 }
 
 TEST_F(BatcherDeadlineTest, BulkWorkWaitsForAllInteractiveWork) {
   Accept(NewCall("interactive", {100}));
-  // 100 + 50 ms, with a tenth more.
-  ExpectTooLate(Enqueue(NewCall("late", {50}).Bulk().DueIn(milliseconds(100))), milliseconds(65));
-  Accept(NewCall("in time", {50}).Bulk().DueIn(milliseconds(166)));
+  // 1.25 * (100 + 50) ms.
+  ExpectTooLate(Enqueue(NewCall("late", {50}).Bulk().DueIn(milliseconds(100))),
+                microseconds(87500));
+  Accept(NewCall("in time", {50}).Bulk().DueIn(milliseconds(188)));
 }
 
 TEST_F(BatcherDeadlineTest, BulkWorkGetsTheTimeThatInteractiveWorkLeaves) {
-  // A tenth of each second goes to interactive work, with a tenth more 0.11. Bulk gets the rest:
-  // 100 + 90 / 0.89 + 10 ms, with a tenth more.
+  // An eighth of this second goes to interactive work. Bulk gets the rest:
+  // 1.25 * (100 + 90 / 0.875 + 10) ms.
   Accept(NewCall("interactive", {100}));
-  Accept(NewCall("ahead", {90}).Bulk().DueIn(milliseconds(210)));
-  ExpectTooLate(Enqueue(NewCall("late", {10}).Bulk().DueIn(milliseconds(215))),
-                std::chrono::microseconds(17236));
+  Accept(NewCall("ahead", {90}).Bulk().DueIn(milliseconds(240)));
+  ExpectTooLate(Enqueue(NewCall("late", {10}).Bulk().DueIn(milliseconds(250))),
+                microseconds(16071));
 }
 
 TEST_F(BatcherDeadlineTest, BulkWorkGetsItsShareHoweverMuchInteractiveWorkComes) {
-  // More work than there is time: 1000 + 90 * 9 + 10 ms, with a tenth more.
+  // More work than there is time: 1.25 * (1000 + 90 * 9 + 10) ms.
   Accept(NewCall("interactive", std::vector<int64_t>(10, 100)));
-  Accept(NewCall("ahead", {90}).Bulk().DueIn(milliseconds(1200)));
-  ExpectTooLate(Enqueue(NewCall("late", {10}).Bulk().DueIn(milliseconds(1900))), milliseconds(102));
+  Accept(NewCall("ahead", {90}).Bulk().DueIn(milliseconds(1400)));
+  ExpectTooLate(Enqueue(NewCall("late", {10}).Bulk().DueIn(milliseconds(2000))), milliseconds(275));
 }
 
 }  // namespace

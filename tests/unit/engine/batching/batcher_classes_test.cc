@@ -121,7 +121,7 @@ TEST_F(BatcherClassesTest, CreditIsEarnedOnlyWhileBulkWorkWaits) {
 
 TEST_F(BatcherClassesTest, CreditIsForgottenOnceNoBulkWorkWaits) {
   const QueueId queue = AddQueue(Weights(1, 1));
-  Call& bulk = Accept(NewCall("bulk", {100}).On(queue).Bulk());
+  TestCall& bulk = Accept(NewCall("bulk", {100}).On(queue).Bulk());
   Interactive(queue, 100);
   Next();
   batcher_.Cancel(bulk.work());
@@ -158,12 +158,31 @@ TEST_F(BatcherClassesTest, OfTwoOwedBatchesTheMoreUrgentGoesFirst) {
   const QueueId other = AddQueue(Options());
   Accept(NewCall("late", {100}).Bulk().DueIn(milliseconds(90)));
   Accept(NewCall("urgent", {100}).On(other).Bulk().DueIn(milliseconds(10)));
-  for (int i = 0; i < 8; ++i) Interactive(busy, 100);
-  for (int i = 0; i < 8; ++i) EXPECT_THAT(Next(), ElementsAre("interactive")) << i;
+  // Two share what is earned.
+  for (int i = 0; i < 16; ++i) Interactive(busy, 100);
+  for (int i = 0; i < 16; ++i) EXPECT_THAT(Next(), ElementsAre("interactive")) << i;
   Interactive(busy, 100);
   EXPECT_THAT(Next(), ElementsAre("urgent"));
   EXPECT_THAT(Next(), ElementsAre("late"));
   EXPECT_THAT(Next(), ElementsAre("interactive"));
+}
+
+TEST_F(BatcherClassesTest, BulkWorkOfManyModelsGetsNoMoreThanThatOfOne) {
+  const QueueId busy = AddQueue(Options());
+  std::vector<QueueId> models;
+  for (int i = 0; i < 12; ++i) models.push_back(AddQueue(Options()));
+  int bulk = 0;
+  for (int i = 0; i < 900; ++i) {
+    if (batcher_.Depth(busy).inputs[0] == 0) Interactive(busy, 100);
+    for (const QueueId model : models) {
+      if (batcher_.Depth(model).inputs[1] == 0) Bulk(model, 100);
+    }
+    Next();
+    if (batch_.queue != busy) ++bulk;
+  }
+  // A ninth, less what is not owed yet.
+  EXPECT_LE(bulk, 100);
+  EXPECT_GE(bulk, 100 - 12);
 }
 
 struct WeightsCase {

@@ -8,7 +8,6 @@ namespace {
 
 using ::std::chrono::duration;
 using ::std::chrono::milliseconds;
-using ::std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
@@ -24,7 +23,6 @@ class BatcherCompanyTest : public BatcherTest {
   QueueId AddTaughtQueue(const QueueOptions& options) {
     const QueueId queue = AddQueue(options);
     Teach(queue, milliseconds(10), milliseconds(1));
-    clock_.Advance(seconds(10));
     return queue;
   }
   // So many inputs came and were computed in no time.
@@ -32,6 +30,15 @@ class BatcherCompanyTest : public BatcherTest {
     Accept(NewCall("hurry", std::vector<int64_t>(inputs, 1)).On(queue));
     while (batcher_.Depth(queue).inputs[0] > 0) Next();
     BecomeIdle();
+  }
+  // Lets the device have nothing to do. (A step ends when the executor asks for the next batch, or
+  // when its queue is removed.)
+  void BecomeIdle() {
+    const QueueId other = AddQueue(Options());
+    Accept(NewCall("other", {1}).On(other));
+    Next();
+    Complete();
+    RemoveQueue(other);
   }
   std::vector<double> WaitsMs() const {
     std::vector<double> waits;
@@ -170,7 +177,7 @@ TEST_F(BatcherCompanyTest, ADrainDoesNotWait) {
 
 TEST_F(BatcherCompanyTest, WorkThatIsCancelledMeanwhileIsNotHandedOut) {
   Hurry(taught_, 10);
-  Call& call = Accept(NewCall("call", {10}).On(taught_));
+  TestCall& call = Accept(NewCall("call", {10}).On(taught_));
   clock_.DuringAWait([&] {
     batcher_.Cancel(call.work());
     batcher_.Close();
@@ -181,8 +188,8 @@ TEST_F(BatcherCompanyTest, WorkThatIsCancelledMeanwhileIsNotHandedOut) {
 
 TEST_F(BatcherCompanyTest, WorkThatComesAfterTheFirstWasCancelledIsWaitedWithAnew) {
   Hurry(taught_, 10);
-  Call& cancelled = Accept(NewCall("cancelled", {10}).On(taught_));
-  Call& call = NewCall("call", {10}).On(taught_);
+  TestCall& cancelled = Accept(NewCall("cancelled", {10}).On(taught_));
+  TestCall& call = NewCall("call", {10}).On(taught_);
   clock_.DuringAWait([&] { batcher_.Cancel(cancelled.work()); });
   std::thread caller;
   clock_.AfterAWait([&] { caller = std::thread([&] { Accept(call); }); });
@@ -194,7 +201,7 @@ TEST_F(BatcherCompanyTest, WorkThatComesAfterTheFirstWasCancelledIsWaitedWithAne
 TEST_F(BatcherCompanyTest, WorkThatExpiresMeanwhileIsNotHandedOut) {
   Hurry(taught_, 10);
   Accept(NewCall("call", {10}).On(taught_));
-  Call& late = NewCall("late", {10}).On(taught_).DueIn(milliseconds(300));
+  TestCall& late = NewCall("late", {10}).On(taught_).DueIn(milliseconds(300));
   clock_.DuringAWait([&] {
     Accept(late);
     clock_.Advance(milliseconds(300));

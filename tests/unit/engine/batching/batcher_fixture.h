@@ -48,10 +48,10 @@ class ScriptedClock : public testing::FakeClock {
 };
 
 // One request, and what became of its tasks.
-class Call final : public Completion {
+class TestCall final : public Completion {
  public:
   // One task of so many tokens each, and as many bytes. No two have the same input.
-  Call(std::string name, const std::vector<int64_t>& costs, QueueId queue, const Clock& clock)
+  TestCall(std::string name, const std::vector<int64_t>& costs, QueueId queue, const Clock& clock)
       : name_(std::move(name)), queue_(queue), clock_(clock), tasks_(costs.size()) {
     finished_.resize(costs.size());
     for (size_t i = 0; i < costs.size(); ++i) {
@@ -63,33 +63,40 @@ class Call final : public Completion {
     work_.tasks = tasks_;
     work_.completion = this;
   }
-  Call(const Call&) = delete;
-  Call& operator=(const Call&) = delete;
+  TestCall(const TestCall&) = delete;
+  TestCall& operator=(const TestCall&) = delete;
 
-  Call& On(QueueId queue) {
+  TestCall& On(QueueId queue) {
     queue_ = queue;
     return *this;
   }
-  Call& Bulk() {
+  TestCall& Bulk() {
     work_.priority = Priority::kBulk;
     return *this;
   }
-  Call& DueIn(Duration time) {
+  TestCall& DueIn(Duration time) {
     work_.deadline = clock_.Now() + time;
+    work_.promised = true;
     return *this;
   }
-  Call& StoppedBy(const std::stop_source& caller) {
+  // As for a caller who names no deadline: it has the server's.
+  TestCall& DueByDefaultIn(Duration time) {
+    DueIn(time);
+    work_.promised = false;
+    return *this;
+  }
+  TestCall& StoppedBy(const std::stop_source& caller) {
     work_.stop = caller.get_token();
     return *this;
   }
   // The tasks' inputs, instead of ones of their own.
-  Call& Saying(const std::vector<std::vector<int32_t>>& texts) {
+  TestCall& Saying(const std::vector<std::vector<int32_t>>& texts) {
     for (size_t i = 0; i < texts.size(); ++i) {
       tasks_[i].token_ids = {texts_.emplace_back(texts[i])};
     }
     return *this;
   }
-  Call& Wanting(const OutputSpec& output) {
+  TestCall& Wanting(const OutputSpec& output) {
     for (Task& task : tasks_) task.output = output;
     return *this;
   }
@@ -144,9 +151,10 @@ class BatcherTest : public ::testing::Test {
     Complete();
     while (batcher_.NextBatch(batch_)) {
       running_ = true;
+      began_ = clock_.Now();
       Complete();
     }
-    for (Call& call : calls_) {
+    for (TestCall& call : calls_) {
       EXPECT_EQ(call.answered(), call.work().queue < 0 ? 0 : call.size());
     }
     for (const QueueId queue : queues_) ExpectEmpty(queue);
@@ -166,11 +174,11 @@ class BatcherTest : public ::testing::Test {
     std::erase(queues_, queue);
   }
 
-  Call& NewCall(const std::string& name, const std::vector<int64_t>& costs) {
+  TestCall& NewCall(const std::string& name, const std::vector<int64_t>& costs) {
     return calls_.emplace_back(name, costs, queue_, clock_);
   }
-  absl::Status Enqueue(Call& call) { return batcher_.Enqueue(call.queue(), call.work()); }
-  Call& Accept(Call& call) {
+  absl::Status Enqueue(TestCall& call) { return batcher_.Enqueue(call.queue(), call.work()); }
+  TestCall& Accept(TestCall& call) {
     const absl::Status status = Enqueue(call);
     EXPECT_TRUE(status.ok()) << status;
     return call;
@@ -183,15 +191,21 @@ class BatcherTest : public ::testing::Test {
     std::vector<std::string> names;
     int64_t cost = 0;
     for (const Task* task : batch_.tasks) {
-      names.push_back(static_cast<Call*>(task->completion)->NameOf(*task));
+      names.push_back(static_cast<TestCall*>(task->completion)->NameOf(*task));
       cost += task->cost;
     }
     EXPECT_EQ(batch_.cost, cost);
     running_ = true;
+    began_ = clock_.Now();
     return names;
   }
 
+  // The step ends now.
   void Seal() {
+    batch_.took = clock_.Now() - began_;
+    SealFailed();
+  }
+  void SealFailed() {
     batcher_.Seal(batch_);
     sealed_ = true;
   }
@@ -199,7 +213,8 @@ class BatcherTest : public ::testing::Test {
   // Answers the running batch's tasks and their twins.
   void Complete() {
     if (!std::exchange(running_, false)) return;
-    if (!std::exchange(sealed_, false)) batcher_.Seal(batch_);
+    if (!sealed_) Seal();
+    sealed_ = false;
     for (Task* task : batch_.tasks) {
       while (task != nullptr) {
         Task* const next = task->twin;
@@ -219,14 +234,11 @@ class BatcherTest : public ::testing::Test {
     RemoveQueue(other);
   }
 
-  // Teaches that a step takes fixed + per_token * tokens, and leaves the device idle.
+  // Teaches that a step takes fixed + per_token * tokens.
   void Teach(QueueId queue, Duration fixed, Duration per_token) {
     for (const int64_t tokens : {kBudget / 4, kBudget}) {
-      Accept(NewCall("lesson", {tokens}).On(queue));
-      Next();
-      clock_.Advance(fixed + per_token * tokens);
+      batcher_.Teach(queue, tokens, fixed + per_token * tokens);
     }
-    BecomeIdle();
   }
 
   void ExpectEmpty(QueueId queue) {
@@ -240,11 +252,12 @@ class BatcherTest : public ::testing::Test {
   Batcher batcher_;
   std::vector<QueueId> queues_;
   const QueueId queue_ = AddQueue(Options());
-  std::deque<Call> calls_;
+  std::deque<TestCall> calls_;
   Batch batch_;
 
  private:
   bool running_ = false;
+  TimePoint began_{};
   bool sealed_ = false;
 };
 

@@ -30,7 +30,7 @@ TEST_F(BatcherLifecycleTest, AClosedBatcherHandsOutWhatIsQueuedAndRefusesTheRest
 TEST_F(BatcherLifecycleTest, WorkStillExpiresWhileABatcherDrains) {
   Accept(NewCall("running", {100}));
   Next();
-  Call& late = Accept(NewCall("late", {10}).DueIn(milliseconds(5)));
+  TestCall& late = Accept(NewCall("late", {10}).DueIn(milliseconds(5)));
   batcher_.Close();
   EXPECT_TRUE(batcher_.ExpireNext());
   EXPECT_EQ(late.aborted(), 1);
@@ -38,7 +38,7 @@ TEST_F(BatcherLifecycleTest, WorkStillExpiresWhileABatcherDrains) {
 }
 
 TEST_F(BatcherLifecycleTest, ABatcherWhoseLastWorkExpiredHandsOutNothing) {
-  Call& late = Accept(NewCall("late", {10}).DueIn(milliseconds(5)));
+  TestCall& late = Accept(NewCall("late", {10}).DueIn(milliseconds(5)));
   batcher_.Close();
   clock_.Advance(milliseconds(5));
   EXPECT_FALSE(batcher_.NextBatch(batch_));
@@ -72,7 +72,7 @@ TEST_F(BatcherLifecycleTest, OtherQueuesGoOnWhenOneIsRemoved) {
   Accept(NewCall("last", {10}).On(removed));
   Next();
   Complete();
-  Call& late = Accept(NewCall("late", {10}).On(other).DueIn(milliseconds(5)));
+  TestCall& late = Accept(NewCall("late", {10}).On(other).DueIn(milliseconds(5)));
   Accept(NewCall("bulk", {10}).On(other).Bulk());
   RemoveQueue(removed);
   EXPECT_TRUE(batcher_.ExpireNext());
@@ -107,10 +107,10 @@ TEST(BatcherThreadsTest, AThreadThatWaitsForExpiryIsWokenByEarlierDeadlinesAndBy
     }
   });
   ASSERT_TRUE(clock.SomebodyWaits());
-  Call late("late", {10}, queue, clock);
+  TestCall late("late", {10}, queue, clock);
   ASSERT_TRUE(batcher.Enqueue(queue, late.DueIn(seconds(9)).work()).ok());
   EXPECT_TRUE(clock.SomebodyWaits()) << "for the first deadline";
-  Call urgent("urgent", {10}, queue, clock);
+  TestCall urgent("urgent", {10}, queue, clock);
   ASSERT_TRUE(batcher.Enqueue(queue, urgent.DueIn(seconds(1)).work()).ok());
   EXPECT_TRUE(clock.SomebodyWaits()) << "for the earlier one";
   batcher.Close();
@@ -136,7 +136,7 @@ TEST(BatcherThreadsTest, AnExecutorThatWaitsIsWokenByWorkAndByTheEnd) {
     }
   });
   for (int i = 0; i < 100; ++i) {
-    Call call("call", {10}, queue, clock);
+    TestCall call("call", {10}, queue, clock);
     ASSERT_TRUE(batcher.Enqueue(queue, call.work()).ok());
     ASSERT_TRUE(computed.try_acquire_for(seconds(20)));
     EXPECT_EQ(call.finished(), 1);
@@ -151,7 +151,7 @@ TEST(BatcherThreadsTest, TheEndOfADrainWakesTheThreadThatWaitsForExpiry) {
   QueueOptions options;
   options.batch_token_budget = 100;
   const QueueId queue = batcher.AddQueue(options);
-  Call call("call", {10}, queue, clock);
+  TestCall call("call", {10}, queue, clock);
   ASSERT_TRUE(batcher.Enqueue(queue, call.work()).ok());
   batcher.Close();
   std::thread expiry([&] { EXPECT_FALSE(batcher.ExpireNext()); });

@@ -19,7 +19,7 @@ using ::std::chrono::milliseconds;
 #if defined(CONTEXTPOOL_TSAN)
 constexpr int kOperations = 5000;
 #else
-constexpr int kOperations = 25000;
+constexpr int kOperations = 12000;
 #endif
 
 // Doubles that are added up in another order may differ by a few nanoseconds.
@@ -48,6 +48,8 @@ class ModelCheck {
       Next();
     } else if (choice < 97) {
       SealOrComplete();
+    } else if (choice < 98) {
+      Teach();
     } else if (choice < 99) {
       AddOrRemoveQueue();
     } else {
@@ -58,7 +60,7 @@ class ModelCheck {
 
   void Drain() {
     batcher_.Close();
-    Call refused("refused", {1}, queues_.front(), clock_);
+    TestCall refused("refused", {1}, queues_.front(), clock_);
     EXPECT_EQ(batcher_.Enqueue(refused.queue(), refused.work()).code(),
               absl::StatusCode::kUnavailable);
     Complete();
@@ -68,7 +70,7 @@ class ModelCheck {
       Complete();
       Compare();
     }
-    model_.EndStep(clock_.Now());
+    model_.EndStep();
     model_.Expire(clock_.Now());
     EXPECT_FALSE(batcher_.NextBatch(batch_));
     Compare();
@@ -110,6 +112,14 @@ class ModelCheck {
     std::erase(queues_, queue);
   }
 
+  void Teach() {
+    const QueueId queue = queues_[Below(static_cast<int>(queues_.size()))];
+    const int64_t tokens = 1 + Below(200);
+    const Duration took = microseconds(Below(2000));
+    batcher_.Teach(queue, tokens, took);
+    model_.Teach(queue, tokens, took, clock_.Now());
+  }
+
   static int64_t CostOf(int32_t text) { return 1 + text * 37 % 64; }
 
   ReferenceCall NewCall() {
@@ -120,6 +130,7 @@ class ModelCheck {
     call.deadline = kind == 0   ? TimePoint::max()
                     : kind == 1 ? clock_.Now() - microseconds(Below(2))
                                 : clock_.Now() + microseconds(Below(kind < 6 ? 20000 : 200000));
+    call.promised = Below(3) > 0;
     for (int i = Below(8); i >= 0; --i) {
       ReferenceTask task;
       task.index = static_cast<int32_t>(call.tasks.size());
@@ -131,15 +142,17 @@ class ModelCheck {
     return call;
   }
 
-  std::unique_ptr<Call> Real(const ReferenceCall& call, int32_t id) {
+  std::unique_ptr<TestCall> Real(const ReferenceCall& call, int32_t id) {
     std::vector<int64_t> costs;
     std::vector<std::vector<int32_t>> texts;
     for (const ReferenceTask& task : call.tasks) {
       costs.push_back(task.cost);
       texts.push_back({task.text});
     }
-    auto real = std::make_unique<Call>(std::to_string(id), costs, call.queue, clock_);
-    real->Saying(texts).DueIn(call.deadline - clock_.Now());
+    auto real = std::make_unique<TestCall>(std::to_string(id), costs, call.queue, clock_);
+    const Duration due_in = call.deadline - clock_.Now();
+    call.promised ? real->DueIn(due_in) : real->DueByDefaultIn(due_in);
+    real->Saying(texts);
     if (call.priority == Priority::kBulk) real->Bulk();
     return real;
   }
@@ -147,7 +160,7 @@ class ModelCheck {
   void Enqueue() {
     const int32_t id = next_id_++;
     const ReferenceCall call = NewCall();
-    std::unique_ptr<Call> real = Real(call, id);
+    std::unique_ptr<TestCall> real = Real(call, id);
     const bool stopped = Below(50) == 0;
     std::stop_source caller;
     if (stopped) {
@@ -209,19 +222,27 @@ class ModelCheck {
     ASSERT_EQ(batch_.queue, expected.queue);
     ASSERT_EQ(batch_.cost, expected.cost);
     reference_batch_ = &expected;
+    began_ = clock_.Now();
     ++batches_;
   }
 
   void SealOrComplete() {
     if (!model_.running() || sealed_ || Below(2) == 0) return Complete();
+    Seal();
+  }
+
+  // Now and then a step fails.
+  void Seal() {
+    batch_.took = Below(20) == 0 ? Duration::zero() : clock_.Now() - began_;
     batcher_.Seal(batch_);
-    model_.Seal();
+    model_.Seal(batch_.took, clock_.Now());
     sealed_ = true;
   }
 
   void Complete() {
     if (!model_.running()) return;
-    if (!std::exchange(sealed_, false)) batcher_.Seal(batch_);
+    if (!sealed_) Seal();
+    sealed_ = false;
     std::multiset<Name> twins;
     for (Task* task : batch_.tasks) {
       for (bool lead = true; task != nullptr; lead = false) {
@@ -273,10 +294,11 @@ class ModelCheck {
   Batcher batcher_;
   ReferenceBatcher model_;
   std::vector<QueueId> queues_;
-  std::map<int32_t, std::unique_ptr<Call>> calls_;  // that are not answered
+  std::map<int32_t, std::unique_ptr<TestCall>> calls_;  // that are not answered
   std::map<const Completion*, int32_t> ids_;
   Batch batch_;
   const ReferenceBatch* reference_batch_ = nullptr;
+  TimePoint began_{};
   bool sealed_ = false;
   int busyness_ = 30;
   int32_t next_id_ = 0;

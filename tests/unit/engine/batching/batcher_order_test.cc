@@ -60,7 +60,7 @@ TEST_F(BatcherOrderTest, ATaskThatDoesNotFitEndsTheBatchRatherThanBeOvertaken) {
 }
 
 TEST_F(BatcherOrderTest, ALargeRequestIsComputedInOrderOverSeveralBatches) {
-  Call& large = Accept(NewCall("large", {60, 60, 30, 60}));
+  TestCall& large = Accept(NewCall("large", {60, 60, 30, 60}));
   EXPECT_THAT(Next(), ElementsAre("large0"));
   EXPECT_THAT(Next(), ElementsAre("large1", "large2"));
   EXPECT_THAT(Next(), ElementsAre("large3"));
@@ -78,7 +78,7 @@ TEST_F(BatcherOrderTest, AMoreUrgentCallPassesALargeRequestBetweenItsBatches) {
 }
 
 TEST_F(BatcherOrderTest, AnInputLargerThanABatchIsRefusedOnEntry) {
-  Call& call = NewCall("call", {1, 101});
+  TestCall& call = NewCall("call", {1, 101});
   const absl::Status status = Enqueue(call);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(status.message(), HasSubstr("101 tokens, more than a batch holds (100)"));
@@ -149,7 +149,7 @@ TEST_F(BatcherOrderTest, TheMostUrgentBulkWorkOfAllModelsGoesFirst) {
 
 TEST_F(BatcherOrderTest, WorkThatExpiredDoesNotChooseTheModelToBeServed) {
   const QueueId other = AddQueue(Options());
-  Call& expired = Accept(NewCall("expired", {10}).DueIn(milliseconds(1)));
+  TestCall& expired = Accept(NewCall("expired", {10}).DueIn(milliseconds(1)));
   Accept(NewCall("relaxed", {10}).DueIn(milliseconds(90)));
   Accept(NewCall("urgent", {10}).On(other).DueIn(milliseconds(10)));
   clock_.Advance(milliseconds(1));
@@ -160,7 +160,7 @@ TEST_F(BatcherOrderTest, WorkThatExpiredDoesNotChooseTheModelToBeServed) {
 
 TEST_F(BatcherOrderTest, TasksOfABatchCarryWhenTheyCameAndWhenTheyWereTaken) {
   const TimePoint came = clock_.Now();
-  Call& call = Accept(NewCall("call", {10, 10}));
+  TestCall& call = Accept(NewCall("call", {10, 10}));
   clock_.Advance(milliseconds(7));
   Next();
   for (const int i : {0, 1}) {

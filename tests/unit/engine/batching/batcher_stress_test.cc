@@ -36,6 +36,7 @@ class Request final : public Completion {
     const bool hurried = random() % 4 == 0;
     work_.deadline =
         Clock::Real().Now() + (hurried ? Duration(microseconds(random() % 500)) : hours(1));
+    work_.promised = hurried;
   }
 
   void Finish(Task&, absl::Status) override { ++answers_; }
@@ -63,6 +64,7 @@ TEST(BatcherStressTest, EveryTaskOfManyThreadsIsAnsweredExactlyOnce) {
     Batch batch;
     while (batcher.NextBatch(batch)) {
       EXPECT_LE(batch.cost, 100);
+      batch.took = microseconds(batch.cost);
       batcher.Seal(batch);
       for (Task* task : batch.tasks) {
         while (task != nullptr) {

@@ -13,7 +13,7 @@ TEST_F(BatcherWithdrawalTest, WorkExpiresAtItsDeadlineWhileAnotherBatchRuns) {
   Accept(NewCall("running", {100}));
   Next();
   const TimePoint deadline = clock_.Now() + milliseconds(5);
-  Call& late = Accept(NewCall("late", {10, 10, 10}).DueIn(milliseconds(5)));
+  TestCall& late = Accept(NewCall("late", {10, 10, 10}).DueIn(milliseconds(5)));
   late.on_abort = [&] { EXPECT_EQ(clock_.Now(), deadline); };
   EXPECT_TRUE(batcher_.ExpireNext());
   EXPECT_EQ(late.aborted(), 3);
@@ -23,9 +23,9 @@ TEST_F(BatcherWithdrawalTest, WorkExpiresAtItsDeadlineWhileAnotherBatchRuns) {
 
 TEST_F(BatcherWithdrawalTest, TheEarliestDeadlineOfAllModelsAndClassesExpiresFirst) {
   const QueueId other = AddQueue(Options());
-  Call& third = Accept(NewCall("third", {10}).DueIn(milliseconds(9)));
-  Call& first = Accept(NewCall("first", {10}).DueIn(milliseconds(5)).On(other).Bulk());
-  Call& second = Accept(NewCall("second", {10}).DueIn(milliseconds(7)));
+  TestCall& third = Accept(NewCall("third", {10}).DueIn(milliseconds(9)));
+  TestCall& first = Accept(NewCall("first", {10}).DueIn(milliseconds(5)).On(other).Bulk());
+  TestCall& second = Accept(NewCall("second", {10}).DueIn(milliseconds(7)));
   EXPECT_TRUE(batcher_.ExpireNext());
   EXPECT_EQ(first.aborted(), 1);
   EXPECT_EQ(second.aborted(), 0);
@@ -36,22 +36,22 @@ TEST_F(BatcherWithdrawalTest, TheEarliestDeadlineOfAllModelsAndClassesExpiresFir
 
 TEST_F(BatcherWithdrawalTest, EverythingThatIsLateExpiresAtOnce) {
   const QueueId other = AddQueue(Options());
-  std::vector<Call*> late;
+  std::vector<TestCall*> late;
   for (const QueueId queue : {queue_, other}) {
     late.push_back(&Accept(NewCall("bulk", {10}).DueIn(milliseconds(5)).On(queue).Bulk()));
     late.push_back(&Accept(NewCall("interactive", {10}).DueIn(milliseconds(4)).On(queue)));
     late.push_back(&Accept(NewCall("interactive", {10}).DueIn(milliseconds(5)).On(queue)));
   }
-  Call& intime = Accept(NewCall("in time", {10}).DueIn(milliseconds(6)));
+  TestCall& intime = Accept(NewCall("in time", {10}).DueIn(milliseconds(6)));
   clock_.Advance(milliseconds(5));
   EXPECT_TRUE(batcher_.ExpireNext());
-  for (const Call* call : late) EXPECT_EQ(call->aborted(), 1);
+  for (const TestCall* call : late) EXPECT_EQ(call->aborted(), 1);
   EXPECT_EQ(intime.aborted(), 0);
 }
 
 TEST_F(BatcherWithdrawalTest, AWaitForExpiryHeedsWorkThatIsDueEarlier) {
-  Call& late = Accept(NewCall("late", {10}).DueIn(milliseconds(50)));
-  Call& urgent = NewCall("urgent", {10}).DueIn(milliseconds(5));
+  TestCall& late = Accept(NewCall("late", {10}).DueIn(milliseconds(50)));
+  TestCall& urgent = NewCall("urgent", {10}).DueIn(milliseconds(5));
   clock_.DuringAWait([&] { Accept(urgent); });
   EXPECT_TRUE(batcher_.ExpireNext());
   EXPECT_EQ(urgent.aborted(), 1);
@@ -60,7 +60,7 @@ TEST_F(BatcherWithdrawalTest, AWaitForExpiryHeedsWorkThatIsDueEarlier) {
 }
 
 TEST_F(BatcherWithdrawalTest, ExpiredWorkIsNotComputed) {
-  Call& late = Accept(NewCall("late", {10}).DueIn(milliseconds(5)));
+  TestCall& late = Accept(NewCall("late", {10}).DueIn(milliseconds(5)));
   Accept(NewCall("other", {10}));
   clock_.Advance(milliseconds(5));
   EXPECT_THAT(Next(), ElementsAre("other"));
@@ -75,7 +75,7 @@ TEST_F(BatcherWithdrawalTest, WorkIsComputedUntilJustBeforeItsDeadline) {
 }
 
 TEST_F(BatcherWithdrawalTest, WhatIsBeingComputedDoesNotExpire) {
-  Call& call = Accept(NewCall("call", {60, 60}).DueIn(milliseconds(5)));
+  TestCall& call = Accept(NewCall("call", {60, 60}).DueIn(milliseconds(5)));
   EXPECT_THAT(Next(), ElementsAre("call0"));
   EXPECT_TRUE(batcher_.ExpireNext());
   EXPECT_EQ(call.aborted(), 1) << "the task that still waited";
@@ -90,7 +90,7 @@ TEST_F(BatcherWithdrawalTest, WorkThatIsLateAlreadyIsRefused) {
 }
 
 TEST_F(BatcherWithdrawalTest, CancelledWorkLeavesTheQueueAndIsAnsweredAtOnce) {
-  Call& call = Accept(NewCall("call", {10, 20, 30}));
+  TestCall& call = Accept(NewCall("call", {10, 20, 30}));
   Accept(NewCall("other", {10}));
   batcher_.Cancel(call.work());
   EXPECT_EQ(call.aborted(), 3);
@@ -100,7 +100,7 @@ TEST_F(BatcherWithdrawalTest, CancelledWorkLeavesTheQueueAndIsAnsweredAtOnce) {
 }
 
 TEST_F(BatcherWithdrawalTest, CancellingAPartlyComputedRequestTakesOutTheRest) {
-  Call& call = Accept(NewCall("call", {60, 60, 60, 60}));
+  TestCall& call = Accept(NewCall("call", {60, 60, 60, 60}));
   EXPECT_THAT(Next(), ElementsAre("call0"));
   EXPECT_THAT(Next(), ElementsAre("call1"));
   batcher_.Cancel(call.work());
@@ -111,7 +111,7 @@ TEST_F(BatcherWithdrawalTest, CancellingAPartlyComputedRequestTakesOutTheRest) {
 }
 
 TEST_F(BatcherWithdrawalTest, CancellingWhatIsBeingComputedChangesNothing) {
-  Call& call = Accept(NewCall("call", {10}));
+  TestCall& call = Accept(NewCall("call", {10}));
   call.on_abort = [] { ADD_FAILURE() << "nothing is left to abort"; };
   Next();
   batcher_.Cancel(call.work());
@@ -120,7 +120,7 @@ TEST_F(BatcherWithdrawalTest, CancellingWhatIsBeingComputedChangesNothing) {
 }
 
 TEST_F(BatcherWithdrawalTest, CancellingTwiceAnswersOnce) {
-  Call& call = Accept(NewCall("call", {10}));
+  TestCall& call = Accept(NewCall("call", {10}));
   int answers = 0;
   call.on_abort = [&] { ++answers; };
   batcher_.Cancel(call.work());
@@ -130,7 +130,7 @@ TEST_F(BatcherWithdrawalTest, CancellingTwiceAnswersOnce) {
 
 TEST_F(BatcherWithdrawalTest, WorkCancelledBeforeItWasQueuedIsRefused) {
   std::stop_source caller;
-  Call& call = NewCall("call", {10}).StoppedBy(caller);
+  TestCall& call = NewCall("call", {10}).StoppedBy(caller);
   call.on_abort = [] { ADD_FAILURE() << "the caller of Enqueue answers"; };
   caller.request_stop();
   batcher_.Cancel(call.work());
@@ -140,7 +140,7 @@ TEST_F(BatcherWithdrawalTest, WorkCancelledBeforeItWasQueuedIsRefused) {
 }
 
 TEST_F(BatcherWithdrawalTest, TasksAreAnsweredOutsideOfTheLock) {
-  std::vector<Call*> calls;
+  std::vector<TestCall*> calls;
   for (const int deadline : {5, 7, 9}) {
     calls.push_back(&Accept(NewCall("call", {10}).DueIn(milliseconds(deadline))));
     calls.back()->on_abort = [&] { batcher_.Depth(queue_); };  // would wait for ever
@@ -150,14 +150,16 @@ TEST_F(BatcherWithdrawalTest, TasksAreAnsweredOutsideOfTheLock) {
   clock_.Advance(milliseconds(2));
   Accept(NewCall("other", {10}));
   EXPECT_THAT(Next(), ElementsAre("other"));
-  for (const Call* call : calls) EXPECT_EQ(call->aborted(), 1);
+  for (const TestCall* call : calls) EXPECT_EQ(call->aborted(), 1);
 }
 
 TEST_F(BatcherWithdrawalTest, TheBooksAreEmptyAfterEveryWayOut) {
   const QueueId queue = AddQueue(Options());
-  const auto call = [&](const char* name) -> Call& { return NewCall(name, {50, 50}).On(queue); };
+  const auto call = [&](const char* name) -> TestCall& {
+    return NewCall(name, {50, 50}).On(queue);
+  };
   Accept(call("computed"));
-  Call& cancelled = Accept(call("cancelled").Bulk());
+  TestCall& cancelled = Accept(call("cancelled").Bulk());
   Accept(call("expired").DueIn(milliseconds(5)));
   const QueueDepth depth = batcher_.Depth(queue);
   EXPECT_THAT(depth.inputs, ElementsAre(4, 2));

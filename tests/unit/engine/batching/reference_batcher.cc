@@ -1,13 +1,24 @@
 #include "tests/unit/engine/batching/reference_batcher.h"
 
-#include <cmath>
+#include <chrono>
+#include <set>
 
 namespace contextpool::engine {
 namespace {
 
 constexpr Priority kBothClasses[] = {Priority::kInteractive, Priority::kBulk};
 
+constexpr double kMargin = 1.25;
+// Limits of what a batch may take.
+constexpr double kFirst = 1e18;
+constexpr double kFilling = 2e18;
+constexpr Duration kTryAfter = std::chrono::seconds(1);
+
 Duration Ns(double value) { return Duration(static_cast<int64_t>(value)); }
+
+Duration Times(Duration duration, double factor) {
+  return Ns(static_cast<double>(duration.count()) * factor);
+}
 
 bool SameTask(const ReferenceTask& a, const ReferenceTask& b) {
   return a.call == b.call && a.index == b.index;
@@ -55,74 +66,134 @@ int64_t ReferenceBatcher::Tokens(int32_t id, Priority priority) const {
   return tokens;
 }
 
-int64_t ReferenceBatcher::Work(const Queue& queue, Priority priority, TimePoint due_by) const {
+Duration ReferenceBatcher::Queue::Steps(int64_t tokens) const {
+  Duration time = steps.Predict(tokens);
+  for (int64_t left = tokens - options.batch_token_budget; left > 0;
+       left -= options.batch_token_budget) {
+    time += Ns(steps.fixed_ns());
+  }
+  return time;
+}
+
+Duration ReferenceBatcher::Work(int32_t id) const {
+  const ReferenceCall& call = calls_.at(id);
+  return Ns(call.ns_per_token * static_cast<double>(Charged(id)));
+}
+
+int64_t ReferenceBatcher::Charged(int32_t id) const {
+  const ReferenceCall& call = calls_.at(id);
   int64_t tokens = 0;
-  for (const ReferenceTask& task : queue.waiting) {
-    const ReferenceCall& call = CallOf(task);
-    if (task.stands_for_twins && call.priority == priority && call.deadline <= due_by) {
-      tokens += task.cost;
-    }
+  for (const ReferenceTask& task : queues_.at(call.queue).waiting) {
+    if (task.call == id && task.stands_for_twins) tokens += task.cost;
   }
   return tokens;
 }
 
-Duration ReferenceBatcher::StepLeft(TimePoint now) const {
+std::vector<int32_t> ReferenceBatcher::Waiting(Priority priority) const {
+  std::set<int32_t> waiting;
+  for (const auto& [id, queue] : queues_) {
+    for (const ReferenceTask& task : queue.waiting) {
+      if (CallOf(task).priority == priority) waiting.insert(task.call);
+    }
+  }
+  // The numbers of calls rise.
+  std::vector<int32_t> calls(waiting.begin(), waiting.end());
+  std::stable_sort(calls.begin(), calls.end(), [this](int32_t a, int32_t b) {
+    return calls_.at(a).deadline < calls_.at(b).deadline;
+  });
+  return calls;
+}
+
+Duration ReferenceBatcher::Work(Priority priority, TimePoint due_by) const {
+  Duration work{};
+  for (const int32_t id : Waiting(priority)) {
+    if (calls_.at(id).deadline <= due_by) work += Work(id);
+  }
+  return work;
+}
+
+Duration ReferenceBatcher::StepLeft(TimePoint now, double margin) const {
   if (!step_) return Duration::zero();
-  return std::max(step_->began + step_->predicted - now, Duration::zero());
+  return std::max(step_->began + Times(step_->predicted, margin) - now, Duration::zero());
+}
+
+double ReferenceBatcher::BulkShare() const {
+  double shares = 0;
+  int queues = 0;
+  for (const auto& [id, queue] : queues_) {
+    if (First(queue, Priority::kBulk) == nullptr) continue;
+    shares += queue.share();
+    ++queues;
+  }
+  return queues == 0 ? 0 : shares / queues;
 }
 
 Duration ReferenceBatcher::Wait(Priority priority, TimePoint deadline, TimePoint now) const {
-  const TimePoint never = TimePoint::max();
-  double interactive = 0;
-  double bulk = 0;
-  double shares = 0;
-  double least_share = 1;
-  for (const auto& [id, queue] : queues_) {
-    const bool is_bulk = priority == Priority::kBulk;
-    interactive += queue.Ns(Work(queue, Priority::kInteractive, is_bulk ? never : deadline));
-    bulk += queue.Ns(Work(queue, Priority::kBulk, is_bulk ? deadline : never));
-    if (First(queue, Priority::kBulk) != nullptr) shares += queue.share();
-    least_share = std::min(least_share, queue.share() / (1 + queue.share()));
-  }
-  if (priority == Priority::kInteractive) {
-    return StepLeft(now) + Ns(interactive + std::min(bulk, interactive * shares));
-  }
-  const double left = 1 - 1.1 * interactive_load_.PerSecond(now);
-  return StepLeft(now) + Ns(interactive + bulk / std::max(least_share, left));
+  const Duration running = StepLeft(now, kMargin);
+  if (priority == Priority::kInteractive) return running + Work(priority, deadline);
+  const double least = std::max(BulkShare() / (1 + BulkShare()), 0.01);
+  const double left = std::clamp(1 - interactive_load_.PerSecond(now), least, 1.0);
+  return running + Work(Priority::kInteractive, TimePoint::max()) +
+         Times(Work(priority, deadline), 1 / left);
 }
 
-// How much later the device could turn to the work that was accepted before and is due after
-// `call`, if it made a whole step first.
-Duration ReferenceBatcher::SlackOfAccepted(const ReferenceCall& call, int64_t tokens,
-                                           TimePoint now) const {
+// If it made a whole step with the call first.
+Duration ReferenceBatcher::SlackOfPromises(const ReferenceCall& call, int64_t tokens,
+                                           TimePoint now) {
   const Queue& own = queues_.at(call.queue);
-  const TimePoint never = TimePoint::max();
   int64_t all = tokens;
-  for (const Priority priority : kBothClasses) all += Work(own, priority, never);
-  const int64_t step = std::max(tokens, std::min(all, own.options.batch_token_budget));
-  const TimePoint begin = now + StepLeft(now) + own.steps.Predict(step);
-  Duration slack = Duration::max();
-  for (const auto& [id, queue] : queues_) {
-    // Due by the call's deadline, in other queues.
-    double others = 0;
-    for (const auto& [other_id, other] : queues_) {
-      if (other_id == id) continue;
-      const int64_t urgent = Work(other, Priority::kInteractive, call.deadline);
-      others += other.promised_ns * static_cast<double>(urgent);
-    }
-    int64_t before = 0;
-    for (const ReferenceTask& task : Sorted(queue, Priority::kInteractive)) {
-      if (task.stands_for_twins) before += task.cost;
-      const TimePoint deadline = CallOf(task).deadline;
-      if (deadline <= call.deadline) continue;
-      const Duration work = Ns(queue.promised_ns * static_cast<double>(before) + others);
-      slack = std::min(slack, deadline - work - begin);
-    }
-  }
-  return slack;
+  for (const Priority priority : kBothClasses) all += Tokens(call.queue, priority);
+  const Duration step =
+      std::max(own.Steps(tokens), own.steps.Predict(std::min(all, own.options.batch_token_budget)));
+  const TimePoint begin = now + StepLeft(now, kMargin) + step;
+  return SlackAt(begin, call.queue, call.deadline, now);
 }
 
-Verdict ReferenceBatcher::Judge(const ReferenceCall& call, TimePoint now) const {
+Duration ReferenceBatcher::SlackAt(TimePoint end, int32_t queue, TimePoint deadline,
+                                   TimePoint now) {
+  while (true) {
+    ReferenceCall* tightest = nullptr;
+    Duration until_done{};
+    TimePoint latest = TimePoint::max();
+    Duration work{};
+    for (const int32_t id : Waiting(Priority::kInteractive)) {
+      ReferenceCall& call = calls_.at(id);
+      work += Work(id);
+      if (!call.promised || call.deadline <= deadline) continue;
+      if (call.deadline == TimePoint::max() || call.deadline - work >= latest) continue;
+      latest = call.deadline - work;
+      tightest = &call;
+      until_done = work;
+    }
+    if (tightest == nullptr) return Duration::max();
+    const Duration slack = latest - FirstSteps(queue, tightest->deadline) - end;
+    const Duration left = StepLeft(now, 1) + Times(until_done, 1 / kMargin);
+    if (slack >= Duration::zero() || now + left <= tightest->deadline) return slack;
+    tightest->promised = false;
+  }
+}
+
+Duration ReferenceBatcher::FirstSteps(int32_t queue, TimePoint due_by) const {
+  double fixed_ns = 0;
+  for (const auto& [id, other] : queues_) {
+    const ReferenceTask* const first = First(other, Priority::kInteractive);
+    if (id == queue || first == nullptr || CallOf(*first).deadline > due_by) continue;
+    fixed_ns += other.steps.fixed_ns();
+  }
+  return Ns(kMargin * fixed_ns);
+}
+
+// Whether the task would be computed before more urgent work.
+bool ReferenceBatcher::Passes(const ReferenceTask& task) const {
+  for (const auto& [id, queue] : queues_) {
+    const ReferenceTask* const first = First(queue, Priority::kInteractive);
+    if (first == nullptr) continue;
+    if (CallOf(task).priority == Priority::kBulk || Before(*first, task)) return true;
+  }
+  return false;
+}
+
+Verdict ReferenceBatcher::Judge(const ReferenceCall& call, TimePoint now) {
   if (call.deadline <= now) return {Verdict::kLate};
   const Queue& queue = queues_.at(call.queue);
   const auto inputs = static_cast<int64_t>(call.tasks.size());
@@ -162,53 +233,64 @@ Verdict ReferenceBatcher::Judge(const ReferenceCall& call, TimePoint now) const 
   }
 
   if (!step_ && held_inputs == 0) return {Verdict::kAccepted};
-  const Duration wait = Wait(call.priority, call.deadline, now) + queue.steps.Predict(tokens);
-  const Duration slack = call.deadline - (now + Ns(1.1 * static_cast<double>(wait.count())));
+  const bool idle = !(step_ && step_->queue == call.queue) && queue_inputs == 0;
+  const bool tries = idle && queue.learned < now - kTryAfter;
+  const Duration own = tries ? Duration::zero() : Times(queue.Steps(tokens), kMargin);
+  const Duration slack = call.deadline - now - Wait(call.priority, call.deadline, now) -
+                         FirstSteps(call.queue, call.deadline) - own;
   if (slack < Duration::zero()) return {Verdict::kTooLate, -slack};
   if (call.priority == Priority::kBulk) return {Verdict::kAccepted, slack};
-  const Duration accepted = SlackOfAccepted(call, tokens, now);
-  if (accepted < Duration::zero()) return {Verdict::kTooLate, std::min(slack, -accepted)};
-  return {Verdict::kAccepted, std::min(slack, accepted)};
+  const Duration promises = SlackOfPromises(call, tokens, now);
+  if (promises < Duration::zero()) return {Verdict::kTooLate, std::min(slack, -promises)};
+  return {Verdict::kAccepted, std::min(slack, promises)};
 }
 
 void ReferenceBatcher::Accept(int32_t id, ReferenceCall call, TimePoint now) {
   Queue& queue = queues_.at(call.queue);
-  if (call.priority == Priority::kBulk && First(queue, Priority::kBulk) == nullptr) {
-    queue.credit = 0;
-  }
-  int64_t tokens = 0;
+  const double ns_per_token = kMargin * queue.ns_per_token();
+  const bool interactive = call.priority == Priority::kInteractive;
+  call.ns_per_token = interactive ? ns_per_token * (1 + BulkShare()) : ns_per_token;
+  if (!interactive && First(queue, Priority::kBulk) == nullptr) queue.credit = 0;
   for (ReferenceTask& task : call.tasks) {
     task.call = id;
     task.order = arrivals_++;
-    const auto same = [&task](const ReferenceTask& other) { return other.text == task.text; };
-    const auto is_running = [&] {
-      return running_.queue == call.queue && !sealed_ &&
-             std::any_of(running_.tasks.begin(), running_.tasks.end(), same);
-    };
-    if (std::any_of(queue.waiting.begin(), queue.waiting.end(), same)) {
-      queue.waiting.push_back(task);
-    } else if (is_running()) {
-      running_.twins.push_back(task);
-    } else {
-      task.stands_for_twins = true;
-      tokens += task.cost;
-      queue.waiting.push_back(task);
-    }
   }
-  if (call.priority == Priority::kInteractive) {
-    interactive_load_.Note(now, queue.Ns(tokens) * 1e-9);
+  calls_[id] = call;
+  for (const ReferenceTask& task : call.tasks) Join(queue, task);
+  if (interactive) {
+    interactive_load_.Note(now, 1e-9 * ns_per_token * static_cast<double>(Charged(id)));
   }
-  calls_[id] = std::move(call);
 }
 
-// Takes a task out of the queue; of its twins the youngest stands for the others then.
+// Of tasks that are the same the most urgent newcomer stands for all, but none while one is being
+// computed.
+void ReferenceBatcher::Join(Queue& queue, ReferenceTask task) {
+  const auto same = [&task](const ReferenceTask& other) { return other.text == task.text; };
+  const bool is_running = running_.queue == CallOf(task).queue && !sealed_ &&
+                          std::any_of(running_.tasks.begin(), running_.tasks.end(), same);
+  task.twin_since = twins_++;
+  task.stands_for_twins = !is_running;
+  for (ReferenceTask& other : queue.waiting) {
+    if (!same(other) || !other.stands_for_twins) continue;
+    const Priority priority = CallOf(task).priority;
+    const Priority others = CallOf(other).priority;
+    const bool passes = priority == others ? Before(task, other) : priority < others;
+    (passes ? other : task).stands_for_twins = false;
+    if (passes) other.twin_since = twins_++;
+  }
+  queue.waiting.push_back(task);
+}
+
+// Takes a task out of the queue; one of its twins stands for the others then.
 void ReferenceBatcher::Withdraw(Queue& queue, const ReferenceTask& task) {
   const ReferenceTask gone = task;
   std::erase_if(queue.waiting, [&](const ReferenceTask& other) { return SameTask(other, gone); });
   if (!gone.stands_for_twins) return;
   ReferenceTask* heir = nullptr;
   for (ReferenceTask& other : queue.waiting) {
-    if (other.text == gone.text && (heir == nullptr || other.order > heir->order)) heir = &other;
+    if (other.text == gone.text && (heir == nullptr || other.twin_since > heir->twin_since)) {
+      heir = &other;
+    }
   }
   if (heir != nullptr) heir->stands_for_twins = true;
 }
@@ -260,15 +342,22 @@ bool ReferenceBatcher::HasWork(TimePoint now) const {
   return false;
 }
 
-void ReferenceBatcher::EndStep(TimePoint now) {
-  if (!step_) return;
-  Queue& queue = queues_.at(step_->queue);
-  queue.steps.Observe(step_->cost, now - step_->began);
-  step_.reset();
-  const double promise = 1.25 * queue.Ns(1) * (1 + queue.share());
-  if (std::abs(promise - queue.promised_ns) > 0.05 * queue.promised_ns) {
-    queue.promised_ns = promise;
-  }
+void ReferenceBatcher::Seal(Duration took, TimePoint now) {
+  sealed_ = true;
+  // Whoever came while the same was being computed.
+  Queue& queue = queues_.at(running_.queue);
+  std::erase_if(queue.waiting, [&](const ReferenceTask& task) {
+    const auto same = [&task](const ReferenceTask& other) { return other.text == task.text; };
+    const bool joined = std::any_of(running_.tasks.begin(), running_.tasks.end(), same);
+    if (joined) running_.twins.push_back(task);
+    return joined;
+  });
+  if (took > Duration::zero()) Teach(running_.queue, running_.cost, took, now);
+}
+
+void ReferenceBatcher::Teach(int32_t id, int64_t tokens, Duration took, TimePoint now) {
+  queues_.at(id).steps.Observe(tokens, took);
+  queues_.at(id).learned = now;
 }
 
 // Owed bulk work first, then interactive work, then bulk work; of each the most urgent.
@@ -297,7 +386,12 @@ bool ReferenceBatcher::Take(Queue& queue, Priority priority, double most_cost, T
   const ReferenceTask taken = *first;
   const int64_t cost = running_.cost + taken.cost;
   const Duration step = queue.steps.Predict(cost);
-  const TimePoint end = now + step + step / 4;
+  const TimePoint end = now + Times(step, kMargin);
+  // The first task, and bulk work for its credit, pass whatever they like.
+  if (most_cost == kFilling && Passes(taken) &&
+      SlackAt(end, running_.queue, TimePoint::min(), now) < Duration::zero()) {
+    return false;
+  }
   if (cost > queue.options.batch_token_budget || end > end_by_ ||
       static_cast<int64_t>(running_.tasks.size()) == queue.options.batch_max_inputs) {
     return false;
@@ -316,17 +410,18 @@ bool ReferenceBatcher::Take(Queue& queue, Priority priority, double most_cost, T
     queue.credit = std::max(0.0, queue.credit - tokens);
     return true;
   }
+  double sharers = 0;
+  for (const auto& [id, other] : queues_) sharers += First(other, Priority::kBulk) != nullptr;
   for (auto& [id, other] : queues_) {
     if (First(other, Priority::kBulk) == nullptr) continue;
     const double most = static_cast<double>(other.options.batch_token_budget) * (1 + other.share());
-    other.credit = std::min(most, other.credit + tokens * other.share());
+    other.credit = std::min(most, other.credit + tokens * other.share() / sharers);
   }
   return true;
 }
 
 const ReferenceBatch& ReferenceBatcher::NextBatch(TimePoint now) {
-  constexpr double kAny = 1e18;
-  EndStep(now);
+  EndStep();
   Expire(now);
   running_ = {};
   running_.queue = Choose();
@@ -335,11 +430,11 @@ const ReferenceBatch& ReferenceBatcher::NextBatch(TimePoint now) {
   Queue& queue = queues_.at(running_.queue);
   const bool owed = queue.credit >= static_cast<double>(queue.options.batch_token_budget) &&
                     First(queue, Priority::kBulk) != nullptr;
-  if (!owed) Take(queue, Priority::kInteractive, kAny, now);
+  if (!owed) Take(queue, Priority::kInteractive, kFirst, now);
   while (Take(queue, Priority::kBulk, queue.credit, now)) {
   }
   for (const Priority priority : kBothClasses) {
-    while (Take(queue, priority, kAny, now)) {
+    while (Take(queue, priority, kFilling, now)) {
     }
   }
   step_ = {running_.queue, running_.cost, now, queue.steps.Predict(running_.cost)};

@@ -21,12 +21,15 @@ struct ReferenceTask {
   int64_t cost = 0;
   int64_t order = 0;  // of arrival
   bool stands_for_twins = false;
+  int64_t twin_since = 0;  // the last to become one is the first heir
 };
 
 struct ReferenceCall {
   int32_t queue = 0;
   Priority priority = Priority::kInteractive;
   TimePoint deadline;
+  bool promised = false;
+  double ns_per_token = 0;  // by what was known when it came
   std::vector<ReferenceTask> tasks;
   // What became of them.
   int64_t finished = 0;
@@ -57,7 +60,7 @@ class ReferenceBatcher {
   }
   bool CanRemove(int32_t id) const;
 
-  Verdict Judge(const ReferenceCall& call, TimePoint now) const;
+  Verdict Judge(const ReferenceCall& call, TimePoint now);
   void Accept(int32_t id, ReferenceCall call, TimePoint now);
   void Cancel(int32_t id);
   // Aborts what is late.
@@ -65,10 +68,12 @@ class ReferenceBatcher {
   bool HasWork(TimePoint now) const;
   TimePoint EarliestDeadline() const;
   const ReferenceBatch& NextBatch(TimePoint now);
-  void Seal() { sealed_ = true; }
+  // The step took so long; 0: it failed.
+  void Seal(Duration took, TimePoint now);
   void Complete();
   // The executor asks for more.
-  void EndStep(TimePoint now);
+  void EndStep() { step_.reset(); }
+  void Teach(int32_t queue, int64_t tokens, Duration took, TimePoint now);
 
   const std::map<int32_t, ReferenceCall>& calls() const { return calls_; }
   bool running() const { return running_.queue >= 0; }
@@ -83,17 +88,17 @@ class ReferenceBatcher {
     QueueOptions options;
     std::vector<ReferenceTask> waiting;
     StepModel steps;
+    TimePoint learned = TimePoint::min();
     double credit = 0;
-    double promised_ns = 0;  // for a token of interactive work
 
     double share() const {
       return static_cast<double>(options.bulk_weight) / options.interactive_weight;
     }
-    double Ns(int64_t tokens) const {
-      return (steps.ns_per_token() +
-              steps.fixed_ns() / static_cast<double>(options.batch_token_budget)) *
-             static_cast<double>(tokens);
+    double ns_per_token() const {
+      return steps.ns_per_token() +
+             steps.fixed_ns() / static_cast<double>(options.batch_token_budget);
     }
+    Duration Steps(int64_t tokens) const;
   };
   struct Step {
     int32_t queue;
@@ -106,14 +111,25 @@ class ReferenceBatcher {
   bool Before(const ReferenceTask& a, const ReferenceTask& b) const;
   std::vector<ReferenceTask> Sorted(const Queue& queue, Priority priority) const;
   const ReferenceTask* First(const Queue& queue, Priority priority) const;
+  // The calls that wait, in order.
+  std::vector<int32_t> Waiting(Priority priority) const;
   // Tokens that are to be computed: a task's twins cost nothing.
-  int64_t Work(const Queue& queue, Priority priority, TimePoint due_by) const;
+  int64_t Charged(int32_t call) const;
+  Duration Work(int32_t call) const;
+  Duration Work(Priority priority, TimePoint due_by) const;
   Duration Wait(Priority priority, TimePoint deadline, TimePoint now) const;
-  Duration StepLeft(TimePoint now) const;
-  Duration SlackOfAccepted(const ReferenceCall& call, int64_t tokens, TimePoint now) const;
+  Duration StepLeft(TimePoint now, double margin) const;
+  double BulkShare() const;
+  Duration SlackOfPromises(const ReferenceCall& call, int64_t tokens, TimePoint now);
+  // How long before its promises after `deadline` the device could turn to them, if a step of the
+  // queue ended at `end`. What is lost anyway is promised no more.
+  Duration SlackAt(TimePoint end, int32_t queue, TimePoint deadline, TimePoint now);
+  Duration FirstSteps(int32_t queue, TimePoint due_by) const;
+  bool Passes(const ReferenceTask& task) const;
 
   void Drop(int32_t id);
   void Withdraw(Queue& queue, const ReferenceTask& task);
+  void Join(Queue& queue, ReferenceTask task);
   int32_t Choose() const;
   bool Take(Queue& queue, Priority priority, double most_cost, TimePoint now);
 
@@ -126,6 +142,7 @@ class ReferenceBatcher {
   std::optional<Step> step_;
   ArrivalRate interactive_load_{std::chrono::seconds(1)};
   int64_t arrivals_ = 0;
+  int64_t twins_ = 0;
 };
 
 }  // namespace contextpool::engine

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <deque>
+#include <map>
 #include <random>
 #include <vector>
 
@@ -15,11 +16,12 @@ using ::std::chrono::milliseconds;
 
 constexpr TimePoint kBegin{std::chrono::hours(1)};
 
-ScheduleNode Node(Duration due_in, int64_t tokens, int64_t arrival = 0) {
+ScheduleNode Node(Duration due_in, Duration work, int64_t arrival = 0) {
   ScheduleNode node;
   node.deadline = kBegin + due_in;
-  node.tokens = tokens;
+  node.work = work;
   node.arrival = arrival;
+  node.promised = true;
   return node;
 }
 
@@ -27,15 +29,16 @@ TEST(ScheduleTest, AnEmptyScheduleHoldsNothing) {
   const Schedule schedule;
   EXPECT_TRUE(schedule.empty());
   EXPECT_EQ(schedule.first(), nullptr);
-  EXPECT_EQ(schedule.tokens(), 0);
-  EXPECT_EQ(schedule.TokensDueBy(TimePoint::max()), 0);
-  EXPECT_EQ(schedule.LatestStartAfter(kBegin), TimePoint::max());
+  EXPECT_EQ(schedule.work(), Duration::zero());
+  EXPECT_EQ(schedule.WorkDueBy(TimePoint::max()), Duration::zero());
+  EXPECT_EQ(schedule.TightestAfter(kBegin).entry, nullptr);
+  EXPECT_EQ(schedule.TightestAfter(kBegin).latest_start, TimePoint::max());
 }
 
 TEST(ScheduleTest, TheEarliestDeadlineIsFirstAndTiesGoByArrival) {
-  ScheduleNode late = Node(milliseconds(9), 1, 0);
-  ScheduleNode second = Node(milliseconds(5), 1, 2);
-  ScheduleNode first = Node(milliseconds(5), 1, 1);
+  ScheduleNode late = Node(milliseconds(9), milliseconds(1), 0);
+  ScheduleNode second = Node(milliseconds(5), milliseconds(1), 2);
+  ScheduleNode first = Node(milliseconds(5), milliseconds(1), 1);
   Schedule schedule;
   for (ScheduleNode* node : {&late, &second, &first}) schedule.Insert(*node);
   for (ScheduleNode* node : {&first, &second, &late}) {
@@ -46,36 +49,50 @@ TEST(ScheduleTest, TheEarliestDeadlineIsFirstAndTiesGoByArrival) {
 }
 
 TEST(ScheduleTest, WhatIsDueAtAMomentIsDueByIt) {
-  ScheduleNode node = Node(milliseconds(5), 7);
+  ScheduleNode node = Node(milliseconds(5), milliseconds(7));
   Schedule schedule;
   schedule.Insert(node);
-  EXPECT_EQ(schedule.TokensDueBy(node.deadline - Duration(1)), 0);
-  EXPECT_EQ(schedule.TokensDueBy(node.deadline), 7);
-  EXPECT_EQ(schedule.LatestStartAfter(node.deadline), TimePoint::max());
-  schedule.SetTimePerToken(1e6);
-  EXPECT_EQ(schedule.LatestStartAfter(node.deadline - Duration(1)), kBegin - milliseconds(2));
+  EXPECT_EQ(schedule.WorkDueBy(node.deadline - Duration(1)), Duration::zero());
+  EXPECT_EQ(schedule.WorkDueBy(node.deadline), milliseconds(7));
+  EXPECT_EQ(schedule.TightestAfter(node.deadline).entry, nullptr);
+  const Schedule::Tightest tightest = schedule.TightestAfter(node.deadline - Duration(1));
+  EXPECT_EQ(tightest.entry, &node);
+  EXPECT_EQ(tightest.latest_start, kBegin - milliseconds(2));
 }
 
-TEST(ScheduleTest, TheTightestEntrySaysWhenToStart) {
-  ScheduleNode easy = Node(milliseconds(50), 10);
-  ScheduleNode tight = Node(milliseconds(60), 45);
-  ScheduleNode later = Node(milliseconds(900), 10);
+TEST(ScheduleTest, TheTightestPromiseSaysWhenToStart) {
+  ScheduleNode easy = Node(milliseconds(50), milliseconds(10));
+  ScheduleNode tight = Node(milliseconds(60), milliseconds(45));
+  ScheduleNode later = Node(milliseconds(900), milliseconds(10));
   Schedule schedule;
-  schedule.SetTimePerToken(1e6);
   for (ScheduleNode* node : {&easy, &tight, &later}) schedule.Insert(*node);
-  EXPECT_EQ(schedule.LatestStartAfter(kBegin), kBegin + milliseconds(5));
-  schedule.SetTokens(tight, 20);
-  EXPECT_EQ(schedule.LatestStartAfter(kBegin), kBegin + milliseconds(30));
-  EXPECT_EQ(schedule.tokens(), 40);
+  EXPECT_EQ(schedule.TightestAfter(kBegin).entry, &tight);
+  EXPECT_EQ(schedule.TightestAfter(kBegin).latest_start, kBegin + milliseconds(5));
+  schedule.SetWork(tight, milliseconds(20));
+  EXPECT_EQ(schedule.TightestAfter(kBegin).latest_start, kBegin + milliseconds(30));
+  EXPECT_EQ(schedule.work(), milliseconds(40));
+}
+
+TEST(ScheduleTest, WhatIsNotPromisedHurriesNobodyButStandsBeforeWhatIs) {
+  ScheduleNode unpromised = Node(milliseconds(50), milliseconds(45));
+  ScheduleNode promised = Node(milliseconds(100), milliseconds(10));
+  unpromised.promised = false;
+  Schedule schedule;
+  for (ScheduleNode* node : {&unpromised, &promised}) schedule.Insert(*node);
+  EXPECT_EQ(schedule.TightestAfter(kBegin).entry, &promised);
+  EXPECT_EQ(schedule.TightestAfter(kBegin).latest_start, kBegin + milliseconds(45));
+  schedule.Unpromise(promised);
+  EXPECT_EQ(schedule.TightestAfter(kBegin).entry, nullptr);
+  EXPECT_EQ(schedule.work(), milliseconds(55));
 }
 
 TEST(ScheduleTest, EntriesWithoutADeadlineNeverHurry) {
   ScheduleNode node;
-  node.tokens = 1000;
+  node.work = std::chrono::hours(1);
+  node.promised = true;
   Schedule schedule;
-  schedule.SetTimePerToken(1e6);
   schedule.Insert(node);
-  EXPECT_GT(schedule.LatestStartAfter(kBegin), kBegin + std::chrono::hours(24 * 365));
+  EXPECT_EQ(schedule.TightestAfter(kBegin).entry, nullptr);
 }
 
 // The same as Schedule, by a sorted vector.
@@ -88,22 +105,22 @@ class SlowSchedule {
 
   const std::vector<const ScheduleNode*>& nodes() const { return nodes_; }
 
-  int64_t TokensDueBy(TimePoint deadline) const {
-    int64_t tokens = 0;
+  Duration WorkDueBy(TimePoint deadline) const {
+    Duration work{};
     for (const ScheduleNode* node : nodes_) {
-      if (node->deadline <= deadline) tokens += node->tokens;
+      if (node->deadline <= deadline) work += node->work;
     }
-    return tokens;
+    return work;
   }
-  TimePoint LatestStartAfter(TimePoint deadline, int64_t ns_per_token) const {
-    TimePoint latest = TimePoint::max();
-    int64_t tokens = 0;
+  // By when work must begin, for each promise that is due after `deadline`.
+  std::map<const ScheduleNode*, TimePoint> LatestStartsAfter(TimePoint deadline) const {
+    std::map<const ScheduleNode*, TimePoint> starts;
+    Duration work{};
     for (const ScheduleNode* node : nodes_) {
-      tokens += node->tokens;
-      if (node->deadline <= deadline) continue;
-      latest = std::min(latest, node->deadline - Duration(ns_per_token * tokens));
+      work += node->work;
+      if (node->promised && node->deadline > deadline) starts[node] = node->deadline - work;
     }
-    return latest;
+    return starts;
   }
 
  private:
@@ -120,7 +137,8 @@ class RandomSchedule {
   void Change() {
     const int choice = Below(20);
     if (choice < 9 || slow_.nodes().empty()) {
-      ScheduleNode& node = nodes_.emplace_back(Node(SomeTime(), Below(50), arrivals_++));
+      ScheduleNode& node = nodes_.emplace_back(Node(SomeTime(), SomeWork(), arrivals_++));
+      node.promised = Below(3) > 0;
       schedule_.Insert(node);
       slow_.Insert(&node);
     } else if (choice < 17) {
@@ -128,22 +146,25 @@ class RandomSchedule {
       schedule_.Erase(node);
       slow_.Erase(&node);
     } else if (choice < 19) {
-      ScheduleNode& node = Any();
-      schedule_.SetTokens(node, Below(50));
+      schedule_.SetWork(Any(), SomeWork());
     } else {
-      ns_per_token_ = Below(2000) * 1000;
-      schedule_.SetTimePerToken(static_cast<double>(ns_per_token_));
+      schedule_.Unpromise(Any());
     }
   }
 
   void ExpectEqual() {
     ASSERT_EQ(schedule_.empty(), slow_.nodes().empty());
     ASSERT_EQ(schedule_.first(), slow_.nodes().empty() ? nullptr : slow_.nodes().front());
-    ASSERT_EQ(schedule_.tokens(), slow_.TokensDueBy(TimePoint::max()));
+    ASSERT_EQ(schedule_.work(), slow_.WorkDueBy(TimePoint::max()));
     const TimePoint deadline = kBegin + SomeTime();
-    ASSERT_EQ(schedule_.TokensDueBy(deadline), slow_.TokensDueBy(deadline));
-    ASSERT_EQ(schedule_.LatestStartAfter(deadline),
-              slow_.LatestStartAfter(deadline, ns_per_token_));
+    ASSERT_EQ(schedule_.WorkDueBy(deadline), slow_.WorkDueBy(deadline));
+    const Schedule::Tightest tightest = schedule_.TightestAfter(deadline);
+    const auto starts = slow_.LatestStartsAfter(deadline);
+    ASSERT_EQ(tightest.entry == nullptr, starts.empty());
+    if (starts.empty()) return;
+    // Of several that are as tight any will do.
+    ASSERT_EQ(starts.at(tightest.entry), tightest.latest_start);
+    for (const auto& [entry, start] : starts) ASSERT_LE(tightest.latest_start, start);
   }
 
   void ExpectSameOrderToTheEnd() {
@@ -160,6 +181,7 @@ class RandomSchedule {
   int Below(int bound) { return static_cast<int>(random_() % bound); }
   // Few moments, so that many deadlines are the same.
   Duration SomeTime() { return milliseconds(Below(40)); }
+  Duration SomeWork() { return std::chrono::microseconds(Below(5000)); }
   ScheduleNode& Any() {
     return const_cast<ScheduleNode&>(*slow_.nodes()[Below(static_cast<int>(slow_.nodes().size()))]);
   }
@@ -169,7 +191,6 @@ class RandomSchedule {
   SlowSchedule slow_;
   std::deque<ScheduleNode> nodes_;
   int64_t arrivals_ = 0;
-  int64_t ns_per_token_ = 0;
 };
 
 TEST(ScheduleTest, AgreesWithASortedVectorAfterRandomChanges) {
@@ -191,10 +212,10 @@ TEST(ScheduleTest, AHundredThousandEntriesInOrderDoNotMakeADeepTree) {
   Schedule schedule;
   for (size_t i = 0; i < nodes.size(); ++i) {
     nodes[i].arrival = static_cast<int64_t>(i);
-    nodes[i].tokens = 1;
+    nodes[i].work = Duration(1);
     schedule.Insert(nodes[i]);
   }
-  EXPECT_EQ(schedule.tokens(), 100000);
+  EXPECT_EQ(schedule.work(), Duration(100000));
   for (ScheduleNode& node : nodes) {
     ASSERT_EQ(schedule.first(), &node);
     schedule.Erase(node);

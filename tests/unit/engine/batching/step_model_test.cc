@@ -100,6 +100,15 @@ TEST(StepModelTest, StepsWithoutLengthTeachNothing) {
   EXPECT_NEAR(Milliseconds(model.Predict(10)), 10, 1e-4);
 }
 
+TEST(StepModelTest, WhatIsLargerThanAStepTakesTheFixedPartOncePerStep) {
+  StepModel model;
+  for (const int64_t tokens : {20, 100, 50}) model.Observe(tokens, Linear(tokens));
+  EXPECT_NEAR(Milliseconds(model.Predict(100, 100)), 110, 1e-4);
+  EXPECT_NEAR(Milliseconds(model.Predict(101, 100)), 121, 1e-4);
+  EXPECT_NEAR(Milliseconds(model.Predict(1000, 100)), 1100, 1e-4);
+  EXPECT_NEAR(Milliseconds(model.Predict(0, 100)), 10, 1e-4);
+}
+
 TEST(ArrivalRateTest, NothingArrivesBeforeTheFirst) {
   const ArrivalRate rate(milliseconds(50));
   EXPECT_EQ(rate.PerSecond(kBegin), 0);
