@@ -84,6 +84,14 @@ class ReferenceBatcher {
   }
 
  private:
+  static constexpr double kMargin = 1.25;
+  static constexpr Priority kBothClasses[] = {Priority::kInteractive, Priority::kBulk};
+
+  static Duration Ns(double value) { return Duration(static_cast<int64_t>(value)); }
+  static Duration Times(Duration duration, double factor) {
+    return Ns(static_cast<double>(duration.count()) * factor);
+  }
+
   struct Queue {
     QueueOptions options;
     std::vector<ReferenceTask> waiting;
