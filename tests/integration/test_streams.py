@@ -128,6 +128,38 @@ def test_work_of_a_client_that_dies_is_dropped(start_server, repository, stubs):
     assert server.terminate() == 0, server.log()
 
 
+def resident_mib(server):
+    with open(f"/proc/{server.process.pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
+
+
+def test_clients_that_do_not_read_cost_no_more_than_their_windows(start_server, repository):
+    texts, window_mib, reply_mib = [""] * 4096, 16, 6
+    server = start_server([repository / "minilm"])
+    client = server.client()
+    client.embed(texts)
+    before = resident_mib(server)
+    streams = [Stream(client) for _ in range(8)]
+    for stream in streams:
+        for _ in range(64):
+            stream.send(*texts)
+
+    def answered():
+        return server.metrics().value("contextpool_requests_total", endpoint="EmbedStream")
+
+    wait_until(lambda: answered() >= len(streams) * window_mib // reply_mib)
+    # Until a second brings no more.
+    counts = [-1, answered()]
+    while counts[-1] > counts[-2]:
+        time.sleep(1)
+        counts.append(answered())
+    # Half as much again for what the allocator keeps of requests and results that are gone.
+    assert resident_mib(server) - before < 1.5 * len(streams) * (window_mib + reply_mib)
+    for stream in streams:
+        stream.call.cancel()
+    client.close()
+
+
 def test_sigterm_ends_a_stream_after_what_was_read(start_server, repository):
     server = start_server([repository / "minilm"])
     client = server.client()
