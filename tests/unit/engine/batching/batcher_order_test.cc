@@ -169,6 +169,27 @@ TEST_F(BatcherOrderTest, TasksOfABatchCarryWhenTheyCameAndWhenTheyWereTaken) {
   }
 }
 
+TEST_F(BatcherOrderTest, AStepThatFailedTeachesNothing) {
+  Accept(NewCall("fails", {10}));
+  Next();
+  clock_.Advance(milliseconds(20));
+  SealFailed();
+  Accept(NewCall("next", {30}));
+  Next();
+  EXPECT_EQ(batch_.predicted, Duration::zero());
+}
+
+TEST_F(BatcherOrderTest, WhatComesAfterAStepIsNotPartOfIt) {
+  Accept(NewCall("first", {10}));
+  Next();
+  clock_.Advance(milliseconds(20));
+  Seal();
+  clock_.Advance(milliseconds(500));
+  Accept(NewCall("second", {10}));
+  Next();
+  EXPECT_EQ(batch_.predicted, milliseconds(20));
+}
+
 TEST_F(BatcherOrderTest, ABatchSaysHowLongItShouldTake) {
   Accept(NewCall("first", {10}));
   Next();

@@ -92,14 +92,14 @@ TEST_F(BatcherPromisesTest, BulkWorkDoesNotFillABatchWithTheTimeThatAnotherModel
   Accept(NewCall("a", {10}).DueIn(milliseconds(190)));
   Accept(NewCall("bulk", {90}).Bulk());
   Accept(NewCall("b", {80}).On(other_).DueIn(milliseconds(195)));
-  for (const char* name : {"a", "b", "bulk"}) EXPECT_THAT(Next(), ElementsAre(name));
+  for (const char* name : {"a", "b", "bulk"}) ASSERT_THAT(Next(), ElementsAre(name));
 }
 
 TEST_F(BatcherPromisesTest, PatientWorkDoesNotFillABatchWithTheTimeThatAnotherModelWasPromised) {
   Accept(NewCall("a", {10}).DueIn(milliseconds(190)));
   Accept(NewCall("b", {80}).On(other_).DueIn(milliseconds(195)));
   Accept(NewCall("patient", {90}).DueIn(milliseconds(900)));
-  for (const char* name : {"a", "b", "patient"}) EXPECT_THAT(Next(), ElementsAre(name));
+  for (const char* name : {"a", "b", "patient"}) ASSERT_THAT(Next(), ElementsAre(name));
 }
 
 TEST_F(BatcherPromisesTest, PatientWorkFillsABatchWhereEveryPromiseIsKeptStill) {
