@@ -4,6 +4,14 @@
 #include <utility>
 
 namespace contextpool::engine {
+namespace {
+
+int32_t Width(TaskKind task, const ModelInfo& model) {
+  return task == TaskKind::kEmbed ? model.embedding_dimensions
+                                  : static_cast<int32_t>(model.labels.size());
+}
+
+}  // namespace
 
 Call::Call(Request request, std::shared_ptr<const ModelInfo> model, ModelCounters& counters,
            Engine::Callback done, AtEnd at_end)
@@ -12,8 +20,7 @@ Call::Call(Request request, std::shared_ptr<const ModelInfo> model, ModelCounter
       done_(std::move(done)),
       at_end_(std::move(at_end)) {
   const size_t inputs = request_.inputs.size();
-  response_.width = request_.task == TaskKind::kEmbed ? model->embedding_dimensions
-                                                      : static_cast<int32_t>(model->labels.size());
+  response_.width = Width(request_.task, *model);
   response_.model = std::move(model);
   response_.results.resize(inputs);
   response_.values.resize(inputs * response_.width);
@@ -21,10 +28,15 @@ Call::Call(Request request, std::shared_ptr<const ModelInfo> model, ModelCounter
   tasks_.reserve(inputs);
 }
 
+size_t Call::BytesPerTask(TaskKind task, const ModelInfo& model) {
+  return sizeof(Task) + Width(task, model) * sizeof(float);
+}
+
 Task& Call::AddTask(int32_t index) {
   Task& task = tasks_.emplace_back();
   task.index = index;
   task.completion = this;
+  task.bytes = static_cast<int64_t>(BytesPerTask(request_.task, *response_.model));
   task.canary = request_.canary;
   task.values = std::span<float>(response_.values)
                     .subspan(static_cast<size_t>(index) * response_.width, response_.width);
@@ -42,6 +54,7 @@ absl::Status Call::Queue(Batcher& batcher, QueueId queue, TimePoint deadline) {
   work_.tasks = tasks_;
   work_.priority = request_.priority;
   work_.deadline = deadline;
+  work_.promised = request_.deadline.has_value();
   work_.stop = request_.stop;
   work_.completion = this;
   on_stop_.emplace(request_.stop, LeaveQueue{batcher, work_});

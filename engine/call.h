@@ -41,6 +41,9 @@ class Call final : public Completion {
   // Token ids of every input that has none of its own, appended one after the other.
   std::vector<int32_t>& token_ids() { return token_ids_; }
 
+  // What a task and its row of the response take.
+  static size_t BytesPerTask(TaskKind task, const ModelInfo& model);
+
   // Makes a task of input `index`. All tasks are added before any is queued.
   Task& AddTask(int32_t index);
   std::vector<Task>& tasks() { return tasks_; }

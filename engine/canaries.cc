@@ -71,7 +71,7 @@ void Canaries::Send(const CanaryModel& model, TimePoint now) {
                });
 }
 
-CanaryResult Canaries::Judge(const State& state, const absl::Status& status) const {
+CanaryResult Canaries::Judge(const State& state, const absl::Status& status, TimePoint now) const {
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return CanaryResult::kOk;
@@ -81,7 +81,9 @@ CanaryResult Canaries::Judge(const State& state, const absl::Status& status) con
     case absl::StatusCode::kNotFound:
       return CanaryResult::kSkipped;
     case absl::StatusCode::kDeadlineExceeded:
-      return steps_.ended() > state.steps_before ? CanaryResult::kSkipped : CanaryResult::kFailed;
+      // Others were computed, or are: it is the step that is judged then.
+      return steps_.ended() > state.steps_before || steps_.Running(now) ? CanaryResult::kSkipped
+                                                                        : CanaryResult::kFailed;
     default:
       return CanaryResult::kFailed;
   }
@@ -95,7 +97,7 @@ void Canaries::Answered(const CanaryModel& model, TimePoint sent, const absl::St
   if (found == states_.end() || found->second.sent != sent) return;
   State& state = found->second;
   state.waiting = false;
-  const CanaryResult result = Judge(state, status);
+  const CanaryResult result = Judge(state, status, now);
   model.counters->Count(result);
   if (result == CanaryResult::kOk) state.failures = 0;
   if (result != CanaryResult::kFailed) return;

@@ -78,7 +78,7 @@ class Canaries {
   void Send(const CanaryModel& model, TimePoint now);
   void Answered(const CanaryModel& model, TimePoint sent, const absl::Status& status)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  CanaryResult Judge(const State& state, const absl::Status& status) const;
+  CanaryResult Judge(const State& state, const absl::Status& status, TimePoint now) const;
   // Why the model's canaries say that it would not answer.
   EngineHealth HealthOf(const CanaryModel& model, const State& state, TimePoint now) const;
 

@@ -5,6 +5,7 @@
 #include <utility>
 #include <variant>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "engine/engine_impl.h"
 #include "engine/explain.h"
@@ -41,8 +42,9 @@ Modality ModalityOf(const Request& request) {
                                                                     : Modality::kText;
 }
 
-int64_t BytesOf(const Request& request) {
-  size_t bytes = 0;
+// What the request's inputs will take while they wait: text or ids, task and row of the answer.
+int64_t BytesOf(const Request& request, const ModelInfo& info) {
+  size_t bytes = request.inputs.size() * Call::BytesPerTask(request.task, info);
   for (const Input& input : request.inputs) {
     if (const auto* text = std::get_if<TextInput>(&input)) bytes += text->utf8.size();
     if (const auto* ready = std::get_if<TokenIdsInput>(&input)) bytes += ready->ids.size_bytes();
@@ -69,6 +71,8 @@ EngineImpl::EngineImpl(EngineOptions options, EngineParts parts, Clock& clock)
                  [this](Request request, Callback done) {
                    Infer(std::move(request), std::move(done));
                  }}) {
+  // Where a thread cannot be had, those that could must end before their parts do.
+  absl::Cleanup end_threads = [this] { EndThreads(); };
   executor_.Start(batcher_);
   expiry_ = std::thread([this] {
     while (batcher_.ExpireNext()) {
@@ -77,14 +81,19 @@ EngineImpl::EngineImpl(EngineOptions options, EngineParts parts, Clock& clock)
   loader_.emplace(std::move(options.models), parts_, clock_,
                   ModelLoader::Stages{models_, batcher_, executor_});
   watchdog_.Start();
+  std::move(end_threads).Cancel();
 }
 
 EngineImpl::~EngineImpl() {
   watchdog_.Stop();
   Drain();
+  EndThreads();
+}
+
+void EngineImpl::EndThreads() {
   loader_.reset();
   batcher_.Close();
-  expiry_.join();
+  if (expiry_.joinable()) expiry_.join();
 }
 
 bool EngineImpl::Accept(const Request& request) {
@@ -118,7 +127,7 @@ absl::Status EngineImpl::CheckAcceptable(const ServedModel& served, const Reques
     return absl::UnavailableError("the server's device does not answer now; ask another replica");
   }
   absl::Status status = batcher_.CheckRoom(
-      served.queue, static_cast<int64_t>(request.inputs.size()), BytesOf(request));
+      served.queue, static_cast<int64_t>(request.inputs.size()), BytesOf(request, *served.info));
   if (!status.ok()) counters.CountRefused(status, 1);
   return status;
 }
@@ -196,7 +205,7 @@ absl::Status EngineImpl::AddTask(const ServedModel& served, Call& call, int32_t 
     }
     Task& task = call.AddTask(index);
     task.token_ids = ready->ids;
-    task.bytes = static_cast<int64_t>(ready->ids.size_bytes());
+    task.bytes += static_cast<int64_t>(ready->ids.size_bytes());
     result.tokens_used = static_cast<int32_t>(ready->ids.size());
     result.tokens_seen = result.tokens_used;
     return absl::OkStatus();
@@ -215,7 +224,7 @@ absl::Status EngineImpl::AddTask(const ServedModel& served, Call& call, int32_t 
   if (summary->tokens_used == 0) {
     return AtInput(index, "text", absl::InvalidArgumentError("has no token"));
   }
-  call.AddTask(index).bytes = static_cast<int64_t>(text.utf8.size());
+  call.AddTask(index).bytes += static_cast<int64_t>(text.utf8.size());
   return absl::OkStatus();
 }
 

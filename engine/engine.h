@@ -88,14 +88,16 @@ class Engine {
   // UNAVAILABLE: draining.
   virtual void Unload(absl::string_view name, int64_t version, UnloadCallback done) = 0;
 
-  // Answers the request through `done`, exactly once: from this thread if nothing of it is to be
-  // computed, else from the executor's thread. Tokenises in the calling thread. What the request's
+  // Answers the request through `done`, exactly once: results from the executor's thread, errors
+  // also from this one, from the one that asks request.stop to stop, which must hold no lock that
+  // `done` takes, or from one of the engine's. Tokenises in the calling thread. What the request's
   // views point to must live until then. `done` must not block.
   //
   // INVALID_ARGUMENT: the model does not offer the task or modality, has no ContextPool to explain,
   // or the request is larger than the whole queue. NOT_FOUND: no such model. UNAVAILABLE: loading,
-  // failed, draining, or the running batch is long overdue. RESOURCE_EXHAUSTED: the queue is full;
-  // RetryDelay(status) says when to try again. DEADLINE_EXCEEDED: the deadline passed in the queue.
+  // failed, draining, or the running batch is long overdue. RESOURCE_EXHAUSTED: the queue is full,
+  // or the answer would come too late; RetryDelay(status) says when to try again.
+  // DEADLINE_EXCEEDED: the deadline passed in the queue. CANCELLED: request.stop was asked to stop.
   virtual void Infer(Request request, Callback done) = 0;
 
   // Texts are tokenised as Infer would. INVALID_ARGUMENT: the answer would take more than

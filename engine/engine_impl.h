@@ -44,6 +44,8 @@ class EngineImpl final : public Engine {
 
   // Counts a request as in flight, unless the engine is draining.
   bool Accept(const Request& request);
+  // Waits until all threads but the executor's have ended, which does once the batcher is closed.
+  void EndThreads();
   void Leave(bool canary);
   std::vector<CanaryModel> ReadyModels() const;
 

@@ -212,11 +212,13 @@ absl::Status ModelLoader::AddToStages(ServedModel& served) {
   const QueueOptions& options = served.spec.queue;
   served.queue = stages_.batcher.AddQueue(options);
   absl::Cleanup remove = [&] { stages_.batcher.RemoveQueue(served.queue); };
-  absl::Status status = stages_.executor.AddModel(
+  absl::StatusOr<Executor::StepTime> warm_up = stages_.executor.AddModel(
       served.queue, *served.model, {options.batch_token_budget, options.batch_max_inputs},
       golden->has_value() ? &**golden : nullptr, *served.counters);
-  if (status.ok()) std::move(remove).Cancel();
-  return status;
+  if (!warm_up.ok()) return warm_up.status();
+  stages_.batcher.Teach(served.queue, warm_up->tokens, warm_up->took);
+  std::move(remove).Cancel();
+  return absl::OkStatus();
 }
 
 std::shared_ptr<ServedModel> ModelLoader::Share(std::unique_ptr<ServedModel> served) {

@@ -1,6 +1,7 @@
 #include "engine/result_cache.h"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 namespace contextpool::engine {
@@ -33,22 +34,30 @@ bool ResultCache::Find(Task& task) {
   return true;
 }
 
-void ResultCache::Put(const Task& task) {
+void ResultCache::Put(const Task& task) noexcept try {
   if (task.output.explain) return;
-  Entry entry{{task.token_ids.begin(), task.token_ids.end()},
-              task.output,
-              {task.values.begin(), task.values.end()}};
-  if (entry.bytes() > max_bytes_) return;
+  {
+    MutexLock lock(mutex_);
+    if (index_.contains(Key{task.token_ids, task.output})) return;
+  }
+  Entries entry;
+  entry.push_back({{task.token_ids.begin(), task.token_ids.end()},
+                   task.output,
+                   {task.values.begin(), task.values.end()}});
+  const int64_t bytes = entry.front().bytes();
+  if (bytes > max_bytes_) return;
   MutexLock lock(mutex_);
-  if (index_.contains(Key{task.token_ids, task.output})) return;
-  bytes_ += entry.bytes();
+  const auto [place, inserted] = index_.try_emplace(entry.front().key(), entry.begin());
+  if (!inserted) return;
+  entries_.splice(entries_.begin(), entry);
+  bytes_ += bytes;
   while (bytes_ > max_bytes_) {
     bytes_ -= entries_.back().bytes();
     index_.erase(entries_.back().key());
     entries_.pop_back();
   }
-  entries_.push_front(std::move(entry));
-  index_.emplace(entries_.front().key(), entries_.begin());
+} catch (const std::bad_alloc&) {
+  // The result was computed; it is only not kept.
 }
 
 int64_t ResultCache::bytes() const {

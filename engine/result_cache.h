@@ -26,8 +26,8 @@ class ResultCache {
   // none.
   bool Find(Task& task);
 
-  // Keeps the result of a task that was computed.
-  void Put(const Task& task);
+  // Keeps the result of a task that was computed, if there is memory for it.
+  void Put(const Task& task) noexcept;
 
   int64_t bytes() const;
 

@@ -29,7 +29,8 @@ class Completion {
   ~Completion() = default;
 };
 
-// Owned by its request; queues and batches point to it. Only one stage touches it at a time.
+// Owned by its request; queues and batches point to it. Only one stage touches it at a time, but
+// for `twin` and `queued`, which are the batcher's until it is sealed.
 struct Task {
   // The input. Lives as long as the request.
   std::span<const int32_t> token_ids;

@@ -92,7 +92,8 @@ absl::Status Executor::Reserve(const Served& served, const BatchLimits& limits) 
   return absl::OkStatus();
 }
 
-absl::Status Executor::WarmUp(const Served& served, const BatchLimits& limits) {
+absl::StatusOr<Executor::StepTime> Executor::WarmUp(const Served& served,
+                                                    const BatchLimits& limits) {
   const ModelInfo& info = served.model->info();
   const int64_t length = std::min<int64_t>(info.max_tokens, limits.tokens);
   const int64_t sequences = std::min(limits.sequences, limits.tokens / length);
@@ -105,11 +106,14 @@ absl::Status Executor::WarmUp(const Served& served, const BatchLimits& limits) {
     if (info.classifies()) task.output.task = TaskKind::kClassify;
     pointers.push_back(&task);
   }
-  absl::Status status = Compute(served, Pack(pointers), Wanted::kResults);
-  if (!status.ok() || (AllFinite(staging_.embeddings) && AllFinite(staging_.logits))) return status;
-  return absl::InternalError(
-      "the model computes values that are not finite; its weights may be "
-      "damaged");
+  if (absl::Status status = Compute(served, Pack(pointers), Wanted::kResults); !status.ok()) {
+    return status;
+  }
+  if (!AllFinite(staging_.embeddings) || !AllFinite(staging_.logits)) {
+    return absl::InternalError(
+        "the model computes values that are not finite; its weights may be damaged");
+  }
+  return StepTime{sequences * length, times_.computed - times_.begin};
 }
 
 absl::Status Executor::CheckAgainst(const GoldenFile& golden, const Served& served,
@@ -136,13 +140,17 @@ absl::Status Executor::CheckAgainst(const GoldenFile& golden, const Served& serv
   return absl::OkStatus();
 }
 
-absl::Status Executor::AddModel(QueueId queue, const Model& model, const BatchLimits& limits,
-                                const GoldenFile* golden, ModelCounters& counters) {
+absl::StatusOr<Executor::StepTime> Executor::AddModel(QueueId queue, const Model& model,
+                                                      const BatchLimits& limits,
+                                                      const GoldenFile* golden,
+                                                      ModelCounters& counters) {
+  absl::StatusOr<StepTime> warm_up;
   const Served served{&model, &counters, model.WorkspaceBytes(limits)};
   {
     const Turn turn(*this);
     if (absl::Status status = Reserve(served, limits); !status.ok()) return status;
-    if (absl::Status status = WarmUp(served, limits); !status.ok()) return status;
+    warm_up = WarmUp(served, limits);
+    if (!warm_up.ok()) return warm_up;
   }
   if (golden != nullptr) {
     absl::Status status = CheckAgainst(*golden, served, limits);
@@ -152,7 +160,7 @@ absl::Status Executor::AddModel(QueueId queue, const Model& model, const BatchLi
   if (served_.size() <= static_cast<size_t>(queue)) served_.resize(queue + 1);
   served_[queue] = served;
   counters.last_computed = clock_.Now();
-  return absl::OkStatus();
+  return warm_up;
 }
 
 void Executor::RemoveModel(QueueId queue) {
@@ -264,6 +272,7 @@ void Executor::RunBatch(Batch& batch, BatchSource& source) {
                                      [](const OutputSpec& output) { return output.explain; });
   const absl::Status status = ComputeNoThrow(
       served, packed, sampled || explained ? Wanted::kResultsAndChoices : Wanted::kResults);
+  if (status.ok()) batch.took = clock_.Now() - start;
   source.Seal(batch);
   // Twins of callers join until here.
   const bool canary = std::ranges::all_of(batch.tasks, IsCanary);

@@ -19,6 +19,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "engine/base/batch.h"
 #include "engine/base/clock.h"
 #include "engine/base/stats.h"
@@ -33,6 +34,11 @@ namespace contextpool::engine {
 
 class Executor {
  public:
+  struct StepTime {
+    int64_t tokens = 0;
+    Duration took{};
+  };
+
   static constexpr uint64_t kContextPoolSample = 64;
 
   // `device` and `clock` must outlive the executor.
@@ -44,8 +50,9 @@ class Executor {
   // compares the model with `golden` if there is one, and from then on accepts batches of `queue`.
   // Each of these passes waits for one batch of the others at most, and they for one pass.
   // `model` and `counters` must outlive the executor.
-  absl::Status AddModel(QueueId queue, const Model& model, const BatchLimits& limits,
-                        const GoldenFile* golden, ModelCounters& counters);
+  // Says what the warm-up took: the first that is known of the model's steps.
+  absl::StatusOr<StepTime> AddModel(QueueId queue, const Model& model, const BatchLimits& limits,
+                                    const GoldenFile* golden, ModelCounters& counters);
 
   // Forgets the model, and gives back workspace that only it needed. Waits for the running step.
   // REQUIRES: nothing of the queue is to be computed, and no model is being added.
@@ -118,7 +125,7 @@ class Executor {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   absl::Status Reserve(const Served& served, const BatchLimits& limits)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
-  absl::Status WarmUp(const Served& served, const BatchLimits& limits)
+  absl::StatusOr<StepTime> WarmUp(const Served& served, const BatchLimits& limits)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   absl::Status CheckAgainst(const GoldenFile& golden, const Served& served,
                             const BatchLimits& limits) ABSL_LOCKS_EXCLUDED(step_);

@@ -64,8 +64,9 @@ class FakeModel : public engine::Model {
 
   absl::StatusOr<engine::ModelOutput> Forward(const engine::PackedBatch& batch,
                                               engine::Arena& workspace) const override {
-    if (hooks_.forward) {
-      if (absl::Status status = hooks_.forward(batch); !status.ok()) return status;
+    // A copy: a test may set another one while this one is running.
+    if (const auto forward = hooks_.forward) {
+      if (absl::Status status = forward(batch); !status.ok()) return status;
     }
     int64_t embeds = 0;
     for (const engine::OutputSpec& spec : batch.outputs) {

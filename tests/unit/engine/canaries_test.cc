@@ -227,6 +227,9 @@ TEST_F(CanariesTest, WhileAStepRunsItsOwnLimitJudges) {
   steps_.Begin(clock_.Now(), seconds(1));  // may take ten
   clock_.Advance(Canaries::kAnswerLimit);
   EXPECT_TRUE(canaries_.Health().healthy);
+  AnswerNext(absl::DeadlineExceededError("the deadline passed while the request was queued"));
+  EXPECT_TRUE(canaries_.Health().healthy);
+  EXPECT_THAT(Counts(), ElementsAre(0, 0, 1));
 }
 
 TEST_F(CanariesTest, AModelThatIsGoneCountsNoMoreAndItsLateAnswerIsDropped) {

@@ -50,7 +50,7 @@ class GoldenCheckTest : public ::testing::TestWithParam<const char*> {
     if (!golden->has_value()) return absl::NotFoundError("there is no golden file");
     ModelCounters counters;
     Executor executor(*device_, Clock::Real());
-    return executor.AddModel(0, **model, {600, 16}, &**golden, counters);
+    return executor.AddModel(0, **model, {600, 16}, &**golden, counters).status();
   }
 
   std::string Error() { return std::string(Load().message()); }
