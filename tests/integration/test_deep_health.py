@@ -126,7 +126,7 @@ def test_a_batch_that_hangs_turns_health_off_until_it_ends(start_server, reposit
     client = server.client()
     thread = executor_thread(server, client)
     with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(client.embed, ["word " * 200] * 64)
+        call = pool.submit(client.embed, [f"{i} " + "word " * 200 for i in range(64)])
         wait_for(lambda: server.metrics().value("contextpool_executor_step_seconds") > 0)
         tracer = Tracer(thread)
         try:

@@ -90,9 +90,8 @@ class EngineTest : public ::testing::Test {
   std::future<absl::Status> Unload(const std::string& name, int64_t version = 1) {
     auto promise = std::make_shared<std::promise<absl::Status>>();
     auto future = promise->get_future();
-    engine_->Unload(name, version, [promise](absl::Status status) {
-      promise->set_value(std::move(status));
-    });
+    engine_->Unload(name, version,
+                    [promise](absl::Status status) { promise->set_value(std::move(status)); });
     return future;
   }
 
