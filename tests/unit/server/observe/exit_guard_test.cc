@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -22,7 +23,6 @@ constexpr engine::Duration kTick{1};
 
 class ExitGuardTest : public ::testing::Test {
  protected:
-  ExitGuardTest() { EXPECT_EQ(pipe2(log_, O_NONBLOCK), 0); }
   ~ExitGuardTest() override {
     close(log_[0]);
     close(log_[1]);
@@ -39,7 +39,13 @@ class ExitGuardTest : public ::testing::Test {
     return text;
   }
 
-  int log_[2];
+  static std::array<int, 2> Pipe() {
+    std::array<int, 2> ends{-1, -1};
+    EXPECT_EQ(pipe2(ends.data(), O_NONBLOCK), 0);
+    return ends;
+  }
+
+  const std::array<int, 2> log_ = Pipe();
   testing::FakeClock clock_;
   engine::FakeEngine engine_;
   Logger logger_{LogFormat::kText, LogLevel::kInfo, log_[1]};
