@@ -32,8 +32,12 @@ class FakeEngine : public Engine {
 
   ~FakeEngine() override { Release(); }
 
-  ModelInfo& AddModel(const std::string& name, std::vector<std::string> labels) {
+  // `edit` changes what is known of the model before anybody can see it.
+  const ModelInfo& AddModel(
+      const std::string& name, std::vector<std::string> labels,
+      const std::function<void(ModelInfo&)>& edit = [](ModelInfo&) {}) {
     const auto info = NewInfo({name, 1}, std::move(labels));
+    edit(*info);
     MutexLock lock(mutex_);
     models_[{name, 1}] = {info, ModelState::kReady, "", 0.5};
     return *info;

@@ -67,7 +67,9 @@ TEST_F(MetricsPageTest, ShowsTheEnginesFiguresAndTheModels) {
 }
 
 TEST_F(MetricsPageTest, ShowsWhatContextPoolChoseInEachLayer) {
-  engine_.AddModel("encoder", {}).context_pool_layers = {0, 3};
+  engine_.AddModel("encoder", {}, [&](engine::ModelInfo& model) {
+    model.context_pool_layers = {0, 3};
+  });
   const Samples samples = Scrape();
   for (const char* layer : {"0", "3"}) {
     const std::string labels = absl::StrCat(R"({model="encoder",layer=")", layer, "\"");

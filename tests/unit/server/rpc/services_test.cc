@@ -85,8 +85,11 @@ TEST_F(ServicesTest, OptionsReachTheEngine) {
 }
 
 TEST_F(ServicesTest, ExplainBringsTokensAndEveryLayersChoices) {
-  engine_.AddModel("encoder", {}).context_pool_layers = {0, 3};
-  engine_.AddModel("classifier", {"no", "yes"}).context_pool_layers = {5};
+  engine_.AddModel("encoder", {}, [&](engine::ModelInfo& model) {
+    model.context_pool_layers = {0, 3};
+  });
+  engine_.AddModel("classifier", {"no", "yes"},
+                   [&](engine::ModelInfo& model) { model.context_pool_layers = {5}; });
   v1::EmbedRequest request = EmbedTexts({"a", "b"});
   request.mutable_options()->set_explain(true);
   v1::EmbedResponse reply;
@@ -113,7 +116,8 @@ TEST_F(ServicesTest, ExplainBringsTokensAndEveryLayersChoices) {
 }
 
 TEST_F(ServicesTest, NothingIsExplainedUnasked) {
-  engine_.AddModel("encoder", {}).context_pool_layers = {0};
+  engine_.AddModel("encoder", {},
+                   [&](engine::ModelInfo& model) { model.context_pool_layers = {0}; });
   v1::EmbedResponse reply;
   ASSERT_TRUE(Embed(EmbedTexts({"a"}), &reply).ok());
   EXPECT_FALSE(engine_.last_request().explain);
@@ -121,7 +125,8 @@ TEST_F(ServicesTest, NothingIsExplainedUnasked) {
 }
 
 TEST_F(ServicesTest, FailedInputsHaveNoExplanation) {
-  engine_.AddModel("encoder", {}).context_pool_layers = {0};
+  engine_.AddModel("encoder", {},
+                   [&](engine::ModelInfo& model) { model.context_pool_layers = {0}; });
   engine_.EditResponses([](engine::Response& response) {
     response.results[0].status = absl::InternalError("damaged");
     if (!response.explanations.empty()) response.explanations[0] = {};
@@ -292,7 +297,8 @@ TEST_F(ServicesTest, TooManyRequestsAtOnceAreToldToRetry) {
 
 TEST_F(ServicesTest, RepliesThatAreNotReadCountUntilTheirCallerGivesUp) {
   constexpr int64_t kReply = 3 << 20;
-  engine_.AddModel("encoder", {}).embedding_dimensions = kReply / 4;
+  engine_.AddModel("encoder", {},
+                   [&](engine::ModelInfo& model) { model.embedding_dimensions = kReply / 4; });
   const v1::EmbedRequest small = EmbedTexts({"a"});
   UnreadCall unread(NarrowChannel(), EmbedTexts(std::vector<std::string>(21, "a")));
   for (int i = 0; i < 1000 && Calls(Endpoint::kEmbed, absl::StatusCode::kOk, "encoder") < 1; ++i) {
@@ -312,7 +318,8 @@ TEST_F(ServicesTest, RepliesThatAreNotReadCountUntilTheirCallerGivesUp) {
 }
 
 TEST_F(ServicesTest, ARequestWhoseReplyNeverFitsIsRefusedForGood) {
-  engine_.AddModel("encoder", {}).embedding_dimensions = 1 << 18;
+  engine_.AddModel("encoder", {},
+                   [&](engine::ModelInfo& model) { model.embedding_dimensions = 1 << 18; });
   const grpc::Status status = Embed(EmbedTexts(std::vector<std::string>(64, "a")));
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(status.error_message(), HasSubstr("--max_in_flight_bytes"));
@@ -320,9 +327,10 @@ TEST_F(ServicesTest, ARequestWhoseReplyNeverFitsIsRefusedForGood) {
 }
 
 TEST_F(ServicesTest, RepliesAreNoLargerThanExpectedAndHardlySmaller) {
-  engine::ModelInfo& encoder = engine_.AddModel("encoder", {});
-  encoder.embedding_dimensions = 1000;
-  encoder.context_pool_layers = {0, 1};
+  const engine::ModelInfo& encoder = engine_.AddModel("encoder", {}, [](engine::ModelInfo& model) {
+    model.embedding_dimensions = 1000;
+    model.context_pool_layers = {0, 1};
+  });
   engine::Request request;
   request.inputs = {engine::TextInput{"a b"}, engine::TextInput{"a b"}};
   v1::EmbedRequest embed = EmbedTexts({"a b", "a b"});
@@ -338,7 +346,7 @@ TEST_F(ServicesTest, RepliesAreNoLargerThanExpectedAndHardlySmaller) {
   EXPECT_GT(static_cast<int64_t>(vectors.ByteSizeLong()), values);
   EXPECT_GE(ReplyBytes(embed, request, encoder), static_cast<int64_t>(vectors.ByteSizeLong()));
 
-  engine::ModelInfo& classifier =
+  const engine::ModelInfo& classifier =
       engine_.AddModel("classifier", std::vector<std::string>(100, std::string(90, 'x')));
   request.explain = false;
   v1::ClassifyRequest classify = ClassifyTexts({"a b", "a b"});

@@ -77,7 +77,8 @@ class StreamTest : public ServerFixture {
 
   // Sends many messages, whose replies are of so many numbers, and reads no reply.
   void SendWithoutReading(Client& client, int messages, int dimensions) {
-    engine_.AddModel("encoder", {}).embedding_dimensions = dimensions;
+    engine_.AddModel("encoder", {},
+                     [&](engine::ModelInfo& model) { model.embedding_dimensions = dimensions; });
     for (int i = 0; i < messages; ++i) client.Send(Numbered(1));
     client.HalfClose();
   }
@@ -236,7 +237,9 @@ TEST_F(StreamTest, LargeRepliesFillTheWindowByTheirBytes) {
 }
 
 TEST_F(StreamTest, RepliesCountInTheWindowFromTheirRequestOn) {
-  engine_.AddModel("encoder", {}).embedding_dimensions = 1 << 18;  // 1 MiB each
+  engine_.AddModel("encoder", {}, [&](engine::ModelInfo& model) {
+    model.embedding_dimensions = 1 << 18;
+  });  // 1 MiB each
   engine_.Hold();
   Client client(*embedding_);
   for (int i = 0; i < kWindow; ++i) client.Send(Numbered(1));
