@@ -215,6 +215,8 @@ class Batcher final : public BatchSource {
   void TakeOwed(Cutting& cutting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // As TakeOne, but does not pass more urgent work that would miss its deadline then.
   bool Fill(Cutting& cutting, Priority priority) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // `until`, but later by the margin on what lies between.
+  static TimePoint WithMargin(TimePoint from, TimePoint until);
   // When the batch would be done with another task, with the margin.
   static TimePoint EndWith(const Cutting& cutting, const Task& task);
   // False: nothing waits, or the next task does not fit.

@@ -104,9 +104,14 @@ bool Batcher::Fill(Cutting& cutting, Priority priority) {
   return TakeOne(cutting, priority);
 }
 
+TimePoint Batcher::WithMargin(TimePoint from, TimePoint until) {
+  return from +
+         Duration(static_cast<int64_t>(kMargin * static_cast<double>((until - from).count())));
+}
+
 TimePoint Batcher::EndWith(const Cutting& cutting, const Task& task) {
   const Duration step = cutting.queue.steps.Predict(cutting.batch.cost + task.cost);
-  return cutting.now + Duration(static_cast<int64_t>(kMargin * static_cast<double>(step.count())));
+  return WithMargin(cutting.now, cutting.now + step);
 }
 
 void Batcher::TakeOwed(Cutting& cutting) {
@@ -130,8 +135,13 @@ bool Batcher::TakeOne(Cutting& cutting, Priority priority) {
   const TimePoint end = EndWith(cutting, task);
   if (end > cutting.end_by) return false;
   const TimePoint deadline = schedule.first()->deadline;
-  // What cannot be done in time does not make batches small.
-  if (end <= deadline) cutting.end_by = std::min(cutting.end_by, deadline);
+  // What cannot be done in time does not make batches small; what can without the margin still
+  // does.
+  if (end <= deadline) {
+    cutting.end_by = std::min(cutting.end_by, deadline);
+  } else if (const TimePoint latest = WithMargin(cutting.now, deadline); end <= latest) {
+    cutting.end_by = std::min(cutting.end_by, latest);
+  }
   HandOut(cutting, task);
   if (priority == Priority::kInteractive) {
     EarnCredit(task.cost);

@@ -215,7 +215,14 @@ bool ReferenceBatcher::Take(Queue& queue, Priority priority, double most_cost, T
     return false;
   }
   const TimePoint deadline = CallOf(taken).deadline;
-  if (end <= deadline) end_by_ = std::min(end_by_, deadline);
+  const Duration room = deadline - now;
+  const TimePoint latest =
+      now + Duration(static_cast<int64_t>(1.25 * static_cast<double>(room.count())));
+  if (end <= deadline) {
+    end_by_ = std::min(end_by_, deadline);
+  } else if (end <= latest) {
+    end_by_ = std::min(end_by_, latest);
+  }
   running_.cost = cost;
   running_.tasks.push_back(taken);
   std::erase_if(queue.waiting, [&](const ReferenceTask& task) {
