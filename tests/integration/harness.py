@@ -36,9 +36,10 @@ def generate_stubs(folder: Path):
 class Client:
     """Stubs of every service over one connection."""
 
-    def __init__(self, port):
+    def __init__(self, port, *more_options):
         from contextpool.v1 import (classification_pb2_grpc, embedding_pb2_grpc, model_pb2_grpc)
-        options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+        options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1),
+                   *more_options]
         self.channel = grpc.insecure_channel(f"localhost:{port}", options)
         self.embedding = embedding_pb2_grpc.EmbeddingServiceStub(self.channel)
         self.classification = classification_pb2_grpc.ClassificationServiceStub(self.channel)
@@ -147,8 +148,8 @@ class Server:
     def log(self):
         return self.log_file.read_text()
 
-    def client(self):
-        return Client(self.grpc_port)
+    def client(self, *options):
+        return Client(self.grpc_port, *options)
 
     def http(self, path):
         """Status, content type and text of a page of the metrics port."""
