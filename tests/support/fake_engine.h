@@ -4,12 +4,10 @@
 #include <algorithm>
 #include <functional>
 #include <list>
-#include <map>
 #include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -17,13 +15,14 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/mutex.h"
 #include "engine/engine.h"
+#include "tests/support/fake_models.h"
 
 namespace contextpool::engine {
 
 // By default an embedding model "encoder" with 4 dimensions and a classifier "classifier" with
 // labels negative, neutral, positive. Row i of an answer is [i, 1, 2, 3] or the logits [0, 1, 2].
 // Thread safe.
-class FakeEngine : public Engine {
+class FakeEngine : public FakeModels {
  public:
   FakeEngine() {
     AddModel("classifier", {"negative", "neutral", "positive"});
@@ -31,23 +30,6 @@ class FakeEngine : public Engine {
   }
 
   ~FakeEngine() override { Release(); }
-
-  // `edit` changes what is known of the model before anybody can see it.
-  const ModelInfo& AddModel(
-      const std::string& name, std::vector<std::string> labels,
-      const std::function<void(ModelInfo&)>& edit = [](ModelInfo&) {}) {
-    const auto info = NewInfo({name, 1}, std::move(labels));
-    edit(*info);
-    MutexLock lock(mutex_);
-    models_[{name, 1}] = {info, ModelState::kReady, "", 0.5};
-    return *info;
-  }
-
-  void SetState(const std::string& name, ModelState state, const std::string& reason) {
-    MutexLock lock(mutex_);
-    models_[{name, 1}].state = state;
-    models_[{name, 1}].reason = reason;
-  }
 
   // Every request is answered with this error.
   void FailWith(absl::Status status) {
@@ -131,64 +113,6 @@ class FakeEngine : public Engine {
     return last_;
   }
 
-  void WaitUntilLoaded() override {}
-
-  // Lists the version as ready or, as FailLoadsWith said, as failed unless it is ready.
-  void Load(ModelSpec spec, LoadCallback done) override {
-    {
-      MutexLock lock(mutex_);
-      ++loads_;
-      changed_.NotifyAll();
-      if (hold_loads_) {
-        held_loads_.emplace_back([this, spec = std::move(spec), done = std::move(done)]() mutable {
-          FinishLoad(spec, std::move(done));
-        });
-        return;
-      }
-    }
-    FinishLoad(spec, std::move(done));
-  }
-
-  // Loads wait for ReleaseLoads.
-  void HoldLoads() {
-    MutexLock lock(mutex_);
-    hold_loads_ = true;
-  }
-  void ReleaseLoads() {
-    std::vector<absl::AnyInvocable<void()>> waiting;
-    {
-      MutexLock lock(mutex_);
-      hold_loads_ = false;
-      waiting.swap(held_loads_);
-    }
-    for (auto& load : waiting) load();
-  }
-  // Blocks until so many loads have been asked for.
-  void WaitForLoads(int64_t count) {
-    MutexLock lock(mutex_);
-    while (loads_ < count) changed_.Wait(mutex_);
-  }
-
-  void Unload(absl::string_view name, int64_t version, UnloadCallback done) override {
-    bool found = false;
-    {
-      MutexLock lock(mutex_);
-      found = models_.erase({std::string(name), version}) > 0;
-    }
-    done(found ? absl::OkStatus() : absl::NotFoundError("no such version"));
-  }
-
-  // Loads asked for so far.
-  int64_t loads() const {
-    MutexLock lock(mutex_);
-    return loads_;
-  }
-
-  void FailLoadsWith(absl::Status status) {
-    MutexLock lock(mutex_);
-    load_failure_ = std::move(status);
-  }
-
   void Infer(Request request, Callback done) override {
     auto held = std::make_shared<Held>(std::move(request), std::move(done));
     bool wait = false;
@@ -231,28 +155,9 @@ class FakeEngine : public Engine {
     return response;
   }
 
-  std::vector<ModelStatus> ListModels() const override {
-    MutexLock lock(mutex_);
-    std::vector<ModelStatus> result;
-    for (const auto& [name, status] : models_) result.push_back(status);
-    return result;
-  }
-
-  absl::StatusOr<ModelStatus> GetModel(absl::string_view name, int64_t version) const override {
-    MutexLock lock(mutex_);
-    const ModelStatus* found = nullptr;
-    for (const auto& [key, status] : models_) {
-      if (key.first != name || (version != 0 && version != key.second)) continue;
-      if (found == nullptr || status.state == ModelState::kReady) found = &status;
-    }
-    if (found != nullptr) return *found;
-    return absl::NotFoundError(absl::StrCat("model \"", name, "\" is unknown"));
-  }
-
   Stats Snapshot() const override {
-    MutexLock lock(mutex_);
     Stats stats;
-    for (const auto& [name, status] : models_) {
+    for (const ModelStatus& status : ListModels()) {
       ModelStats model;
       model.info = status.info;
       model.state = status.state;
@@ -271,6 +176,7 @@ class FakeEngine : public Engine {
       stats.models.push_back(std::move(model));
     }
     stats.step_seconds = 1.5;
+    MutexLock lock(mutex_);
     stats.requests_in_flight = static_cast<int64_t>(waiting_.size());
     return stats;
   }
@@ -358,40 +264,9 @@ class FakeEngine : public Engine {
     return response;
   }
 
-  using Key = std::pair<std::string, int64_t>;  // name and version
-
-  static std::shared_ptr<ModelInfo> NewInfo(const Key& key, std::vector<std::string> labels) {
-    auto info = std::make_shared<ModelInfo>();
-    std::tie(info->name, info->version) = key;
-    info->architecture = "Fake";
-    info->embedding_dimensions = 4;
-    info->max_tokens = 8;
-    info->device = "cpu";
-    info->labels = std::move(labels);
-    if (info->classifies()) info->problem_type = ProblemType::kSingleLabel;
-    return info;
-  }
-
-  void FinishLoad(const ModelSpec& spec, LoadCallback done) {
-    const Key key(spec.name, spec.version);
-    absl::Status failure;
-    {
-      MutexLock lock(mutex_);
-      failure = load_failure_;
-      if (!failure.ok() && models_.count(key) == 0) {
-        models_[key] = {NewInfo(key, {}), ModelState::kFailed, std::string(failure.message()), 0};
-      }
-      if (failure.ok()) models_[key] = {NewInfo(key, {}), ModelState::kReady, "", 0.5};
-    }
-    if (!failure.ok()) return done(failure);
-    done(GetModel(spec.name, spec.version));
-  }
-
   mutable Mutex mutex_;
   CondVar changed_;
-  std::map<Key, ModelStatus> models_ ABSL_GUARDED_BY(mutex_);
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
-  absl::Status load_failure_ ABSL_GUARDED_BY(mutex_);
   std::function<void(Response&)> edit_ ABSL_GUARDED_BY(mutex_);
   Request last_ ABSL_GUARDED_BY(mutex_);
   EngineHealth health_ ABSL_GUARDED_BY(mutex_);
@@ -399,9 +274,6 @@ class FakeEngine : public Engine {
   bool hold_ ABSL_GUARDED_BY(mutex_) = false;
   std::list<std::shared_ptr<Held>> waiting_ ABSL_GUARDED_BY(mutex_);
   size_t most_held_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool hold_loads_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<absl::AnyInvocable<void()>> held_loads_ ABSL_GUARDED_BY(mutex_);
-  int64_t loads_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t requests_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t stopped_ ABSL_GUARDED_BY(mutex_) = 0;
 };
