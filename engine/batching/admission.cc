@@ -137,7 +137,7 @@ absl::Status Batcher::CheckPromises(const Queue& queue, TimePoint deadline, Dura
 
 TimePoint Batcher::LatestStart(const Queue& queue, TimePoint deadline, TimePoint end,
                                TimePoint now) {
-  Schedule& interactive = device_[static_cast<size_t>(Priority::kInteractive)];
+  Schedule& interactive = on_device(Priority::kInteractive);
   while (true) {
     const Schedule::Tightest promise = interactive.TightestAfter(deadline);
     if (promise.entry == nullptr) return TimePoint::max();
@@ -171,8 +171,8 @@ Duration Batcher::RunningLeft(TimePoint now, double margin) const {
 }
 
 Duration Batcher::ExpectedWait(Priority priority, TimePoint deadline, TimePoint now) const {
-  const Schedule& interactive = device_[static_cast<size_t>(Priority::kInteractive)];
-  const Schedule& bulk = device_[static_cast<size_t>(Priority::kBulk)];
+  const Schedule& interactive = on_device(Priority::kInteractive);
+  const Schedule& bulk = on_device(Priority::kBulk);
   const Duration running = RunningLeft(now, kMargin);
   if (priority == Priority::kInteractive) return running + interactive.WorkDueBy(deadline);
   // What interactive work leaves, but never less than bulk's share.

@@ -18,8 +18,6 @@ Duration Work(const Submission& work) {
   return Duration(static_cast<int64_t>(work.ns_per_token * static_cast<double>(work.tokens)));
 }
 
-Submission* First(const Schedule& schedule) { return static_cast<Submission*>(schedule.first()); }
-
 }  // namespace
 
 Batcher::Batcher(Clock& clock, const QueueBounds& total) : clock_(clock), total_bounds_(total) {}
@@ -61,8 +59,8 @@ absl::Status Batcher::Enqueue(QueueId id, Submission& work) {
   if (absl::Status status = CheckDeadline(queue, work, load, now); !status.ok()) return status;
   Add(queue, work, now);
   // Under the lock: once it is free the work may be answered and this batcher gone.
-  if (work.waiting > 0) work_.NotifyOne();
-  if (work.waiting > 0 && work.deadline < expiry_at_) expiry_.NotifyOne();
+  work_.NotifyOne();
+  if (work.deadline < expiry_at_) expiry_.NotifyOne();
   return absl::OkStatus();
 }
 
@@ -115,7 +113,7 @@ void Batcher::Insert(Queue& queue, Submission& work) {
   work.on_device.arrival = work.arrival;
   work.on_device.promised = work.promised;
   work.on_device.work = Work(work);
-  device_[Index(work.priority)].Insert(work.on_device);
+  on_device(work.priority).Insert(work.on_device);
 }
 
 void Batcher::Charge(Task& task, int64_t tokens) {
@@ -123,7 +121,7 @@ void Batcher::Charge(Task& task, int64_t tokens) {
   const int64_t change = tokens - std::exchange(task.queued.charge, tokens);
   if (change == 0) return;
   work.tokens += change;
-  device_[Index(work.priority)].SetWork(work.on_device, Work(work));
+  on_device(work.priority).SetWork(work.on_device, Work(work));
 }
 
 void Batcher::Leave(Queue& queue, Task& task) {
@@ -139,7 +137,7 @@ void Batcher::Leave(Queue& queue, Task& task) {
   }
   if (--work.waiting == 0) {
     queue.of(work.priority).Erase(work);
-    device_[priority].Erase(work.on_device);
+    on_device(work.priority).Erase(work.on_device);
   } else {
     Charge(task, 0);
   }
@@ -193,7 +191,7 @@ void Batcher::DropExpired(TimePoint now, Dropped& expired) {
     if (queue == nullptr) continue;
     for (const Schedule& schedule : queue->waiting) {
       while (!schedule.empty() && schedule.first()->deadline <= now) {
-        Drop(*queue, *First(schedule), expired);
+        Drop(*queue, FirstOf(schedule), expired);
       }
     }
   }

@@ -80,7 +80,7 @@ class Batcher final : public BatchSource {
   absl::Status CheckRoom(QueueId queue, int64_t inputs, int64_t bytes) const;
 
   // Queues all of a request's tasks or, on error, none; the batcher points to them until each is
-  // handed out by NextBatch or aborted.
+  // handed out by NextBatch or aborted. REQUIRES: there is a task.
   //
   // INVALID_ARGUMENT: larger than the whole queue, or a task larger than a batch.
   // RESOURCE_EXHAUSTED: no room now, or not done by the deadline; carries a RetryDelay.
@@ -225,6 +225,13 @@ class Batcher final : public BatchSource {
   void EarnCredit(int64_t interactive_tokens) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void BeginStep(Queue& queue, Batch& batch, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  Schedule& on_device(Priority priority) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return device_[static_cast<size_t>(priority)];
+  }
+  const Schedule& on_device(Priority priority) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return device_[static_cast<size_t>(priority)];
+  }
 
   Clock& clock_;
   const QueueBounds total_bounds_;

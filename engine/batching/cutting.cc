@@ -4,12 +4,7 @@
 #include "engine/batching/batcher.h"
 
 namespace contextpool::engine {
-
 namespace {
-
-Submission& FirstWork(const Schedule& schedule) {
-  return static_cast<Submission&>(*schedule.first());
-}
 
 // REQUIRES: one waits.
 Task& NextTask(Submission& work) {
@@ -92,9 +87,9 @@ void Batcher::Cut(Cutting cutting) {
 
 bool Batcher::Fill(Cutting& cutting, Priority priority) {
   const Schedule& schedule = cutting.queue.of(priority);
-  const Schedule& interactive = device_[static_cast<size_t>(Priority::kInteractive)];
+  const Schedule& interactive = on_device(Priority::kInteractive);
   if (schedule.empty()) return false;
-  Submission& next = FirstWork(schedule);
+  Submission& next = FirstOf(schedule);
   const bool passes = !interactive.empty() && (priority == Priority::kBulk ||
                                                Earlier(*interactive.first(), next.on_device));
   if (passes) {
@@ -117,7 +112,7 @@ TimePoint Batcher::EndWith(const Cutting& cutting, const Task& task) {
 void Batcher::TakeOwed(Cutting& cutting) {
   const Schedule& bulk = cutting.queue.of(Priority::kBulk);
   while (!bulk.empty() &&
-         static_cast<double>(NextTask(FirstWork(bulk)).cost) <= cutting.queue.credit &&
+         static_cast<double>(NextTask(FirstOf(bulk)).cost) <= cutting.queue.credit &&
          TakeOne(cutting, Priority::kBulk)) {
   }
 }
@@ -127,7 +122,7 @@ bool Batcher::TakeOne(Cutting& cutting, Priority priority) {
   const Batch& batch = cutting.batch;
   const Schedule& schedule = queue.of(priority);
   if (schedule.empty()) return false;
-  Task& task = NextTask(FirstWork(schedule));
+  Task& task = NextTask(FirstOf(schedule));
   if (batch.cost + task.cost > queue.options.batch_token_budget ||
       static_cast<int64_t>(batch.tasks.size()) >= queue.options.batch_max_inputs) {
     return false;

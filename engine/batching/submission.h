@@ -34,4 +34,9 @@ struct Submission : ScheduleNode {
   Submission* next_dropped = nullptr;
 };
 
+// The request that comes first in a queue's order. REQUIRES: there is one.
+inline Submission& FirstOf(const Schedule& queue) {
+  return static_cast<Submission&>(*queue.first());
+}
+
 }  // namespace contextpool::engine
