@@ -215,12 +215,9 @@ bool ReferenceBatcher::Take(Queue& queue, Priority priority, double most_cost, T
     return false;
   }
   const TimePoint deadline = CallOf(taken).deadline;
-  const Duration room = deadline - now;
-  const TimePoint latest =
-      now + Duration(static_cast<int64_t>(1.25 * static_cast<double>(room.count())));
   if (end <= deadline) {
     end_by_ = std::min(end_by_, deadline);
-  } else if (end <= latest) {
+  } else if (const TimePoint latest = now + Times(deadline - now, kMargin); end <= latest) {
     end_by_ = std::min(end_by_, latest);
   }
   running_.cost = cost;
