@@ -1,8 +1,8 @@
 // Waiting work in the order of its deadlines, which knows what stands before any moment.
 //
 // A treap: a search tree by (deadline, arrival) and at the same time a heap by random rank, so that
-// every operation takes O(log n) expected time and allocates nothing. Each node sums up its
-// subtree:
+// every operation takes O(log n) expected time and allocates nothing. Each link sums up the subtree
+// that hangs on it, so that to sum up a node touches no other:
 //
 //   work          W = sum of the entries' times
 //   latest start  L = min over entries i that are promised of  deadline_i - (times of all up to i)
@@ -17,6 +17,15 @@
 
 namespace contextpool::engine {
 
+struct ScheduleNode;
+
+// A subtree and its sums.
+struct ScheduleLink {
+  ScheduleNode* node = nullptr;
+  Duration work{};
+  TimePoint latest_start = TimePoint::max();
+};
+
 // An entry, kept by its owner. Only the schedule that holds it may change it.
 struct ScheduleNode {
   TimePoint deadline = TimePoint::max();
@@ -26,10 +35,8 @@ struct ScheduleNode {
 
   // The schedule's own.
   uint32_t rank = 0;
-  ScheduleNode* left = nullptr;
-  ScheduleNode* right = nullptr;
-  Duration sum_work{};
-  TimePoint latest_start = TimePoint::max();
+  ScheduleLink left;
+  ScheduleLink right;
 };
 
 // Whether `a` is to be served before `b`.
@@ -38,7 +45,7 @@ bool Earlier(const ScheduleNode& a, const ScheduleNode& b);
 // Not thread safe. Entries must be erased before they end.
 class Schedule {
  public:
-  bool empty() const { return root_ == nullptr; }
+  bool empty() const { return root_.node == nullptr; }
 
   // The entry with the earliest deadline; null if there is none.
   ScheduleNode* first() const { return first_; }
@@ -49,7 +56,7 @@ class Schedule {
   void SetWork(ScheduleNode& node, Duration work);
   void Unpromise(ScheduleNode& node);
 
-  Duration work() const { return Sum(root_); }
+  Duration work() const { return root_.work; }
   // Of the entries that are due at `deadline` or before.
   Duration WorkDueBy(TimePoint deadline) const;
 
@@ -63,22 +70,12 @@ class Schedule {
   Tightest TightestAfter(TimePoint deadline) const;
 
  private:
-  static Duration Sum(const ScheduleNode* node) {
-    return node == nullptr ? Duration::zero() : node->sum_work;
-  }
-  // The tightest of a tree before which `before` stands.
-  static Tightest TightestOf(ScheduleNode* root, Duration before);
+  void Insert(ScheduleLink& root, ScheduleNode& node);
+  void Erase(ScheduleLink& root, ScheduleNode& node);
+  // Sums up anew what holds the node.
+  void Refresh(ScheduleLink& root, const ScheduleNode& node);
 
-  void Refresh(ScheduleNode& node) const;
-  void Insert(ScheduleNode*& root, ScheduleNode& node);
-  void Erase(ScheduleNode*& root, ScheduleNode& node);
-  void RefreshPath(ScheduleNode& root, const ScheduleNode& node) const;
-  // Divides a tree into what stands before `node` and what stands after it.
-  void Split(ScheduleNode* root, const ScheduleNode& node, ScheduleNode*& before,
-             ScheduleNode*& after) const;
-  ScheduleNode* Merge(ScheduleNode* before, ScheduleNode* after) const;
-
-  ScheduleNode* root_ = nullptr;
+  ScheduleLink root_;
   ScheduleNode* first_ = nullptr;
   uint32_t random_ = 0x9E3779B9;
 };
