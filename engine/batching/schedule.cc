@@ -1,7 +1,6 @@
 #include "engine/batching/schedule.h"
 
 #include <algorithm>
-#include <tuple>
 
 namespace contextpool::engine {
 namespace {
@@ -25,9 +24,10 @@ TimePoint OwnLatestStart(const ScheduleNode& node, Duration until_here) {
 
 ScheduleLink LinkTo(ScheduleNode& node) {
   const Duration until_here = WorkUntil(node);
-  return {&node, until_here + node.right.work,
-          std::min({node.left.latest_start, OwnLatestStart(node, until_here),
-                    Before(node.right.latest_start, until_here)})};
+  TimePoint latest_start =
+      std::min(node.left.latest_start, Before(node.right.latest_start, until_here));
+  latest_start = std::min(latest_start, OwnLatestStart(node, until_here));
+  return {&node, until_here + node.right.work, latest_start};
 }
 
 // Divides a tree into what stands before `node` and what stands after it.
@@ -71,10 +71,6 @@ Schedule::Tightest TightestOf(const ScheduleLink& root, Duration before) {
 }
 
 }  // namespace
-
-bool Earlier(const ScheduleNode& a, const ScheduleNode& b) {
-  return std::tie(a.deadline, a.arrival) < std::tie(b.deadline, b.arrival);
-}
 
 void Schedule::Insert(ScheduleNode& node) {
   // Marsaglia's xorshift.
