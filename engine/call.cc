@@ -32,11 +32,23 @@ size_t Call::BytesPerTask(TaskKind task, const ModelInfo& model) {
   return sizeof(Task) + Width(task, model) * sizeof(float);
 }
 
+void Call::ReservePixels(int64_t bytes_per_image) {
+  bytes_per_image_ = bytes_per_image;
+  pixels_ = std::make_unique_for_overwrite<uint8_t[]>(request_.inputs.size() * bytes_per_image);
+}
+
+std::span<uint8_t> Call::pixels(int32_t index) {
+  return {pixels_.get() + index * bytes_per_image_, static_cast<size_t>(bytes_per_image_)};
+}
+
 Task& Call::AddTask(int32_t index) {
+  const ModelInfo& model = *response_.model;
   Task& task = tasks_.emplace_back();
+  task.output = {request_.task, request_.pooling.value_or(model.pooling),
+                 request_.normalize.value_or(model.normalize), request_.explain};
   task.index = index;
   task.completion = this;
-  task.bytes = static_cast<int64_t>(BytesPerTask(request_.task, *response_.model));
+  task.bytes = static_cast<int64_t>(BytesPerTask(request_.task, model));
   task.canary = request_.canary;
   task.values = std::span<float>(response_.values)
                     .subspan(static_cast<size_t>(index) * response_.width, response_.width);

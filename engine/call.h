@@ -41,10 +41,16 @@ class Call final : public Completion {
   // Token ids of every input that has none of its own, appended one after the other.
   std::vector<int32_t>& token_ids() { return token_ids_; }
 
+  // Room for the images of all inputs, each of so many bytes.
+  void ReservePixels(int64_t bytes_per_image);
+  // Of one input. REQUIRES: there is room.
+  std::span<uint8_t> pixels(int32_t index);
+
   // What a task and its row of the response take.
   static size_t BytesPerTask(TaskKind task, const ModelInfo& model);
 
-  // Makes a task of input `index`. All tasks are added before any is queued.
+  // Makes a task of input `index`, whose example and cost are left to fill in. All tasks are added
+  // before any is queued.
   Task& AddTask(int32_t index);
   std::vector<Task>& tasks() { return tasks_; }
 
@@ -82,6 +88,8 @@ class Call final : public Completion {
   AtEnd at_end_;
   Response response_;
   std::vector<int32_t> token_ids_;
+  std::unique_ptr<uint8_t[]> pixels_;
+  int64_t bytes_per_image_ = 0;
   std::vector<Task> tasks_;
   Submission work_;
   ResultCache* cache_ = nullptr;

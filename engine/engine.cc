@@ -155,8 +155,8 @@ void EngineImpl::Infer(Request request, Callback done) {
   const TimePoint start = clock_.Now();
   Preprocess(served, *call);
   absl::Status status = PrepareExplanations(served, *call);
-  call->response().timing.tokenize = clock_.Now() - start;
-  counters.Observe(Stage::kTokenize, call->response().timing.tokenize);
+  call->response().timing.preprocess = clock_.Now() - start;
+  counters.Observe(Stage::kTokenize, call->response().timing.preprocess);
   if (status.ok() && served.cache && !call->request().canary) call->UseCache(*served.cache);
   if (status.ok() && call->tasks().empty()) return call->AnswerNow(absl::OkStatus());
   const auto inputs = static_cast<int64_t>(call->tasks().size());

@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <span>
 #include <string>
 #include <utility>
 
@@ -15,15 +14,15 @@ namespace {
 
 constexpr Duration kExplainRetry = std::chrono::milliseconds(100);
 
-// What explaining a text takes in memory while it is answered: as the engine holds it, as a message
-// and as the message's bytes.
-int64_t ExplanationBytes(const Tokenizer& tokenizer, std::span<const int32_t> ids, size_t rows) {
+// What explaining an input takes in memory while it is answered: as the engine holds it, as a
+// message and as the message's bytes.
+int64_t ExplanationBytes(const ServedModel& served, const Task& task, size_t rows) {
   constexpr size_t kCopies = 3;
   // Of each copy: a string object and a pointer to it.
   constexpr size_t kToken = sizeof(std::string) + sizeof(void*);
-  size_t bytes = kCopies * ids.size() * (rows * sizeof(float) + kToken);
-  for (int32_t id : ids) bytes += kCopies * tokenizer.TokenText(id).size();
-  return static_cast<int64_t>(bytes);
+  size_t bytes = task.cost * rows * sizeof(float) + task.token_ids.size() * kToken;
+  for (int32_t id : task.token_ids) bytes += served.tokenizer->TokenText(id).size();
+  return static_cast<int64_t>(kCopies * bytes);
 }
 
 absl::Status NoRoomToExplain(int64_t bytes, int64_t bound) {
@@ -53,18 +52,20 @@ absl::Status CheckExplains(const Request& request, const ModelInfo& info) {
 absl::Status PrepareExplanations(ServedModel& served, Call& call) {
   if (!call.request().explain) return absl::OkStatus();
   const size_t rows = 2 * call.response().model->context_pool_layers.size();
-  const Tokenizer& tokenizer = *served.tokenizer;
   int64_t bytes = 0;
-  for (const Task& task : call.tasks()) bytes += ExplanationBytes(tokenizer, task.token_ids, rows);
+  for (const Task& task : call.tasks()) bytes += ExplanationBytes(served, task, rows);
   const int64_t bound = served.spec.queue.max_bytes;
   ByteBudget::Share share = served.explaining.Take(bytes, bound);
   if (!share) return NoRoomToExplain(bytes, bound);
   call.Hold(std::move(share));
   for (Task& task : call.tasks()) {
     Explanation& explanation = call.response().explanations[task.index];
+    explanation.length = task.cost;
     explanation.tokens.reserve(task.token_ids.size());
-    for (int32_t id : task.token_ids) explanation.tokens.emplace_back(tokenizer.TokenText(id));
-    explanation.context_pool.resize(rows * task.token_ids.size());
+    for (int32_t id : task.token_ids) {
+      explanation.tokens.emplace_back(served.tokenizer->TokenText(id));
+    }
+    explanation.context_pool.resize(rows * task.cost);
     task.context_pool = explanation.context_pool;
   }
   return absl::OkStatus();

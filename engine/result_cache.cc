@@ -14,20 +14,18 @@ constexpr int64_t kOverhead = 128;
 
 bool ResultCache::Key::operator==(const Key& other) const {
   return output.task == other.output.task && output.pooling == other.output.pooling &&
-         output.normalize == other.output.normalize &&
-         std::ranges::equal(token_ids, other.token_ids);
+         output.normalize == other.output.normalize && example == other.example;
 }
 
 int64_t ResultCache::Entry::bytes() const {
-  return static_cast<int64_t>(sizeof(Entry) + token_ids.size() * sizeof(int32_t) +
-                              values.size() * sizeof(float)) +
-         kOverhead;
+  return static_cast<int64_t>(sizeof(Entry) + values.size() * sizeof(float)) +
+         key().example.size_bytes() + kOverhead;
 }
 
 bool ResultCache::Find(Task& task) {
   if (task.output.explain) return false;
   MutexLock lock(mutex_);
-  const auto found = index_.find(Key{task.token_ids, task.output});
+  const auto found = index_.find(Key{task, task.output});
   if (found == index_.end()) return false;
   entries_.splice(entries_.begin(), entries_, found->second);
   std::ranges::copy(entries_.front().values, task.values.begin());
@@ -38,10 +36,11 @@ void ResultCache::Put(const Task& task) noexcept try {
   if (task.output.explain) return;
   {
     MutexLock lock(mutex_);
-    if (index_.contains(Key{task.token_ids, task.output})) return;
+    if (index_.contains(Key{task, task.output})) return;
   }
   Entries entry;
   entry.push_back({{task.token_ids.begin(), task.token_ids.end()},
+                   {task.pixels.begin(), task.pixels.end()},
                    task.output,
                    {task.values.begin(), task.values.end()}});
   const int64_t bytes = entry.front().bytes();

@@ -1,13 +1,12 @@
 // Exact results of inputs that were computed before, for a model version that is asked the same
 // often.
 //
-// The least recently used ones make room for new ones. Keyed by token ids and output as the device
-// sees them, so a hit is what computing would give again.
+// The least recently used ones make room for new ones. Keyed by input and output as the device sees
+// them, so a hit is what computing would give again.
 #pragma once
 
 #include <cstdint>
 #include <list>
-#include <span>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -33,22 +32,22 @@ class ResultCache {
 
  private:
   struct Key {
-    std::span<const int32_t> token_ids;
+    Example example;
     OutputSpec output;
     bool operator==(const Key& other) const;
     template <typename H>
     friend H AbslHashValue(H state, const Key& key) {
-      return H::combine(
-          H::combine_contiguous(std::move(state), key.token_ids.data(), key.token_ids.size()),
-          key.token_ids.size(), key.output.task, key.output.pooling, key.output.normalize);
+      return H::combine(std::move(state), key.example, key.output.task, key.output.pooling,
+                        key.output.normalize);
     }
   };
   struct Entry {
     std::vector<int32_t> token_ids;
+    std::vector<uint8_t> pixels;
     OutputSpec output;
     std::vector<float> values;
 
-    Key key() const { return {token_ids, output}; }
+    Key key() const { return {{token_ids, pixels}, output}; }
     int64_t bytes() const;
   };
   using Entries = std::list<Entry>;

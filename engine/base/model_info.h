@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/base/dtype.h"
+#include "engine/base/image_config.h"
 #include "engine/base/request.h"
 
 namespace contextpool::engine {
@@ -22,8 +24,14 @@ struct ModelInfo {
   int32_t layers = 0;
   int32_t embedding_dimensions = 0;
   int32_t vocabulary_size = 0;
-  // Tokens of the longest input, special tokens included.
+  // Tokens of the longest input, special tokens included. Of a model that reads images: tokens that
+  // it makes of each, or what takes about as long.
   int32_t max_tokens = 0;
+  // How images are made ready; unset for texts.
+  std::optional<ImageConfig> image;
+  // Rows and columns of the grid that an image's tokens form, those before it aside; 0 for texts.
+  int32_t grid_height = 0;
+  int32_t grid_width = 0;
   Pooling pooling = Pooling::kMean;
   bool normalize = false;
   // Both as the checkpoint's own files say, whatever the operator made of them.

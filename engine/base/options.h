@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/base/clock.h"
+#include "engine/base/image_config.h"
 #include "engine/base/request.h"
 
 namespace contextpool::engine {
@@ -71,6 +72,9 @@ struct EngineOptions {
   QueueBounds queue{.max_tokens = 4 << 20, .max_inputs = 65536, .max_bytes = 256 << 20};
   // Threads of the CPU device; 0: as many as the process may use (its cgroup's quota).
   int32_t cpu_threads = 0;
+  // Threads that decode images, beside those; 0: half as many as the process may use.
+  int32_t decode_threads = 0;
+  ImageLimits image_limits;
   // A model that computed nothing for so long is asked by the engine itself whether it still
   // answers; 0: never.
   Duration canary_interval{};

@@ -24,10 +24,11 @@ struct InputResult {
 
 // What the model read as one input and what ContextPool chose for it.
 struct Explanation {
-  // As the vocabulary spells them.
+  int64_t length = 0;  // in tokens
+  // As the vocabulary spells them; empty for images.
   std::vector<std::string> tokens;
-  // [context_pool_layers, 2, tokens]: of each such layer the pooling weights, then the support
-  // sizes in tokens. Both are 0 for tokens that are passed through.
+  // [context_pool_layers, 2, length]: of each such layer the pooling weights, then the support
+  // sizes in tokens, or cells of an image's grid. Both are 0 for tokens that are passed through.
   std::vector<float> context_pool;
 
   std::span<const float> weight(size_t layer) const { return Part(2 * layer); }
@@ -35,12 +36,14 @@ struct Explanation {
 
  private:
   std::span<const float> Part(size_t index) const {
-    return std::span(context_pool).subspan(index * tokens.size(), tokens.size());
+    const auto size = static_cast<size_t>(length);
+    return std::span(context_pool).subspan(index * size, size);
   }
 };
 
 struct Timing {
-  Duration tokenize{};
+  // Until the inputs were ready to be queued: tokenising, or waiting for images and decoding them.
+  Duration preprocess{};
   // First input enqueued to last input taken into a batch.
   Duration queue{};
   // Sum over the batches that carried inputs of this request.

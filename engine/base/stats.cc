@@ -28,6 +28,11 @@ const std::vector<double>& Histogram::CountBounds() {
   return bounds;
 }
 
+const std::vector<double>& Histogram::SizeBounds() {
+  static const std::vector<double> bounds = Geometric(256, 1 << 26, 2);
+  return bounds;
+}
+
 const std::vector<double>& Histogram::SupportSizeBounds() {
   static const std::vector<double> bounds = Geometric(0.01, 1000, std::sqrt(2.0));
   return bounds;
@@ -85,6 +90,8 @@ ModelStats CountersSnapshot(const ModelCounters& counters) {
   stats.batch_inputs = counters.batch_inputs.Snapshot();
   stats.batch_tokens = counters.batch_tokens.Snapshot();
   stats.input_tokens = counters.input_tokens.Snapshot();
+  stats.image_bytes = counters.image_bytes.Snapshot();
+  stats.image_pixels = counters.image_pixels.Snapshot();
   stats.truncated_inputs = counters.truncated_inputs;
   for (size_t i = 0; i < kRejectReasons.size(); ++i) stats.rejected[i] = counters.rejected[i];
   for (size_t i = 0; i < kDropReasons.size(); ++i) stats.dropped[i] = counters.dropped[i];
@@ -113,6 +120,8 @@ void Accumulate(ModelStats& total, const ModelStats& part) {
   Accumulate(total.batch_inputs, part.batch_inputs);
   Accumulate(total.batch_tokens, part.batch_tokens);
   Accumulate(total.input_tokens, part.input_tokens);
+  Accumulate(total.image_bytes, part.image_bytes);
+  Accumulate(total.image_pixels, part.image_pixels);
   total.truncated_inputs += part.truncated_inputs;
   for (size_t i = 0; i < kRejectReasons.size(); ++i) total.rejected[i] += part.rejected[i];
   for (size_t i = 0; i < kDropReasons.size(); ++i) total.dropped[i] += part.dropped[i];

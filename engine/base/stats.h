@@ -34,6 +34,8 @@ class Histogram {
   static const std::vector<double>& TimeBounds();
   // 1 to 1,048,576 in powers of two.
   static const std::vector<double>& CountBounds();
+  // 256 to 67,108,864 in powers of two.
+  static const std::vector<double>& SizeBounds();
   // Support sizes in tokens: 0.01 to beyond 1,000, in steps of sqrt(2).
   static const std::vector<double>& SupportSizeBounds();
 
@@ -52,14 +54,16 @@ class Histogram {
 
 enum class Stage : uint8_t {
   kTokenize,
+  kDecodeImage,
   kQueue,
   kBatchWait,
   kHostToDevice,
   kCompute,
   kDeviceToHost
 };
-inline constexpr std::array<std::pair<Stage, const char*>, 6> kStages = {{
+inline constexpr std::array<std::pair<Stage, const char*>, 7> kStages = {{
     {Stage::kTokenize, "tokenize"},
+    {Stage::kDecodeImage, "decode_image"},  // of each image
     {Stage::kQueue, "queue"},
     {Stage::kBatchWait, "batch_wait"},
     {Stage::kHostToDevice, "host_to_device"},
@@ -108,6 +112,9 @@ struct ModelCounters {
   Histogram batch_tokens{Histogram::CountBounds()};
   Histogram input_tokens{Histogram::CountBounds()};
   std::atomic<uint64_t> truncated_inputs{0};
+  // Of images: files, and what their headers promise.
+  Histogram image_bytes{Histogram::SizeBounds()};
+  Histogram image_pixels{Histogram::SizeBounds()};
   std::array<std::atomic<uint64_t>, kRejectReasons.size()> rejected{};
   std::array<std::atomic<uint64_t>, kDropReasons.size()> dropped{};
   // Inputs answered with the result of another one that was in flight.
@@ -151,6 +158,8 @@ struct ModelStats {
   HistogramSnapshot batch_tokens;
   HistogramSnapshot input_tokens;
   uint64_t truncated_inputs = 0;
+  HistogramSnapshot image_bytes;
+  HistogramSnapshot image_pixels;
   std::array<uint64_t, kRejectReasons.size()> rejected{};
   std::array<uint64_t, kDropReasons.size()> dropped{};
   uint64_t coalesced_inputs = 0;

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "engine/base/clock.h"
+#include "engine/base/example.h"
 #include "engine/base/packed_batch.h"
 
 namespace contextpool::engine {
@@ -31,13 +32,11 @@ class Completion {
 
 // Owned by its request; queues and batches point to it. Only one stage touches it at a time, but
 // for `twin` and `queued`, which are the batcher's until it is sealed.
-struct Task {
-  // The input. Lives as long as the request.
-  std::span<const int32_t> token_ids;
+struct Task : Example {  // whose memory lives as long as the request
   OutputSpec output;
 
   // What the queue weighs.
-  int64_t cost = 0;  // tokens
+  int64_t cost = 0;  // tokens: those of a text, or ModelInfo::max_tokens of an image
   int64_t bytes = 0;
 
   // Written by the stages it passes. Tasks of one batch have the same `taken`.

@@ -1,10 +1,8 @@
 #include "engine/batching/twin_index.h"
 
-#include <algorithm>
 #include <tuple>
 
 #include "absl/hash/hash.h"
-#include "absl/types/span.h"
 
 namespace contextpool::engine {
 namespace {
@@ -16,14 +14,12 @@ auto Fields(const OutputSpec& output) {
 }  // namespace
 
 size_t TwinIndex::Hash(const Task& task) {
-  return absl::HashOf(absl::MakeConstSpan(task.token_ids.data(), task.token_ids.size()),
-                      Fields(task.output));
+  return absl::HashOf(static_cast<const Example&>(task), Fields(task.output));
 }
 
 bool TwinIndex::Same::operator()(const Task* a, const Task* b) const {
   return a == b || (a->queued.hash == b->queued.hash && Fields(a->output) == Fields(b->output) &&
-                    std::equal(a->token_ids.begin(), a->token_ids.end(), b->token_ids.begin(),
-                               b->token_ids.end()));
+                    static_cast<const Example&>(*a) == *b);
 }
 
 void TwinIndex::Link(Task& lead, Task& twin) {

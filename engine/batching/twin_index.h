@@ -14,7 +14,7 @@ namespace contextpool::engine {
 // The tasks of one queue. Not thread safe. Reads queued.hash; owns Task::twin and queued.previous.
 class TwinIndex {
  public:
-  // Of token ids and output.
+  // Of input and output.
   static size_t Hash(const Task& task);
 
   // Makes room, so that no later call allocates.

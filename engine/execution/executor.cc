@@ -83,7 +83,12 @@ absl::Status Executor::Reserve(const Served& served, const BatchLimits& limits) 
   }
   const ModelInfo& info = served.model->info();
   const auto sequences = static_cast<size_t>(limits.sequences);
-  staging_.token_ids.reserve(limits.tokens);
+  if (info.image) {
+    staging_.pixels.reserve(std::min(limits.sequences, limits.tokens / info.max_tokens) *
+                            info.image->bytes());
+  } else {
+    staging_.token_ids.reserve(limits.tokens);
+  }
   staging_.cu_lengths.reserve(sequences + 1);
   staging_.outputs.reserve(sequences);
   staging_.embeddings.reserve(sequences * info.embedding_dimensions);
@@ -99,9 +104,11 @@ absl::StatusOr<Executor::StepTime> Executor::WarmUp(const Served& served,
   const int64_t sequences = std::min(limits.sequences, limits.tokens / length);
   std::vector<Task> tasks(sequences);
   std::vector<Task*> pointers;
-  const std::vector<int32_t> token_ids(length, 0);
+  const std::vector<int32_t> token_ids(info.image ? 0 : length, 0);
+  const std::vector<uint8_t> pixels(info.image ? info.image->bytes() : 0, 0);
   for (Task& task : tasks) {
-    task.token_ids = token_ids;
+    static_cast<Example&>(task) = {token_ids, pixels};
+    task.cost = length;
     task.output.pooling = info.pooling;
     if (info.classifies()) task.output.task = TaskKind::kClassify;
     pointers.push_back(&task);
@@ -124,7 +131,9 @@ absl::Status Executor::CheckAgainst(const GoldenFile& golden, const Served& serv
       std::vector<Task> tasks(BatchEnd(golden, first, limits) - first);
       std::vector<Task*> pointers;
       for (Task& task : tasks) {
-        task.token_ids = golden.Sequence(first + static_cast<int64_t>(pointers.size()));
+        const int64_t index = first + static_cast<int64_t>(pointers.size());
+        static_cast<Example&>(task) = golden.Input(index);
+        task.cost = golden.cu_lengths[index + 1] - golden.cu_lengths[index];
         task.output = tensor.output;
         pointers.push_back(&task);
       }
@@ -188,17 +197,21 @@ void Executor::Loop(BatchSource& source) try {
 
 PackedBatch Executor::Pack(std::span<Task* const> tasks) {
   staging_.token_ids.clear();
+  staging_.pixels.clear();
   staging_.cu_lengths.assign(1, 0);
   staging_.outputs.clear();
   PackedBatch packed;
   for (const Task* task : tasks) {
-    staging_.token_ids.insert(staging_.token_ids.end(), task->token_ids.begin(),
-                              task->token_ids.end());
-    staging_.cu_lengths.push_back(static_cast<int32_t>(staging_.token_ids.size()));
+    const auto& [token_ids, pixels] = static_cast<const Example&>(*task);
+    staging_.token_ids.insert(staging_.token_ids.end(), token_ids.begin(), token_ids.end());
+    staging_.pixels.insert(staging_.pixels.end(), pixels.begin(), pixels.end());
+    const auto length = static_cast<int32_t>(task->cost);
+    staging_.cu_lengths.push_back(staging_.cu_lengths.back() + length);
     staging_.outputs.push_back(task->output);
-    packed.max_length = std::max(packed.max_length, static_cast<int32_t>(task->token_ids.size()));
+    packed.max_length = std::max(packed.max_length, length);
   }
   packed.token_ids = staging_.token_ids;
+  packed.pixels = staging_.pixels;
   packed.cu_lengths = staging_.cu_lengths;
   packed.outputs = staging_.outputs;
   return packed;
@@ -240,13 +253,12 @@ void Executor::Deliver(std::span<Task* const> tasks, ModelCounters& counters) {
   const float* embedding = staging_.embeddings.data();
   const float* logits = staging_.logits.data();
   const std::span<const float> chosen = staging_.context_pool;
-  const auto total_tokens = static_cast<int64_t>(staging_.token_ids.size());
+  const int64_t total_tokens = staging_.cu_lengths.back();
   int64_t begin = 0;
   for (Task* lead : tasks) {
     const float*& row = lead->output.task == TaskKind::kEmbed ? embedding : logits;
     const std::span values(row, lead->values.size());
     row += values.size();
-    const auto length = static_cast<int64_t>(lead->token_ids.size());
     const bool finite = AllFinite(values);
     if (finite) counters.last_computed = times_.computed;
     ForEachTwin(lead, [&](Task& task) {
@@ -256,7 +268,7 @@ void Executor::Deliver(std::span<Task* const> tasks, ModelCounters& counters) {
       }
       task.completion->Finish(task, finite ? absl::OkStatus() : NotFinite(task));
     });
-    begin += length;
+    begin += lead->cost;
   }
 }
 

@@ -102,6 +102,7 @@ class Executor {
   // Staging memory on the host for one batch.
   struct Staging {
     std::vector<int32_t> token_ids;
+    std::vector<uint8_t> pixels;
     std::vector<int32_t> cu_lengths;
     std::vector<OutputSpec> outputs;
     std::vector<float> embeddings;

@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "engine/base/example.h"
 #include "engine/base/model_info.h"
 #include "engine/base/options.h"
 #include "engine/base/packed_batch.h"
@@ -44,9 +45,10 @@ struct GoldenFile {
   std::optional<double> tolerance;
 
   int64_t sequences() const { return static_cast<int64_t>(cu_lengths.size()) - 1; }
-  std::span<const int32_t> Sequence(int64_t index) const {
-    return std::span(token_ids).subspan(cu_lengths[index],
-                                        cu_lengths[index + 1] - cu_lengths[index]);
+  Example Input(int64_t index) const {
+    return {std::span(token_ids).subspan(cu_lengths[index],
+                                         cu_lengths[index + 1] - cu_lengths[index]),
+            {}};
   }
 };
 

@@ -75,11 +75,13 @@ absl::Status EncodeExplanation(const engine::Response& response, size_t input,
                                v1::Explanation& wire) {
   const engine::Explanation& explanation = response.explanations[input];
   const std::vector<int32_t>& layers = response.model->context_pool_layers;
-  if (explanation.context_pool.size() != layers.size() * 2 * explanation.tokens.size()) {
-    return absl::InternalError(absl::StrCat("inputs[", input, "]: the engine explained ",
-                                            explanation.context_pool.size(), " numbers of ",
-                                            explanation.tokens.size(), " tokens"));
+  const auto numbers = static_cast<int64_t>(explanation.context_pool.size());
+  if (numbers != static_cast<int64_t>(layers.size()) * 2 * explanation.length) {
+    return absl::InternalError(absl::StrCat("inputs[", input, "]: the engine explained ", numbers,
+                                            " numbers of ", explanation.length, " tokens"));
   }
+  wire.set_grid_height(response.model->grid_height);
+  wire.set_grid_width(response.model->grid_width);
   wire.mutable_tokens()->Add(explanation.tokens.begin(), explanation.tokens.end());
   for (size_t i = 0; i < layers.size(); ++i) {
     v1::ContextPoolLayer& layer = *wire.add_layers();
@@ -155,6 +157,9 @@ void EncodeInfo(const engine::ModelInfo& info, v1::Model& model) {
   model.set_weight_bytes(info.weight_bytes);
   model.set_batch_token_budget(info.batch_token_budget);
   model.set_layers(info.layers);
+  if (!info.image) return;
+  model.set_image_height(info.image->size.height);
+  model.set_image_width(info.image->size.width);
 }
 
 }  // namespace

@@ -97,7 +97,7 @@ class InferenceCall {
       return static_cast<uint64_t>(
           std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count());
     };
-    wire.set_decode_ns(nanoseconds(call_.decode_time() + timing.tokenize));
+    wire.set_decode_ns(nanoseconds(call_.decode_time() + timing.preprocess));
     wire.set_queue_ns(nanoseconds(timing.queue));
     wire.set_compute_ns(nanoseconds(timing.compute));
     wire.set_total_ns(nanoseconds(call_.elapsed()));

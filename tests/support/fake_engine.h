@@ -226,6 +226,7 @@ class FakeEngine : public FakeModels {
   // Of layer l (by its place) the weights 10 l + 0, 1, 2 and the support sizes 10 l + 3, 4, 5.
   static Explanation Explain(const ModelInfo& info) {
     Explanation explanation;
+    explanation.length = 3;
     explanation.tokens = {"[CLS]", "word", "[SEP]"};
     for (size_t i = 0; i < info.context_pool_layers.size() * 6; ++i) {
       explanation.context_pool.push_back(static_cast<float>(i / 6 * 10 + i % 6));

@@ -90,8 +90,8 @@ TEST_F(GoldenTest, ADirectoryWithoutTheFileHasNothingToCheck) {
 TEST_F(GoldenTest, HoldsSequencesAndWhatIsExpectedOfThem) {
   const GoldenFile golden = MustRead();
   ASSERT_EQ(golden.sequences(), 2);
-  EXPECT_THAT(golden.Sequence(0), ElementsAre(1));
-  EXPECT_THAT(golden.Sequence(1), ElementsAre(2, 3, 9, 0));
+  EXPECT_THAT(golden.Input(0).token_ids, ElementsAre(1));
+  EXPECT_THAT(golden.Input(1).token_ids, ElementsAre(2, 3, 9, 0));
   ASSERT_EQ(golden.tensors.size(), 2u);
   EXPECT_EQ(golden.tensors[0].output.task, TaskKind::kEmbed);
   EXPECT_THAT(golden.tensors[0].values, ElementsAre(0.5, -8, 0.25, 4));
@@ -103,7 +103,7 @@ TEST_F(GoldenTest, SixtyFourBitIntegersAreTheSame) {
   tensors_["input_ids"] = I64({1, 2, 3, 9, 0});
   tensors_["cu_lengths"] = I64({0, 1, 5});
   const GoldenFile golden = MustRead();
-  EXPECT_THAT(golden.Sequence(1), ElementsAre(2, 3, 9, 0));
+  EXPECT_THAT(golden.Input(1).token_ids, ElementsAre(2, 3, 9, 0));
   EXPECT_THAT(ErrorWith("input_ids", I64({1, 2, int64_t{1} << 32, 0, 0})),
               HasSubstr("holds 4294967296 at 2, outside the vocabulary of 10 tokens"));
 }
