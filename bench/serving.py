@@ -1,6 +1,7 @@
 """What serving costs over the engine alone, in one interleaved run.
 
-idle        latency of single calls beside the engine's own time for the same text
+idle        latency of single calls beside the engine's own time for the same text, and beside an
+            RPC that does nothing
 saturation  throughput of real texts beside the engine called directly on them
 metrics     throughput while /metrics is read, beside the same load in peace
 
@@ -16,10 +17,11 @@ import statistics
 import sys
 import tempfile
 import threading
+import time
 
 import load
 from host import cpu_model, pin, revision, run
-from harness import Server, generate_stubs
+from harness import Server, embed_request, generate_stubs
 
 # Words of the texts whose latency is compared.
 LENGTHS = (4, 24, 96)
@@ -52,15 +54,41 @@ class Serving:
         return load.points(self.server, self.model, *flags, texts)[0]
 
 
+def call_and_bare_rpc(serving: Serving, text: str) -> list[tuple[float, float, float]]:
+    """Of each call in ms: how long it took, what of it the engine computed, and how long an RPC of
+    the same server takes that does nothing, after the same time of rest. The client is Python's for
+    both, and neither parses nor builds a message meanwhile."""
+    from contextpool.v1 import embedding_pb2
+
+    def timed(method: str, message: bytes) -> tuple[float, bytes]:
+        began = time.perf_counter()
+        reply = client.raw(method, message)
+        return (time.perf_counter() - began) * 1e3, reply
+
+    request = embed_request([text], serving.model).SerializeToString()
+    client = serving.server.client()
+    triples = []
+    for _ in range(serving.args.calls):
+        call, reply = timed("/contextpool.v1.EmbeddingService/Embed", request)
+        computed = embedding_pb2.EmbedResponse.FromString(reply).timing.compute_ns / 1e6
+        time.sleep(computed / 1e3)
+        bare, _ = timed("/grpc.health.v1.Health/Check", b"")
+        time.sleep(computed / 1e3)
+        triples.append((call, computed, bare))
+    client.close()
+    return triples
+
+
 def idle(serving: Serving) -> None:
     print("\n### One call at a time\n")
-    print("| tokens | engine, ms | call, ms | engine to call: difference, ms | inside the server "
-          "beside its engine, ms |\n|---|---|---|---|---|")  # fmt: skip
+    print("| tokens | engine called directly, ms | call by the load tool, ms | inside the server "
+          "beside its engine, ms | call by Python, ms | of it computing | RPC that does nothing, ms "
+          "| the rest: what the server adds, ms |\n|---|---|---|---|---|---|---|---|")  # fmt: skip
     for words in LENGTHS:
         path = serving.folder / f"{words}.txt"
-        line = " ".join((WORDS.split() * 6)[:words]) + "\n"
-        path.write_text(line * serving.args.calls)
-        engine, call, inside = [], [], []
+        line = " ".join((WORDS.split() * 6)[:words])
+        path.write_text((line + "\n") * serving.args.calls)
+        engine, call, inside, split = [], [], [], []
         for _ in range(serving.args.rounds):
             own = serving.engine(path, "--in_flight=1", "--each")
             engine.append(statistics.median(own["each"]) * 1e3)
@@ -68,10 +96,12 @@ def idle(serving: Serving) -> None:
             call.append(point["ok_latency_ms"]["p50"])
             mean = point["server_mean_ms"]
             inside.append(mean["total"] - mean["queue"] - mean["compute"])
-        difference = [b - a for a, b in zip(engine, call)]
+            found = call_and_bare_rpc(serving, line)
+            rest = [whole - computed - bare for whole, computed, bare in found]
+            split.append([statistics.median(column) for column in (*zip(*found), rest)])
         tokens = round(point["tokens_per_s"] / point["inputs_per_s"])
-        print(f"| {tokens} | {spread(engine)} | {spread(call)} | {spread(difference)} "
-              f"| {spread(inside)} |")  # fmt: skip
+        columns = " | ".join(spread(list(column)) for column in zip(*split))
+        print(f"| {tokens} | {spread(engine)} | {spread(call)} | {spread(inside)} | {columns} |")
 
 
 def saturation(serving: Serving, tokens: int) -> None:
