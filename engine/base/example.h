@@ -14,7 +14,9 @@ struct Example {
   // [height, width, 3]: red, green, blue, as large as the model reads images.
   std::span<const uint8_t> pixels;
 
-  int64_t size_bytes() const { return static_cast<int64_t>(token_ids.size_bytes() + pixels.size()); }
+  int64_t size_bytes() const {
+    return static_cast<int64_t>(token_ids.size_bytes() + pixels.size());
+  }
 
   friend bool operator==(const Example& a, const Example& b) {
     return std::ranges::equal(a.token_ids, b.token_ids) && std::ranges::equal(a.pixels, b.pixels);

@@ -46,9 +46,9 @@ struct GoldenFile {
 
   int64_t sequences() const { return static_cast<int64_t>(cu_lengths.size()) - 1; }
   Example Input(int64_t index) const {
-    return {std::span(token_ids).subspan(cu_lengths[index],
-                                         cu_lengths[index + 1] - cu_lengths[index]),
-            {}};
+    return {
+        std::span(token_ids).subspan(cu_lengths[index], cu_lengths[index + 1] - cu_lengths[index]),
+        {}};
   }
 };
 
