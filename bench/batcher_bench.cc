@@ -104,9 +104,10 @@ double Measure(const Load& load) {
     done.push_back(&callers[i]);
   }
   std::minstd_rand random;
+  TimePoint now{};
   const auto deadline = [&] {
     if (!load.random_deadlines) return TimePoint::max();
-    return Clock::Real().Now() + std::chrono::hours(1) + std::chrono::microseconds(random() >> 8);
+    return now + std::chrono::hours(1) + std::chrono::microseconds(random() >> 8);
   };
 
   Batch batch;
@@ -118,6 +119,7 @@ double Measure(const Load& load) {
     begin = ProcessorSeconds();
     while (ProcessorSeconds() < begin + seconds) {
       for (int i = 0; i < 16; ++i) {
+        now = Clock::Real().Now();
         for (Caller* caller : done) caller->Queue(batcher, queue, deadline());
         done.clear();
         batcher.NextBatch(batch);
