@@ -30,7 +30,8 @@ bool IsPoolActivation(Activation activation) {
 }  // namespace
 
 Status BiasActivation(const BiasActivationParams& p, StreamHandle stream) {
-  const bool fits = p.rows >= 0 && p.columns > 0 && p.stride >= p.columns;
+  const bool fits = p.rows >= 0 && p.columns > 0 && p.stride >= p.columns &&
+                    (p.residual == nullptr || p.residual_stride >= p.columns);
   return Launch(p, stream, fits, avx2::BiasActivation, reference::BiasActivation);
 }
 
@@ -55,6 +56,20 @@ Status Attention(const AttentionParams& p, StreamHandle stream) {
   const bool fits = p.sequences >= 0 && p.heads > 0 && p.head_size > 0 && p.max_length >= 0 &&
                     p.workspace != nullptr;
   return Launch(p, stream, fits, avx2::Attention, reference::Attention);
+}
+
+Status Im2Col(const Im2ColParams& p, StreamHandle stream) {
+  const bool reads_one = (p.x == nullptr) != (p.pixels == nullptr);
+  const bool fits = reads_one && (p.x != nullptr || p.channels == kPixelChannels) &&
+                    Fits(p.window, p.height) && Fits(p.window, p.width) && p.channels > 0 &&
+                    p.first_row >= 0 && p.rows >= 0;
+  return Launch(p, stream, fits, avx2::Im2Col, reference::Im2Col);
+}
+
+Status MaxPool(const MaxPoolParams& p, StreamHandle stream) {
+  const bool fits =
+      p.images >= 0 && Fits(p.window, p.height) && Fits(p.window, p.width) && p.channels > 0;
+  return Launch(p, stream, fits, avx2::MaxPool, reference::MaxPool);
 }
 
 Status Pool(const PoolParams& p, StreamHandle stream) {

@@ -6,8 +6,10 @@
 #include "kernels/context_pool.h"
 #include "kernels/cpu_stream.h"
 #include "kernels/embedding.h"
+#include "kernels/im2col.h"
 #include "kernels/layer_norm.h"
 #include "kernels/linear.h"
+#include "kernels/max_pool.h"
 #include "kernels/pool.h"
 
 namespace contextpool::kernels::cpu {
@@ -17,6 +19,8 @@ void BiasActivation(const BiasActivationParams& params, CpuStream& stream);
 void LayerNorm(const LayerNormParams& params, CpuStream& stream);
 void Embedding(const EmbeddingParams& params, CpuStream& stream);
 void Attention(const AttentionParams& params, CpuStream& stream);
+void Im2Col(const Im2ColParams& params, CpuStream& stream);
+void MaxPool(const MaxPoolParams& params, CpuStream& stream);
 void Pool(const PoolParams& params, CpuStream& stream);
 void Linear(const LinearParams& params, CpuStream& stream);
 void ContextPoolSupport(const ContextPoolSupportParams& params, CpuStream& stream);
@@ -28,6 +32,8 @@ void BiasActivation(const BiasActivationParams& params, CpuStream& stream);
 void LayerNorm(const LayerNormParams& params, CpuStream& stream);
 void Embedding(const EmbeddingParams& params, CpuStream& stream);
 void Attention(const AttentionParams& params, CpuStream& stream);
+void Im2Col(const Im2ColParams& params, CpuStream& stream);
+void MaxPool(const MaxPoolParams& params, CpuStream& stream);
 void Pool(const PoolParams& params, CpuStream& stream);
 void Linear(const LinearParams& params, CpuStream& stream);
 void ContextPoolSupport(const ContextPoolSupportParams& params, CpuStream& stream);

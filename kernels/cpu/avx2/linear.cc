@@ -29,6 +29,12 @@ struct Slice {
   const float* weight;
 };
 
+template <Activation kActivation>
+void Activate(__m256 (&pair)[2]) {
+  pair[0] = Activate<kActivation>(pair[0]);
+  pair[1] = Activate<kActivation>(pair[1]);
+}
+
 template <Activation kActivation, int kRows>
 void Tile(const LinearParams& p, const Slice& slice, int64_t row) {
   const PairLanes lanes(p.out_columns - slice.column);
@@ -49,8 +55,7 @@ void Tile(const LinearParams& p, const Slice& slice, int64_t row) {
   const bool last = slice.k + slice.depth == p.in_columns;
   for (int i = 0; i < kRows; ++i) {
     if (last) {
-      acc[i][0] = Activate<kActivation>(acc[i][0]);
-      acc[i][1] = Activate<kActivation>(acc[i][1]);
+      if (!p.activates_sum) Activate<kActivation>(acc[i]);
       if (p.residual != nullptr) {
         __m256 residual[2];
         lanes.Load(
@@ -59,6 +64,7 @@ void Tile(const LinearParams& p, const Slice& slice, int64_t row) {
         acc[i][0] = _mm256_add_ps(acc[i][0], residual[0]);
         acc[i][1] = _mm256_add_ps(acc[i][1], residual[1]);
       }
+      if (p.activates_sum) Activate<kActivation>(acc[i]);
     }
     lanes.Store(out + i * p.out_stride, acc[i][0], acc[i][1]);
   }

@@ -13,28 +13,30 @@ namespace contextpool::kernels::cpu::avx2 {
 namespace {
 
 template <Activation kActivation>
-void ActivateRow(const float* bias, int64_t columns, float* row) {
+void ActivateRow(const float* bias, const float* residual, int64_t columns, float* row) {
   ForColumns(columns, [&](int64_t c, auto lanes) {
     __m256 v = lanes.Load(row + c);
     if (bias != nullptr) v = _mm256_add_ps(v, lanes.Load(bias + c));
+    if (residual != nullptr) v = _mm256_add_ps(v, lanes.Load(residual + c));
     lanes.Store(row + c, Activate<kActivation>(v));
   });
 }
 
-void ActivateRow(Activation activation, const float* bias, int64_t columns, float* row) {
+void ActivateRow(Activation activation, const float* bias, const float* residual, int64_t columns,
+                 float* row) {
   switch (activation) {
     case Activation::kNone:
-      return ActivateRow<Activation::kNone>(bias, columns, row);
+      return ActivateRow<Activation::kNone>(bias, residual, columns, row);
     case Activation::kGelu:
-      return ActivateRow<Activation::kGelu>(bias, columns, row);
+      return ActivateRow<Activation::kGelu>(bias, residual, columns, row);
     case Activation::kGeluTanh:
-      return ActivateRow<Activation::kGeluTanh>(bias, columns, row);
+      return ActivateRow<Activation::kGeluTanh>(bias, residual, columns, row);
     case Activation::kRelu:
-      return ActivateRow<Activation::kRelu>(bias, columns, row);
+      return ActivateRow<Activation::kRelu>(bias, residual, columns, row);
     case Activation::kTanh:
-      return ActivateRow<Activation::kTanh>(bias, columns, row);
+      return ActivateRow<Activation::kTanh>(bias, residual, columns, row);
     case Activation::kLeakyRelu:
-      return ActivateRow<Activation::kLeakyRelu>(bias, columns, row);
+      return ActivateRow<Activation::kLeakyRelu>(bias, residual, columns, row);
   }
 }
 
@@ -82,7 +84,9 @@ __m256 PoolColumns(const float* x, const PoolSegment& segment, int64_t columns, 
 
 void BiasActivation(const BiasActivationParams& p, CpuStream& stream) {
   ForRows(p.rows, stream, [&](int64_t row) {
-    ActivateRow(p.activation, static_cast<const float*>(p.bias), p.columns,
+    const float* residual = static_cast<const float*>(p.residual);
+    if (residual != nullptr) residual += row * p.residual_stride;
+    ActivateRow(p.activation, static_cast<const float*>(p.bias), residual, p.columns,
                 static_cast<float*>(p.x) + row * p.stride);
   });
 }

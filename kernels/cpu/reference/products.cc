@@ -21,11 +21,16 @@ void Linear(const LinearParams& p, CpuStream& stream) {
                             column % kPanelColumns;
       float sum = bias != nullptr ? bias[column] : 0.0f;
       for (int64_t k = 0; k < p.in_columns; ++k) sum += x[k] * weight[k * kPanelColumns];
-      out[column] = Activate(p.activation, sum);
+      out[column] = p.activates_sum ? sum : Activate(p.activation, sum);
     }
     if (p.residual != nullptr) {
       const float* residual = static_cast<const float*>(p.residual) + row * p.residual_stride;
       for (int64_t column = 0; column < p.out_columns; ++column) out[column] += residual[column];
+    }
+    if (p.activates_sum) {
+      for (int64_t column = 0; column < p.out_columns; ++column) {
+        out[column] = Activate(p.activation, out[column]);
+      }
     }
     if (p.gamma == nullptr) return;
     NormalizeRow(static_cast<const float*>(p.gamma), static_cast<const float*>(p.beta),

@@ -41,8 +41,13 @@ void BiasActivation(const BiasActivationParams& p, CpuStream& stream) {
   const float* bias = static_cast<const float*>(p.bias);
   ForRows(p.rows, stream, [&](int64_t row) {
     float* x = static_cast<float*>(p.x) + row * p.stride;
+    const float* residual = static_cast<const float*>(p.residual);
+    if (residual != nullptr) residual += row * p.residual_stride;
     for (int64_t c = 0; c < p.columns; ++c) {
-      x[c] = Activate(p.activation, bias != nullptr ? x[c] + bias[c] : x[c]);
+      float value = x[c];
+      if (bias != nullptr) value += bias[c];
+      if (residual != nullptr) value += residual[c];
+      x[c] = Activate(p.activation, value);
     }
   });
 }

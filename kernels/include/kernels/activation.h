@@ -1,4 +1,4 @@
-// x = activation(x + bias), in place.
+// x = activation(x + bias + residual), in place.
 #pragma once
 
 #include <cstdint>
@@ -25,11 +25,14 @@ struct BiasActivationParams {
   void* x = nullptr;
   // [columns]; null: none.
   const void* bias = nullptr;
+  // [rows, columns], rows `residual_stride` elements apart; null: none.
+  const void* residual = nullptr;
   DType dtype = DType::kF32;
   Activation activation = Activation::kNone;
   int64_t rows = 0;
   int64_t columns = 0;
   int64_t stride = 0;
+  int64_t residual_stride = 0;
 };
 
 namespace cpu {

@@ -1,4 +1,5 @@
-// A linear layer over weights packed once: out = LayerNorm(activation(x W^T + bias) + residual).
+// A linear layer over weights packed once: out = LayerNorm(activation(x W^T + bias) + residual), or
+// activation(x W^T + bias + residual).
 #pragma once
 
 #include <cstddef>
@@ -31,6 +32,8 @@ struct LinearParams {
   void* out = nullptr;
   DType dtype = DType::kF32;
   Activation activation = Activation::kNone;
+  // Whether the activation is of the sum with the residual.
+  bool activates_sum = false;
   int64_t rows = 0;
   int64_t in_columns = 0;
   int64_t out_columns = 0;

@@ -75,12 +75,15 @@ class LinearTest : public KernelTest {
           row[c] +=
               static_cast<double>(layer.x[i * p.x_stride + k]) * layer.weight[c * p.in_columns + k];
         }
+        const double residual =
+            p.residual != nullptr ? layer.residual[i * p.residual_stride + c] : 0;
+        if (p.activates_sum) row[c] += residual;
         if (p.activation == Activation::kGelu) row[c] *= 0.5 * std::erfc(-row[c] / std::sqrt(2.0));
         if (p.activation == Activation::kGeluTanh) row[c] = GeluTanh(row[c]);
         if (p.activation == Activation::kTanh) row[c] = std::tanh(row[c]);
         if (p.activation == Activation::kRelu) row[c] = std::max(row[c], 0.0);
         if (p.activation == Activation::kLeakyRelu) row[c] = std::max(row[c], 0.01 * row[c]);
-        if (p.residual != nullptr) row[c] += layer.residual[i * p.residual_stride + c];
+        if (!p.activates_sum) row[c] += residual;
       }
       if (p.gamma != nullptr) {
         NormalizeInDouble(row, layer.gamma.data(), layer.beta.data(), p.eps);
@@ -123,6 +126,19 @@ TEST_P(LinearTest, MultipliesAddsBiasAndActivates) {
       Layer layer;
       Make(shape, layer);
       layer.params.activation = activation;
+      for (int threads : {1, 3}) RunAndCompare(layer, threads);
+    }
+  }
+}
+
+TEST_P(LinearTest, ActivatesBeforeOrAfterItAddsTheResidual) {
+  for (const Shape& shape : kShapes) {
+    for (bool activates_sum : {false, true}) {
+      Layer layer;
+      Make(shape, layer, 2);
+      layer.params.residual = layer.residual.data();
+      layer.params.activation = Activation::kRelu;
+      layer.params.activates_sum = activates_sum;
       for (int threads : {1, 3}) RunAndCompare(layer, threads);
     }
   }

@@ -92,6 +92,28 @@ TEST_P(RowOpsTest, ActivationAddsTheBiasToEachRow) {
   }
 }
 
+TEST_P(RowOpsTest, ActivatesTheSumWithTheResidual) {
+  CpuStream stream(GetParam());
+  for (int64_t width : kWidths) {
+    std::vector<float> x = Random(40 * width);
+    const std::vector<float> before = x, bias = Random(width), residual = Random(40 * (width + 1));
+    ASSERT_EQ(cpu::BiasActivation({.x = x.data(),
+                                   .bias = bias.data(),
+                                   .residual = residual.data(),
+                                   .activation = Activation::kRelu,
+                                   .rows = 40,
+                                   .columns = width,
+                                   .stride = width,
+                                   .residual_stride = width + 1},
+                                  &stream),
+              Status::kOk);
+    for (int64_t i = 0; i < 40 * width; ++i) {
+      const float sum = before[i] + bias[i % width] + residual[i / width * (width + 1) + i % width];
+      EXPECT_EQ(x[i], std::max(sum, 0.0f));
+    }
+  }
+}
+
 TEST_P(RowOpsTest, LayerNormMatchesTheFormula) {
   constexpr double kTolerance = 1e-5;
   ShuffledStream stream(GetParam(), 2);
