@@ -6,12 +6,14 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "engine/device/cpu_convolution.h"
 #include "engine/device/cpu_count.h"
 #include "engine/device/cpu_linear.h"
 #include "engine/device/thread_pool.h"
 #include "kernels/attention.h"
 #include "kernels/context_pool.h"
 #include "kernels/embedding.h"
+#include "kernels/max_pool.h"
 
 namespace contextpool::engine {
 namespace {
@@ -166,6 +168,41 @@ class CpuDevice final : public Device {
     if (status_.ok()) Record("ContextPool", kernels::cpu::ContextPool(params, &pool_));
   }
 
+  size_t ConvolutionWorkspaceBytes(const LinearWeight& weight) const override {
+    return CpuConvolutionWorkspaceBytes(weight.in_columns(), pool_.threads());
+  }
+
+  void Convolution(const TensorView& x, const LinearWeight& weight,
+                   const ConvolutionOptions& options, const TensorView& residual,
+                   const TensorView& workspace, const TensorView& out) override {
+    CpuConvolution convolution = ConvolutionOf(x, weight, options, workspace, out);
+    convolution.patches.x = x.data;
+    convolution.product.residual = residual.data;
+    Run(convolution, weight);
+  }
+
+  void PixelConvolution(const TensorView& pixels, const PixelScale& scale,
+                        const LinearWeight& weight, const ConvolutionOptions& options,
+                        const TensorView& workspace, const TensorView& out) override {
+    CpuConvolution convolution = ConvolutionOf(pixels, weight, options, workspace, out);
+    convolution.patches.pixels = pixels.as<uint8_t>();
+    convolution.patches.scale = scale.scale;
+    convolution.patches.offset = scale.offset;
+    Run(convolution, weight);
+  }
+
+  void MaxPool(const TensorView& x, const kernels::Window& window, const TensorView& out) override {
+    const kernels::MaxPoolParams params = {.x = x.data,
+                                           .out = out.data,
+                                           .dtype = x.dtype,
+                                           .window = window,
+                                           .images = x.shape[0],
+                                           .height = x.shape[1],
+                                           .width = x.shape[2],
+                                           .channels = x.shape[3]};
+    if (status_.ok()) Record("MaxPool", kernels::cpu::MaxPool(params, &pool_));
+  }
+
   void Pool(const TensorView& x, const kernels::PoolSegment* segments,
             const TensorView& out) override {
     const kernels::PoolParams params = {.x = x.data,
@@ -196,6 +233,11 @@ class CpuDevice final : public Device {
   kernels::Status Multiply(const LinearWeight& weight, kernels::LinearParams& params) {
     if (!status_.ok()) return kernels::Status::kOk;
     return static_cast<const CpuLinear&>(weight).Multiply(params, pool_);
+  }
+
+  void Run(const CpuConvolution& convolution, const LinearWeight& weight) {
+    if (!status_.ok()) return;
+    Record("Convolution", Convolve(convolution, static_cast<const CpuLinear&>(weight), pool_));
   }
 
   void Record(absl::string_view op, kernels::Status status) {

@@ -58,10 +58,12 @@ class TorchLinear final : public CpuLinear {
     if (p.gamma == nullptr) {
       return kernels::cpu::BiasActivation({.x = p.out,
                                            .bias = bias(),
+                                           .residual = p.residual,
                                            .activation = p.activation,
                                            .rows = p.rows,
                                            .columns = p.out_columns,
-                                           .stride = p.out_stride},
+                                           .stride = p.out_stride,
+                                           .residual_stride = p.residual_stride},
                                           &stream);
     }
     return kernels::cpu::LayerNorm({.x = p.out,

@@ -5,6 +5,7 @@
 // Synchronize reports it.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -17,6 +18,7 @@
 #include "engine/device/tensor.h"
 #include "kernels/activation.h"
 #include "kernels/context_pool.h"
+#include "kernels/im2col.h"
 #include "kernels/pool.h"
 
 namespace contextpool::engine {
@@ -120,6 +122,18 @@ struct ContextPoolWeights {
   float gate = 0;
 };
 
+// How uint8 pixels become numbers: pixel * scale[channel] + offset[channel].
+struct PixelScale {
+  std::array<float, kernels::kPixelChannels> scale{};
+  std::array<float, kernels::kPixelChannels> offset{};
+};
+
+struct ConvolutionOptions {
+  kernels::Window window;
+  // Of the sum with the residual.
+  kernels::Activation activation = kernels::Activation::kNone;
+};
+
 // One stream, used by one thread at a time. Allocate, Upload, PrepareLinear, and the destructors of
 // what they return, do not touch the stream: any thread may call them, while the stream's thread
 // computes too. So a model is loaded beside others that serve.
@@ -194,6 +208,27 @@ class Device {
                            const Sequences& sequences, const ContextPoolOptions& options,
                            const ContextPoolWeights& weights, const TensorView& workspace,
                            kernels::ContextPoolTiles* tiles, const TensorView& out) = 0;
+
+  // Bytes of `workspace` that convolutions with this weight need, whatever the images' size.
+  virtual size_t ConvolutionWorkspaceBytes(const LinearWeight& weight) const = 0;
+
+  // out = activation(convolution of x + bias + residual). x is [images, height, width, channels],
+  // out is [images, out_height, out_width, out_channels] and so is residual, or an empty view; all
+  // are dense, out overlaps neither. A row of the weight is one window, in the order row, column,
+  // channel.
+  virtual void Convolution(const TensorView& x, const LinearWeight& weight,
+                           const ConvolutionOptions& options, const TensorView& residual,
+                           const TensorView& workspace, const TensorView& out) = 0;
+
+  // The same of uint8 pixels, without a residual. Padding is zero among the numbers that they
+  // become.
+  virtual void PixelConvolution(const TensorView& pixels, const PixelScale& scale,
+                                const LinearWeight& weight, const ConvolutionOptions& options,
+                                const TensorView& workspace, const TensorView& out) = 0;
+
+  // The largest value of each window, channel by channel. x and out as for Convolution.
+  virtual void MaxPool(const TensorView& x, const kernels::Window& window,
+                       const TensorView& out) = 0;
 
   // One row of out per segment of x's rows. `segments` is device memory of kernels::PoolSegment,
   // as many as out has rows.

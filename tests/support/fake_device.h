@@ -65,6 +65,15 @@ class FakeDevice : public engine::Device {
                    const engine::ContextPoolOptions&, const engine::ContextPoolWeights&,
                    const engine::TensorView&, kernels::ContextPoolTiles*,
                    const engine::TensorView&) override {}
+  size_t ConvolutionWorkspaceBytes(const engine::LinearWeight&) const override { return 0; }
+  void Convolution(const engine::TensorView&, const engine::LinearWeight&,
+                   const engine::ConvolutionOptions&, const engine::TensorView&,
+                   const engine::TensorView&, const engine::TensorView&) override {}
+  void PixelConvolution(const engine::TensorView&, const engine::PixelScale&,
+                        const engine::LinearWeight&, const engine::ConvolutionOptions&,
+                        const engine::TensorView&, const engine::TensorView&) override {}
+  void MaxPool(const engine::TensorView&, const kernels::Window&,
+               const engine::TensorView&) override {}
   void Pool(const engine::TensorView&, const kernels::PoolSegment*,
             const engine::TensorView&) override {}
 
