@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, processors
 
 from contextpool_training import ContextPoolOptions, Fixed, augment, bert
+from contextpool_training.pools import context_pools_of
 
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
 MINILM = pathlib.Path(
@@ -55,7 +56,7 @@ def test_the_outputs_stay_the_same(directory: pathlib.Path, tmp_path: pathlib.Pa
     out = tmp_path / "augmented"
     augment.augment(directory, out)
     before, after = bert.load(directory), bert.load(out)
-    assert len(bert.context_pools_of(after)) >= 2
+    assert len(context_pools_of(after)) >= 2
     ids = torch.randint(0, 40, (4, 20))
     mask = (torch.arange(20) < torch.tensor([[20], [11], [2], [1]])).long()
     with torch.no_grad():
@@ -63,7 +64,7 @@ def test_the_outputs_stay_the_same(directory: pathlib.Path, tmp_path: pathlib.Pa
     real = mask.bool() if first.dim() == 3 else torch.ones(4, dtype=torch.bool)
     torch.testing.assert_close(second[real], first[real], rtol=0, atol=1e-6)
     after(ids, attention_mask=mask)[0].pow(3).sum().backward()
-    for pool in bert.context_pools_of(after):
+    for pool in context_pools_of(after):
         assert pool.gamma.grad is not None and pool.gamma.grad.any()
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from contextpool_training import ContextPool, bert
+from contextpool_training.pools import context_pools_of, reset_context_pools
 from contextpool_training.texts import prefix_tokens_in, read_tokenizer
 
 LAYERS = 3
@@ -229,13 +230,13 @@ def test_wrong_configs_are_refused_by_name() -> None:
 def test_a_new_model_starts_like_a_new_pool_and_can_be_set_to_a_length() -> None:
     torch.manual_seed(0)
     model = bert.BertForSequenceClassification(config({}))
-    pools = bert.context_pools_of(model)
+    pools = context_pools_of(model)
     assert len(pools) == 2
     for pool in pools:
         assert pool.conv1.weight.std().item() == pytest.approx(1 / (9 * HIDDEN) ** 0.5, rel=0.2)
         assert pool.conv2.weight.abs().max().item() <= 0.1 / (3 * 4) ** 0.5
         assert pool.conv2.get_parameter("bias").tolist() == pytest.approx([0, -0.788457])
-    bert.reset_context_pools(model, 200)
+    reset_context_pools(model, 200)
     assert pools[1].conv2.get_parameter("bias").tolist() == pytest.approx([0, -2.944439])
 
 
@@ -243,7 +244,7 @@ def test_pools_that_a_checkpoint_lacks_start_anew(tmp_path: pathlib.Path) -> Non
     plain = shaken(transformers.BertForSequenceClassification(config()))
     plain.save_pretrained(tmp_path)
     model = bert.BertForSequenceClassification.from_pretrained(tmp_path, config=config({}))
-    for pool in bert.context_pools_of(model):
+    for pool in context_pools_of(model):
         assert pool.conv2.get_parameter("bias").tolist() == pytest.approx([0, -0.788457])
         assert pool.conv1.weight.std().item() == pytest.approx(1 / (9 * HIDDEN) ** 0.5, rel=0.2)
     assert torch.equal(model.classifier.weight, plain.classifier.weight)
@@ -284,7 +285,7 @@ def test_prefix_tokens_are_read_off_a_tokeniser(tmp_path: pathlib.Path) -> None:
     model.config.context_pool.pop("num_prefix_tokens")
     model.save_pretrained(tmp_path)
     tokenizer.save(str(file))
-    assert {pool.prefix for pool in bert.context_pools_of(bert.load(tmp_path))} == {0}
+    assert {pool.prefix for pool in context_pools_of(bert.load(tmp_path))} == {0}
     file.unlink()
     with pytest.raises(ValueError, match="num_prefix_tokens"):
         bert.load(tmp_path)

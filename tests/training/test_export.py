@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from contextpool_training import bert, train_command
 from contextpool_training.__main__ import main, parser
 from contextpool_training.export import FILES, export, spread
+from contextpool_training.pools import context_pools_of
 
 SIZES = "--width 16 --heads 2 --feed-forward 32 --layers 2 --epochs 1 --max-tokens 32".split()
 GOOD, BAD = ("lovely", "great", "fine"), ("awful", "dull", "sad")
@@ -188,7 +189,7 @@ def test_context_pool_options_reach_the_model(data: pathlib.Path, tmp_path: path
     config = json.loads((out / "config.json").read_text())
     assert config["context_pool"]["r"] == 0.2
     assert config["context_pool"]["layers"] == [1]
-    assert len(bert.context_pools_of(bert.load(out))) == 1
+    assert len(context_pools_of(bert.load(out))) == 1
 
 
 def test_errors_are_one_line(

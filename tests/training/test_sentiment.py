@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from contextpool_training import bert, corpora, sentiment
 from contextpool_training import card as card_module
+from contextpool_training import corpora, sentiment
 from contextpool_training.__main__ import main
 from contextpool_training.export import FILES
 from contextpool_training.facts import facts_of
+from contextpool_training.pools import context_pools_of
 from test_corpora import archive_of
 
 ANALYZER = """
@@ -160,10 +161,10 @@ def test_the_arms_have_the_pools_that_they_are_named_for(work: pathlib.Path) -> 
     plain, blur, pool = (
         sentiment.build_model(sentiment.Run("bytes", arm, 1), data) for arm in sentiment.ARMS
     )
-    assert bert.context_pools_of(plain) == []
-    (blurring,) = bert.context_pools_of(blur)
+    assert context_pools_of(plain) == []
+    (blurring,) = context_pools_of(blur)
     assert not list(blurring.parameters())
-    assert len(list(bert.context_pools_of(pool)[0].parameters())) == 4
+    assert len(list(context_pools_of(pool)[0].parameters())) == 4
     # ContextPool starts where the blur stays.
     (facts,) = facts_of(pool, data.encoded["test"], data.tokenizer, least_count=1)
     assert facts.sigma.mean == pytest.approx(sentiment.BLUR_SIGMA, rel=0.3)

@@ -12,12 +12,19 @@ from typing import Any, TypeAlias
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import BertConfig, initialization
+from transformers import BertConfig
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 from transformers.models.bert.modeling_bert import BertLayer
 
 from contextpool_training.context_pool import ContextPool
 from contextpool_training.options import ContextPoolOptions
+from contextpool_training.pools import (
+    InitializesPools,
+    load_checked,
+    options_of,
+    pooled_layers,
+    recorded_support,
+)
 from contextpool_training.texts import prefix_tokens_in, read_tokenizer
 
 CLASSIFIER_POOLINGS = ("cls", "mean")
@@ -53,20 +60,7 @@ class ContextPoolBertLayer(BertLayer):
         return hidden
 
 
-class _Initialized(transformers.BertPreTrainedModel):
-    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
-        # In classes of others transformers passes by modules without parameters of their own.
-        super()._initialize_weights(module, is_custom_code and not isinstance(module, ContextPool))
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, ContextPool):
-            fresh = ContextPool(module.dim, module.options, module.dimensions)
-            for mine, theirs in zip(module.parameters(), fresh.parameters(), strict=True):
-                initialization.copy_(mine, theirs)  # unless a checkpoint gave the values
-
-
-class BertModel(_Initialized, transformers.BertModel):
+class BertModel(InitializesPools, transformers.BertModel):
     def __init__(
         self, config: BertConfig, add_pooling_layer: bool = True, classifies: bool = False
     ) -> None:
@@ -109,7 +103,7 @@ class BertModel(_Initialized, transformers.BertModel):
         return outputs.to_tuple() if as_tuple else outputs
 
 
-class BertForSequenceClassification(_Initialized, transformers.BertForSequenceClassification):
+class BertForSequenceClassification(InitializesPools, transformers.BertForSequenceClassification):
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
         self.bert = BertModel(config, classifies=True)
@@ -117,11 +111,6 @@ class BertForSequenceClassification(_Initialized, transformers.BertForSequenceCl
 
 
 AnyBert: TypeAlias = BertModel | BertForSequenceClassification
-
-
-def options_of(config: BertConfig) -> ContextPoolOptions | None:
-    values = getattr(config, "context_pool", None)
-    return None if values is None else ContextPoolOptions.from_dict(values)
 
 
 def classifier_pooling_of(config: BertConfig) -> str:
@@ -132,24 +121,10 @@ def classifier_pooling_of(config: BertConfig) -> str:
 
 
 def layers_of(config: BertConfig, classifies: bool = False) -> tuple[int, ...]:
-    """The layers with ContextPool. "auto" leaves out the last one where only a class token that is
-    passed through is read: the pool could not reach it."""
-    options = options_of(config)
-    count = config.num_hidden_layers
-    if options is None:
-        return ()
-    if options.layers == "all":
-        return tuple(range(count))
-    if options.layers == "auto":
-        classifies = classifies or _CLASSIFIER in (getattr(config, "architectures", None) or ())
-        reads_class_token = classifies and classifier_pooling_of(config) == "cls"
-        return tuple(range(count - 1 if reads_class_token and options.prefix > 0 else count))
-    if options.layers and options.layers[-1] >= count:
-        raise ValueError(
-            f"context_pool.layers names layer {options.layers[-1]}: the model has {count}, counted "
-            "from 0"
-        )
-    return options.layers
+    """The layers with ContextPool."""
+    classifies = classifies or _CLASSIFIER in (getattr(config, "architectures", None) or ())
+    reads_class_token = classifies and classifier_pooling_of(config) == "cls"
+    return pooled_layers(options_of(config), config.num_hidden_layers, reads_class_token)
 
 
 def mean_of(hidden: Tensor, mask: Tensor | None) -> Tensor:
@@ -160,36 +135,12 @@ def mean_of(hidden: Tensor, mask: Tensor | None) -> Tensor:
     return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
-def context_pools_of(model: nn.Module) -> list[ContextPool]:
-    """In the order of the layers."""
-    return [module for module in model.modules() if isinstance(module, ContextPool)]
-
-
-def reset_context_pools(model: nn.Module, typical_length: float) -> None:
-    """Starts every ContextPool anew, for sequences of about this length: before training."""
-    for pool in context_pools_of(model):
-        pool.reset_parameters(typical_length)
-
-
 @torch.no_grad()
 def support_of(model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-    """What ContextPool chooses: [ContextPool layers, 2, batch, tokens], the pooling weights, then
-    the support sizes; 0 for prefix tokens and padding."""
-    found: list[Tensor] = []
-
-    def record(pool: nn.Module, inputs: tuple[Any, ...]) -> None:
-        assert isinstance(pool, ContextPool)
-        found.append(torch.stack(pool.support(*inputs)))
-
-    hooks = [pool.register_forward_pre_hook(record) for pool in context_pools_of(model)]
-    try:
+    """What ContextPool chooses: [ContextPool layers, 2, batch, tokens]; see recorded_support."""
+    with recorded_support(model) as found:
         model(input_ids, attention_mask=attention_mask)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not found:
-        return torch.zeros(0, 2, *input_ids.shape)
-    return torch.stack(found)
+    return torch.stack(found) if found else torch.zeros(0, 2, *input_ids.shape)
 
 
 def load(directory: pathlib.Path, dtype: torch.dtype = torch.float32) -> AnyBert:
@@ -203,17 +154,7 @@ def load(directory: pathlib.Path, dtype: torch.dtype = torch.float32) -> AnyBert
             config.context_pool["num_prefix_tokens"] = prefix_tokens_in(read_tokenizer(tokenizer))
     classifies = _CLASSIFIER in (config.architectures or ())
     cls = BertForSequenceClassification if classifies else BertModel
-    loaded: Any = cls.from_pretrained(
-        directory, config=config, dtype=dtype, output_loading_info=True
+    loaded: AnyBert = load_checked(
+        cls, directory, config, dtype, optional=None if classifies else "pooler"
     )
-    model, report = loaded
-    missing = sorted(name for name in report["missing_keys"] if classifies or "pooler" not in name)
-    if missing:
-        raise ValueError(f"{directory}/model.safetensors lacks {', '.join(missing)}")
-    strange = sorted(name for name in report["unexpected_keys"] if "context_pool" in name)
-    if strange:
-        raise ValueError(
-            f"{directory}/config.json's context_pool has no place for the tensors "
-            f"{', '.join(strange)}"
-        )
-    return model.eval()
+    return loaded

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig
 
-from contextpool_training.bert import BertForSequenceClassification, reset_context_pools
+from contextpool_training.bert import BertForSequenceClassification
 from contextpool_training.options import ContextPoolOptions
+from contextpool_training.pools import reset_context_pools
 from contextpool_training.settings import COUNT, SHARE, Range, check_settings, setting
 from contextpool_training.texts import PAD_ID, EncodedTexts
 

@@ -64,6 +64,7 @@ class ContextPool(nn.Module):
         self.dim = dim
         self.options = options
         self.dimensions = dimensions
+        self.typical_length = typical_length
         self.prefix = options.prefix
         if options.learned:
             conv = nn.Conv1d if dimensions == 1 else nn.Conv2d
@@ -72,27 +73,43 @@ class ContextPool(nn.Module):
             self.conv2 = conv(options.bottleneck, 2, size, padding=padding)
         if options.residual == "gate":
             self.gamma = nn.Parameter(torch.zeros(1))
-        self.reset_parameters(typical_length)
+        self.reset_parameters()
 
-    def reset_parameters(self, typical_length: float = 32) -> None:
-        """Support sizes of about 1 token at this length, weights nearly equal, gamma 0."""
+    def reset_parameters(self, typical_length: float | None = None) -> None:
+        """Support sizes of about 1 token at this length (None: the one that it has), weights nearly
+        equal, gamma 0."""
+        if typical_length is not None:
+            self.typical_length = typical_length
         if self.options.learned:
             self.conv1.reset_parameters()
             self.conv2.reset_parameters()
             with torch.no_grad():
                 self.conv2.weight.mul_(0.1)
-                start = torch.tensor([0.0, self._first_size_bias(typical_length)])
+                start = torch.tensor([0.0, self._first_size_bias()])
                 self.conv2.get_parameter("bias").copy_(start)
         if self.options.residual == "gate":
             nn.init.zeros_(self.gamma)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, grid: Grid | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        grid: Grid | None = None,
+        centres: Tensor | None = None,
+    ) -> Tensor:
+        """`centres`, of tokens without a prefix or a mask: only what comes out at these of them,
+        [batch, centres, dim]. Every token is pooled from all the same."""
+        if centres is not None and (mask is not None or self.prefix > 0):
+            raise ValueError("centres are given beside a mask or a prefix: leave one of them out")
         mask = self._checked_mask(x, mask)
         tokens, inside = self._pooled_part(x, mask)
         if tokens.shape[1] == 0:
             return self._cleared(x, mask)
         log_weight, sigma = self._support(tokens, inside, grid)
-        pooled = self._residual(tokens, self._pool(tokens, inside, log_weight, sigma, grid))
+        distances, own = self._squared_distances(tokens, grid, centres), tokens
+        if centres is not None:
+            sigma, own = sigma[:, centres], tokens[:, centres]
+        pooled = self._residual(own, self._pool(tokens, inside, log_weight, sigma, distances))
         return self._cleared(torch.cat([x[:, : self.prefix], pooled], dim=1), mask)
 
     def support(
@@ -115,12 +132,26 @@ class ContextPool(nn.Module):
     def extra_repr(self) -> str:
         return f"dim={self.dim}, dimensions={self.dimensions}, {self.options}"
 
-    def _first_size_bias(self, typical_length: float) -> float:
-        n_mode = self.options.n_mode
-        largest = self.options.r * (n_mode.value if isinstance(n_mode, Fixed) else typical_length)
+    @property
+    def first_support_size(self) -> float:
+        """Of every token in a fresh module at the typical length, were its b just the bias."""
+        size = self.options.size_activation
+        if isinstance(size, Fixed):
+            return size.value
+        if size == "softmax":
+            return self._largest / self.typical_length**self.dimensions
+        return self._largest / (1 + math.exp(-self._first_size_bias()))
+
+    @property
+    def _largest(self) -> float:
+        """Support size at the typical length."""
+        mode = self.options.n_mode
+        return self.options.r * (mode.value if isinstance(mode, Fixed) else self.typical_length)
+
+    def _first_size_bias(self) -> float:
         if self.options.size_activation != "sigmoid":
             return 0.0
-        return -math.log(largest - 1) if largest > 1.25 else 1.4
+        return -math.log(self._largest - 1) if self._largest > 1.25 else 1.4
 
     def _checked_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
         if x.dim() != 3 or x.shape[2] != self.dim:
@@ -198,11 +229,12 @@ class ContextPool(nn.Module):
         return sides.amax(dim=0).unsqueeze(1)
 
     def _pool(
-        self, x: Tensor, inside: Tensor, log_weight: Tensor, sigma: Tensor, grid: Grid | None
+        self, x: Tensor, inside: Tensor, log_weight: Tensor, sigma: Tensor, distances: Tensor
     ) -> Tensor:
-        exponent = log_weight.unsqueeze(1) * math.log(2) - self._squared_distances(x, grid) / (
-            2 * sigma.square() + EPS
-        ).unsqueeze(2)
+        """y [batch, outputs, dim] of sigma [batch, outputs] and the squared distances [outputs,
+        tokens]"""
+        spread = (2 * sigma.square() + EPS).unsqueeze(2)
+        exponent = log_weight.unsqueeze(1) * math.log(2) - distances / spread
         exponent = _excluded(exponent, inside.unsqueeze(1))
         if self.options.normalization == "sum":
             # The same quotient, and no weight underflows.
@@ -212,11 +244,12 @@ class ContextPool(nn.Module):
             pooled = pooled / inside.sum(dim=1).clamp(min=1).view(-1, 1, 1)
         return pooled.to(x.dtype)
 
-    def _squared_distances(self, x: Tensor, grid: Grid | None) -> Tensor:
-        """[tokens, tokens]"""
+    def _squared_distances(self, x: Tensor, grid: Grid | None, centres: Tensor | None) -> Tensor:
+        """[tokens or centres, tokens]"""
         axes = [torch.arange(size, device=x.device) for size in self._shape(x, grid)]
         places = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
-        return (places.unsqueeze(2) - places.unsqueeze(1)).square().sum(dim=0).to(_wide(x))
+        own = places if centres is None else places[:, centres]
+        return (own.unsqueeze(2) - places.unsqueeze(1)).square().sum(dim=0).to(_wide(x))
 
     def _shape(self, x: Tensor, grid: Grid | None) -> tuple[int, ...]:
         """How the pooled tokens lie: (tokens,) or (rows, columns)."""

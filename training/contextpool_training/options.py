@@ -16,6 +16,9 @@ Normalization: TypeAlias = Literal["sum", "mean", "none"]
 NMode: TypeAlias = Literal["tokens", "side"]
 Residual: TypeAlias = Literal["none", "add", "gate"]
 PrefixTokens: TypeAlias = Literal["pass_through", "pool"]
+# Where ContextPool stands in a ConvNet: for the stem's pooling layer, for the one before the head.
+Place: TypeAlias = Literal["stem", "final"]
+PLACES: tuple[Place, ...] = get_args(Place)
 
 # The named values of each key that has such; those in FIXED may be {"fixed": number} instead.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -45,8 +48,8 @@ class Fixed:
 class ContextPoolOptions:
     """The defaults are those of the format. None: what the format calls the default."""
 
-    # "auto", "all" or 0-based indices in rising order.
-    layers: Literal["auto", "all"] | tuple[int, ...] = "auto"
+    # "auto", "all", 0-based indices in rising order, or places of a ConvNet.
+    layers: Literal["auto", "all"] | tuple[int, ...] | tuple[Place, ...] = "auto"
     placement: Placement = "after_attention"
     kernel_size: int = 3
     bottleneck: int = 32
@@ -150,11 +153,21 @@ def _check_choice(key: str, value: object) -> None:
 def _check_layers(layers: object) -> None:
     if layers in ("auto", "all"):
         return
-    good = isinstance(layers, tuple) and all(
-        isinstance(index, int) and not isinstance(index, bool) and index >= 0 for index in layers
-    )
-    if not good or list(layers) != sorted(set(layers)):  # type: ignore[call-overload]
-        raise _error("layers", layers, '"auto", "all" or 0-based layer indices in rising order')
+    if not isinstance(layers, tuple) or not (_are_indices(layers) or _are_places(layers)):
+        raise _error(
+            "layers",
+            layers,
+            '"auto", "all", 0-based layer indices in rising order, or a list of "stem", "final"',
+        )
+
+
+def _are_indices(layers: tuple[Any, ...]) -> bool:
+    whole = all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in layers)
+    return whole and list(layers) == sorted(set(layers))
+
+
+def _are_places(layers: tuple[Any, ...]) -> bool:
+    return list(layers) == [place for place in PLACES if place in layers]
 
 
 def _check_integer(key: str, value: object, least: int, most: int) -> None:

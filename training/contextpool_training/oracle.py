@@ -63,6 +63,34 @@ def context_pool(
     return Pooled(output, weight, support_size)
 
 
+def downsampled(
+    x: Array,
+    tensors: Mapping[str, Array],
+    options: ContextPoolOptions,
+    grid: tuple[int, int],
+    window: tuple[int, int, int] | None,
+) -> Array:
+    """[rows, columns, d], what stands in place of a ConvNet's pooling layer of this kernel, stride
+    and padding, or, without a window, of the global one. x: [n, d] of a grid, row by row."""
+    everywhere = context_pool(x, tensors, options, grid).output.reshape(*grid, -1)
+    rows, columns = (_centres(side, window) for side in grid)
+    return np.array([[everywhere[row, column] for column in columns] for row in rows])
+
+
+def _centres(side: int, window: tuple[int, int, int] | None) -> list[int]:
+    """Positions in the middle of the window, where it stands over an axis of so many."""
+    if window is None:
+        return [(side - 1) // 2]
+    kernel, stride, padding = window
+    centres = []
+    first = -padding
+    while first + kernel <= side + padding:
+        middle = first + (kernel - 1) // 2
+        centres.append(0 if middle < 0 else side - 1 if middle >= side else middle)
+        first += stride
+    return centres
+
+
 def _places(n: int, grid: tuple[int, int] | None) -> list[Place]:
     if grid is None:
         return [(i,) for i in range(n)]
