@@ -129,8 +129,10 @@ class CpuDevice final : public Device {
         .fixed_size = options.fixed_size,
         .r = options.r,
         .fixed_n = options.fixed_n,
+        .n_is_side = options.n_is_side,
         .sequences = sequences.count(),
         .prefix = options.prefix,
+        .grid_width = options.grid_width,
         .kernel_size = options.kernel_size,
         .bottleneck = options.bottleneck,
         .taps_stride = taps.strides[0]};
@@ -162,6 +164,8 @@ class CpuDevice final : public Device {
         .sequences = sequences.count(),
         .max_length = sequences.max_length,
         .prefix = options.prefix,
+        .grid_width = options.grid_width,
+        .outputs = options.outputs,
         .columns = x.shape[1],
         .x_stride = x.strides[0],
         .out_stride = out.strides[0]};

@@ -108,16 +108,23 @@ struct ContextPoolOptions {
   int32_t prefix = 0;
   int32_t kernel_size = 3;
   int32_t bottleneck = 32;
+  // Columns of the grid that the pooled tokens of each sequence are, row by row; 0: they lie in one
+  // dimension.
+  int32_t grid_width = 0;
+  bool n_is_side = false;
+  kernels::PoolOutputs outputs = {};
 
   bool learned() const { return kernels::Learned(weight, size); }
+  // Of each convolution.
+  int64_t taps() const { return kernels::PoolTaps(kernel_size, grid_width); }
 };
 
 // One layer's ContextPool. The convolutions are null and empty unless something is learned.
 struct ContextPoolWeights {
-  // [kernel_size * bottleneck, columns]: one tap of the first convolution below the other; the bias
-  // is in the middle tap.
+  // [taps * bottleneck, columns]: one tap of the first convolution below the other; the bias is in
+  // the middle tap.
   std::unique_ptr<LinearWeight> conv1;
-  TensorView conv2_weight;  // [kernel_size, 2, bottleneck]
+  TensorView conv2_weight;  // [taps, 2, bottleneck]
   TensorView conv2_bias;    // [2]
   float gate = 0;
 };
@@ -202,8 +209,9 @@ class Device {
   // Bytes of `workspace` that ContextPool needs for sequences of up to `max_length`.
   virtual size_t ContextPoolWorkspaceBytes(int64_t max_length, int64_t columns) const = 0;
 
-  // Every token pools its neighbours. x and out are [tokens, columns] and do not overlap; `tiles`
-  // is one kernels::ContextPoolTiles on the device, added to.
+  // Every token pools its neighbours. x and out are [tokens, columns] and do not overlap; with
+  // `options.outputs` out has one row for each of them, all of a sequence's before the next one's.
+  // `tiles` is one kernels::ContextPoolTiles on the device, added to.
   virtual void ContextPool(const TensorView& x, const TensorView& support,
                            const Sequences& sequences, const ContextPoolOptions& options,
                            const ContextPoolWeights& weights, const TensorView& workspace,

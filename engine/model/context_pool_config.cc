@@ -28,7 +28,7 @@ constexpr char kKnownKeys[] =
     "normalization, r, n_mode, residual, prefix_tokens, num_prefix_tokens";
 
 enum class LayerChoice : uint8_t { kAuto, kAll, kListed };
-// Both count the pooled tokens of a text.
+// In one dimension kTokens and kSide are the same.
 enum class NMode : uint8_t { kTokens, kSide, kFixed };
 enum class PrefixTokens : uint8_t { kPassThrough, kPool };
 
@@ -40,6 +40,8 @@ struct Choice {
 
 constexpr Choice<LayerChoice> kLayers[] = {{"auto", LayerChoice::kAuto},
                                            {"all", LayerChoice::kAll}};
+constexpr Choice<ContextPoolPlace> kPlaces[] = {{"stem", ContextPoolPlace::kStem},
+                                                {"final", ContextPoolPlace::kFinal}};
 constexpr Choice<ContextPoolPlacement> kPlacements[] = {
     {"after_attention", ContextPoolPlacement::kAfterAttention},
     {"after_layer", ContextPoolPlacement::kAfterLayer}};
@@ -127,7 +129,10 @@ absl::Status ReadChoiceOrNumber(absl::string_view key, const json& value,
 
 class Parser {
  public:
-  explicit Parser(const ContextPoolSurroundings& surroundings) : surroundings_(surroundings) {}
+  explicit Parser(const ContextPoolSurroundings& surroundings)
+      : surroundings_(surroundings), n_mode_(on_grid() ? NMode::kSide : NMode::kTokens) {
+    config_.options.grid_width = surroundings.grid_width;
+  }
 
   absl::StatusOr<ContextPoolConfig> Parse(const json& object) {
     if (!object.is_object()) {
@@ -139,11 +144,14 @@ class Parser {
     }
     if (absl::Status status = CheckTaps(); !status.ok()) return status;
     if (absl::Status status = SettlePrefix(); !status.ok()) return status;
+    config_.options.n_is_side = on_grid() && n_mode_ == NMode::kSide;
     SettleLayers();
     return std::move(config_);
   }
 
  private:
+  bool on_grid() const { return surroundings_.grid_width > 0; }
+
   absl::Status Read(const std::string& key, const json& value) {
     ContextPoolOptions& options = config_.options;
     if (key == "layers") return ReadLayers(value);
@@ -177,19 +185,30 @@ class Parser {
 
   absl::Status ReadLayers(const json& value) {
     const int32_t last = surroundings_.layers - 1;
-    const std::string list = absl::StrCat("a list of layers from 0 to ", last, " in rising order");
+    const std::string list =
+        surroundings_.convnet
+            ? std::string("a list of \"stem\", \"final\" in this order")
+            : absl::StrCat("a list of layers from 0 to ", last, " in rising order");
     if (!value.is_array()) {
       return ReadChoice("layers", value, kLayers, layer_choice_, absl::StrCat(", ", list));
     }
     layer_choice_ = LayerChoice::kListed;
     for (const json& layer : value) {
       const int32_t first = config_.layers.empty() ? 0 : config_.layers.back() + 1;
-      const absl::StatusOr<int32_t> index =
-          IntField(json{{"layer", layer}}, "layer", {first, last});
+      const absl::StatusOr<int32_t> index = ReadLayer(layer, {first, last});
       if (!index.ok()) return Wrong("layers", layer, list);
       config_.layers.push_back(*index);
     }
     return absl::OkStatus();
+  }
+
+  // Errors say nothing.
+  absl::StatusOr<int32_t> ReadLayer(const json& layer, IntRange range) const {
+    if (!surroundings_.convnet) return IntField(json{{"layer", layer}}, "layer", range);
+    ContextPoolPlace place = ContextPoolPlace::kStem;
+    absl::Status status = ReadChoice("layers", layer, kPlaces, place);
+    if (!status.ok()) return status;
+    return IntField(json{{"layer", static_cast<int32_t>(place)}}, "layer", range);
   }
 
   absl::Status ReadKernelSize(const json& value) {
@@ -202,13 +221,15 @@ class Parser {
 
   absl::Status CheckTaps() const {
     const ContextPoolOptions& options = config_.options;
-    if (options.kernel_size * options.bottleneck <= kMaxTaps) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(
-        "\"context_pool.kernel_size\" times \"context_pool.bottleneck\" must be at most ", kMaxTaps,
-        ", found ", options.kernel_size, " times ", options.bottleneck));
+    if (options.taps() * options.bottleneck <= kMaxTaps) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"context_pool.kernel_size\"", on_grid() ? " squared" : "",
+                     " times \"context_pool.bottleneck\" must be at most ", kMaxTaps, ", found ",
+                     options.taps(), " times ", options.bottleneck));
   }
 
   absl::Status SettlePrefix() {
+    if (on_grid()) return SettlePrefixOfGrid();
     if (prefix_tokens_ == PrefixTokens::kPool) return absl::OkStatus();
     if (!prefix_.has_value()) prefix_ = surroundings_.prefix_tokens;
     if (!prefix_.has_value()) {
@@ -217,6 +238,22 @@ class Parser {
           "tells how many special tokens stand before a text");
     }
     config_.options.prefix = *prefix_;
+    return absl::OkStatus();
+  }
+
+  // The grid is what stands behind the prefix, so there is no choice.
+  absl::Status SettlePrefixOfGrid() {
+    if (prefix_tokens_ == PrefixTokens::kPool) {
+      return absl::InvalidArgumentError(
+          "\"context_pool.prefix_tokens\" must be \"pass_through\" for images, found \"pool\": a "
+          "prefix token has no place on the grid");
+    }
+    const int32_t own = *surroundings_.prefix_tokens;
+    if (prefix_.value_or(own) != own) {
+      return Wrong("num_prefix_tokens", *prefix_,
+                   absl::StrCat(own, ", as many tokens as this model puts before the grid"));
+    }
+    config_.options.prefix = own;
     return absl::OkStatus();
   }
 
@@ -232,7 +269,7 @@ class Parser {
   const ContextPoolSurroundings surroundings_;
   ContextPoolConfig config_;
   LayerChoice layer_choice_ = LayerChoice::kAuto;
-  NMode n_mode_ = NMode::kTokens;
+  NMode n_mode_;
   PrefixTokens prefix_tokens_ = PrefixTokens::kPassThrough;
   std::optional<int32_t> prefix_;
 };

@@ -15,16 +15,18 @@ namespace contextpool::engine {
 // before the feed-forward block, or on the layer's output.
 enum class ContextPoolPlacement : uint8_t { kAfterAttention, kAfterLayer };
 
+// The pooling layers of a ConvNet that it can replace: numbers in ContextPoolConfig::layers.
+enum class ContextPoolPlace : int32_t { kStem, kFinal };
+
 struct ContextPoolConfig {
-  // Layers with ContextPool: from 0, rising. Empty: a plain encoder, and nothing below counts.
+  // Layers or places with ContextPool: from 0, rising. Empty: a plain encoder, and nothing below
+  // counts.
   std::vector<int32_t> layers;
   ContextPoolPlacement placement = ContextPoolPlacement::kAfterAttention;
   ContextPoolOptions options;
 
   // Outputs of the first convolution's taps together.
-  int64_t taps() const {
-    return options.learned() ? int64_t{options.kernel_size} * options.bottleneck : 0;
-  }
+  int64_t taps() const { return options.learned() ? options.taps() * options.bottleneck : 0; }
 };
 
 // What the object's defaults depend on.
@@ -34,9 +36,15 @@ struct ContextPoolSurroundings {
   // Whether all that is wanted of the last layer is its first token. Embeddings are pooled as each
   // request says, so of an encoder without a classifier every token is wanted.
   bool reads_first_token = false;
-  // Special tokens that the tokeniser puts before a text; unset: nobody knows, so the object must
-  // say.
+  // Special tokens that the tokeniser puts before a text, or other tokens before the grid; unset:
+  // nobody knows, so the object must say. REQUIRES: set where there is a grid.
   std::optional<int32_t> prefix_tokens;
+  // Columns of the grid that the other tokens are; 0: none, they lie in one dimension.
+  int32_t grid_width = 0;
+  // Whether `layers` lists places of a ConvNet instead. Their grids differ: whoever pools there
+  // sets grid_width and outputs of the options. REQUIRES: `layers` is 2, there is a grid and no
+  // prefix.
+  bool convnet = false;
 };
 
 // INVALID_ARGUMENT names the key ("context_pool.kernel_size"), what is allowed and what was found.

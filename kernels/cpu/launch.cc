@@ -89,10 +89,10 @@ Status ContextPoolSupport(const ContextPoolSupportParams& p, StreamHandle stream
   const bool learned = Learned(p.weight, p.size);
   const bool network_fits = p.conv2_weight != nullptr && p.conv2_bias != nullptr &&
                             p.kernel_size > 0 && p.kernel_size % 2 == 1 && p.bottleneck > 0 &&
-                            p.taps_stride >= p.kernel_size * p.bottleneck &&
+                            p.taps_stride >= PoolTaps(p.kernel_size, p.grid_width) * p.bottleneck &&
                             IsPoolActivation(p.activation);
-  const bool fits = p.sequences >= 0 && p.prefix >= 0 && p.r >= 0 && p.fixed_n >= 0 &&
-                    p.fixed_size >= 0 && (p.taps != nullptr) == learned &&
+  const bool fits = p.sequences >= 0 && p.prefix >= 0 && p.grid_width >= 0 && p.r >= 0 &&
+                    p.fixed_n >= 0 && p.fixed_size >= 0 && (p.taps != nullptr) == learned &&
                     (!learned || network_fits);
   return Launch(p, stream, fits, avx2::ContextPoolSupport, reference::ContextPoolSupport);
 }
@@ -102,9 +102,13 @@ size_t ContextPoolWorkspaceBytes(int64_t max_length, int threads) {
 }
 
 Status ContextPool(const ContextPoolParams& p, StreamHandle stream) {
-  const bool fits = p.sequences >= 0 && p.max_length >= 0 && p.prefix >= 0 && p.columns > 0 &&
-                    p.x_stride >= p.columns && p.out_stride >= p.columns && p.skip_bits >= 0 &&
-                    p.workspace != nullptr;
+  const PoolOutputs& outputs = p.outputs;
+  const bool outputs_fit =
+      outputs.rows == 0 || (outputs.rows > 0 && outputs.columns > 0 && outputs.stride > 0 &&
+                            p.grid_width > 0 && p.prefix == 0);
+  const bool fits = p.sequences >= 0 && p.max_length >= 0 && p.prefix >= 0 && p.grid_width >= 0 &&
+                    p.columns > 0 && p.x_stride >= p.columns && p.out_stride >= p.columns &&
+                    p.skip_bits >= 0 && p.workspace != nullptr && outputs_fit;
   return Launch(p, stream, fits, avx2::ContextPool, reference::ContextPool);
 }
 

@@ -1,10 +1,13 @@
-// ContextPool: every token pools its neighbours, weighted by w_j exp(-(i - j)^2 / (2 sigma_i^2)).
+// ContextPool: every token pools its neighbours, weighted by w_j exp(-|i - j|^2 / (2 sigma_i^2)).
 //
 // Huang et al., "Efficient Representation Learning via Adaptive Context Pooling", ICML 2022, in
 // this project's reading of it: docs/contextpool.md. Two operations: ContextPoolSupport turns the
 // output of the parameter network's first convolution into each token's pooling weight w and
 // support size sigma, ContextPool does the pooling. Weights, sizes and sums are float32 in every
 // dtype.
+//
+// A sequence's pooled tokens lie in a row or, where `grid_width` is not 0, on a grid of so many
+// columns, row by row: |i - j| is the distance there.
 #pragma once
 
 #include <cstddef>
@@ -35,6 +38,11 @@ enum class PoolNormalization : uint8_t { kSum, kMean, kNone };
 // What becomes of the input x beside the pooled y: y, x + y, x + gate (y - x).
 enum class PoolResidual : uint8_t { kNone, kAdd, kGate };
 
+// Taps of the parameter network's convolutions: kernel_size, or its square on a grid.
+constexpr int64_t PoolTaps(int64_t kernel_size, int64_t grid_width) {
+  return grid_width > 0 ? kernel_size * kernel_size : kernel_size;
+}
+
 // log2 of a pooling weight is kept inside these bounds, so that no sum of weights is ever zero.
 inline constexpr float kMinLogWeight = -100;
 inline constexpr float kMaxLogWeight = 20;
@@ -44,16 +52,17 @@ inline constexpr float kSupportEps = 1e-4f;
 // The first `prefix` tokens of each sequence are not pooled, nor does the network see them: they
 // get log_weight -infinity and support_size 0. Below, n is the number of a sequence's other tokens.
 struct ContextPoolSupportParams {
-  // [tokens, kernel_size, bottleneck], rows `taps_stride` elements apart: x W1_t^T of each tap t of
-  // the first convolution, its bias added to the middle tap. Overwritten. Null where nothing is
-  // Learned: then no other input but cu_lengths is read.
+  // [tokens, PoolTaps, bottleneck], rows `taps_stride` elements apart: x W1_t^T of each tap t of
+  // the first convolution, its bias added to the middle tap; on a grid the taps of a kernel's row
+  // lie side by side. Overwritten. Null where nothing is Learned: then no other input but
+  // cu_lengths is read.
   void* taps = nullptr;
-  // float32 [kernel_size, 2, bottleneck] and [2]: the second convolution, row 0 for a, row 1 for b.
+  // float32 [PoolTaps, 2, bottleneck] and [2]: the second convolution, row 0 for a, row 1 for b.
   const float* conv2_weight = nullptr;
   const float* conv2_bias = nullptr;
   // [sequences + 1]
   const int32_t* cu_lengths = nullptr;
-  // [tokens] each: log2 w, and sigma in tokens.
+  // [tokens] each: log2 w, and sigma in tokens or cells of the grid.
   float* log_weight = nullptr;
   float* support_size = nullptr;
   DType dtype = DType::kF32;  // of taps
@@ -65,15 +74,56 @@ struct ContextPoolSupportParams {
   float fixed_size = 0;
   // sigma = r N s.
   float r = 0.1f;
-  // N; 0: n of each sequence.
+  // N; 0: n of each sequence, or the larger side of its grid where n_is_side.
   float fixed_n = 0;
+  bool n_is_side = false;
   int64_t sequences = 0;
   int64_t prefix = 0;
+  // Columns of the grid; 0: there is none. REQUIRES: each n is a multiple of it.
+  int64_t grid_width = 0;
   // Odd.
   int64_t kernel_size = 0;
   int64_t bottleneck = 0;
   int64_t taps_stride = 0;
 };
+
+// Outputs that are fewer than the tokens, as the pooling layer of a ConvNet makes them: output (r,
+// c) of rows x columns is centred on the token (stride r + first_row, stride c + first_column), or
+// on the nearest one where the grid ends before.
+struct PoolOutputs {
+  // 0: none of this. Every token is an output, centred on itself.
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t stride = 1;
+  int64_t first_row = 0;
+  int64_t first_column = 0;
+
+  constexpr int64_t count() const { return rows * columns; }
+};
+
+// A pooling layer's window, stride and padding at every edge, in both directions.
+struct PoolingLayer {
+  int64_t window = 1;
+  int64_t stride = 1;
+  int64_t padding = 0;
+};
+
+// In place of that layer on a grid of rows x columns, as many outputs as it has: each is centred on
+// the middle of its window, rounded towards the first token.
+constexpr PoolOutputs InPlaceOf(const PoolingLayer& layer, int64_t rows, int64_t columns) {
+  const int64_t reach = 2 * layer.padding - layer.window;
+  const int64_t first = (layer.window - 1) / 2 - layer.padding;
+  return {.rows = (rows + reach) / layer.stride + 1,
+          .columns = (columns + reach) / layer.stride + 1,
+          .stride = layer.stride,
+          .first_row = first,
+          .first_column = first};
+}
+
+// In place of a mean over the whole grid: one output, centred in its middle.
+constexpr PoolOutputs InPlaceOfMean(int64_t rows, int64_t columns) {
+  return {.rows = 1, .columns = 1, .first_row = (rows - 1) / 2, .first_column = (columns - 1) / 2};
+}
 
 // Blocks of weights that ContextPool computed and that it found too small to matter.
 struct ContextPoolTiles {
@@ -81,13 +131,15 @@ struct ContextPoolTiles {
   int64_t skipped = 0;
 };
 
-// out_i = residual(x_i, sum_j p_ij x_j / normalization), p_ij = 2^(log_weight_j - c_i (i - j)^2),
+// out_i = residual(x_i, sum_j p_ij x_j / normalization), p_ij = 2^(log_weight_j - c_i |i - j|^2),
 // c_i = log2(e) / (2 support_size_i^2 + kSupportEps); j over the pooled tokens of i's sequence.
-// Prefix tokens are copied. A row depends on its own sequence alone, bit for bit.
+// Prefix tokens are copied. A row depends on its own sequence alone, bit for bit. Where there are
+// PoolOutputs, i is the token that an output is centred on.
 //
 // Blocks of weights are skipped where each is at most 2^-skip_bits of its row's sum, whatever the
 // weights are: that drops at most n 2^-skip_bits of the sum. Infinity skips only zeros. Not every
-// such block is: those between two that matter may be computed, and are counted as computed.
+// such block is: those between two that matter may be computed, and are counted as computed. No
+// block of tokens lies in two rows of a grid.
 struct ContextPoolParams {
   // [tokens, columns], rows `x_stride` elements apart.
   const void* x = nullptr;
@@ -96,7 +148,8 @@ struct ContextPoolParams {
   const float* support_size = nullptr;
   // [sequences + 1]
   const int32_t* cu_lengths = nullptr;
-  // [tokens, columns], rows `out_stride` elements apart. Does not overlap x.
+  // [tokens or sequences * outputs.count(), columns], rows `out_stride` elements apart. Does not
+  // overlap x.
   void* out = nullptr;
   // ContextPoolWorkspaceBytes, aligned to 64.
   void* workspace = nullptr;
@@ -112,6 +165,10 @@ struct ContextPoolParams {
   // Of the longest sequence.
   int64_t max_length = 0;
   int64_t prefix = 0;
+  // As in ContextPoolSupportParams.
+  int64_t grid_width = 0;
+  // On grids without prefix only. REQUIRES: no sequence is empty.
+  PoolOutputs outputs = {};
   int64_t columns = 0;
   int64_t x_stride = 0;
   int64_t out_stride = 0;

@@ -18,7 +18,10 @@ struct Batch {
   std::vector<float> taps, conv2_weight, conv2_bias;
 
   int64_t tokens() const { return cu_lengths.back(); }
-  int64_t stride() const { return params.kernel_size * params.bottleneck + 3; }
+  // Of the convolutions: rows x kernel_size taps.
+  int64_t kernel_rows() const { return params.grid_width > 0 ? params.kernel_size : 1; }
+  int64_t taps_size() const { return kernel_rows() * params.kernel_size * params.bottleneck; }
+  int64_t stride() const { return taps_size() + 3; }
 };
 
 struct Support {
@@ -43,24 +46,34 @@ std::vector<double> Softmax(std::vector<double> x) {
 // One of the network's two numbers for pooled tokens [begin, end), in double precision.
 std::vector<double> Network(const Batch& batch, int64_t begin, int64_t end, int64_t output) {
   const ContextPoolSupportParams& p = batch.params;
-  const int64_t half = p.kernel_size / 2;
-  const auto hidden = [&](int64_t i, int64_t c) {
-    double sum = 0;
-    for (int64_t tap = 0; tap < p.kernel_size; ++tap) {
-      const int64_t j = i + tap - half;
-      if (j < begin || j >= end) continue;
-      sum += batch.taps[j * batch.stride() + tap * p.bottleneck + c];
-    }
-    return Activate(p.activation, sum);
+  const int64_t width = p.grid_width > 0 ? p.grid_width : end - begin;
+  const int64_t taps = batch.kernel_rows() * p.kernel_size;
+  // The token under a tap around i; -1: there is none.
+  const auto neighbour = [&](int64_t i, int64_t tap) {
+    const int64_t row = (i - begin) / width + tap / p.kernel_size - batch.kernel_rows() / 2;
+    const int64_t column = (i - begin) % width + tap % p.kernel_size - p.kernel_size / 2;
+    if (row < 0 || row >= (end - begin) / width || column < 0 || column >= width)
+      return int64_t{-1};
+    return begin + row * width + column;
   };
+  std::vector<std::vector<double>> hidden(end - begin, std::vector<double>(p.bottleneck));
+  for (int64_t i = begin; i < end; ++i) {
+    for (int64_t c = 0; c < p.bottleneck; ++c) {
+      double sum = 0;
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        const int64_t j = neighbour(i, tap);
+        if (j >= 0) sum += batch.taps[j * batch.stride() + tap * p.bottleneck + c];
+      }
+      hidden[i - begin][c] = Activate(p.activation, sum);
+    }
+  }
   std::vector<double> numbers;
   for (int64_t i = begin; i < end; ++i) {
     double sum = batch.conv2_bias[output];
-    for (int64_t tap = 0; tap < p.kernel_size; ++tap) {
-      const int64_t j = i + tap - half;
-      if (j < begin || j >= end) continue;
-      for (int64_t c = 0; c < p.bottleneck; ++c) {
-        sum += hidden(j, c) * batch.conv2_weight[(tap * 2 + output) * p.bottleneck + c];
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      const int64_t j = neighbour(i, tap);
+      for (int64_t c = 0; j >= 0 && c < p.bottleneck; ++c) {
+        sum += hidden[j - begin][c] * batch.conv2_weight[(tap * 2 + output) * p.bottleneck + c];
       }
     }
     numbers.push_back(sum);
@@ -79,7 +92,11 @@ std::vector<double> Weights(PoolWeight weight, std::vector<double> a) {
 }
 
 std::vector<double> Sizes(const ContextPoolSupportParams& p, std::vector<double> b) {
-  const double n = p.fixed_n > 0 ? p.fixed_n : static_cast<double>(b.size());
+  double n = static_cast<double>(b.size());
+  if (p.n_is_side && p.grid_width > 0) {
+    n = std::max(n / static_cast<double>(p.grid_width), static_cast<double>(p.grid_width));
+  }
+  if (p.fixed_n > 0) n = p.fixed_n;
   if (p.size == SupportSize::kSoftmax && !b.empty()) b = Softmax(b);
   for (double& v : b) {
     if (p.size == SupportSize::kSigmoid) v = 1 / (1 + std::exp(-v));
@@ -90,14 +107,28 @@ std::vector<double> Sizes(const ContextPoolSupportParams& p, std::vector<double>
 
 class ContextPoolSupportTest : public KernelTest {
  protected:
-  Batch Make(const std::vector<int32_t>& lengths, int64_t kernel_size, int64_t bottleneck) {
+  Batch Make(const std::vector<int32_t>& lengths, int64_t kernel_size, int64_t bottleneck,
+             int32_t grid_width = 0) {
     Batch batch;
     for (int32_t length : lengths) batch.cu_lengths.push_back(batch.cu_lengths.back() + length);
     batch.params.kernel_size = kernel_size;
     batch.params.bottleneck = bottleneck;
+    batch.params.grid_width = grid_width;
     batch.taps = Random(batch.tokens() * batch.stride());
-    batch.conv2_weight = Random(kernel_size * 2 * bottleneck);
+    // More taps, smaller terms: or rounding would be what is measured.
+    const auto rows = static_cast<float>(batch.kernel_rows());
+    batch.conv2_weight = Random(2 * batch.taps_size(), 1 / (rows * rows));
     batch.conv2_bias = Random(2);
+    return batch;
+  }
+
+  // Grids of so many rows behind so many prefix tokens.
+  Batch MakeGrids(const std::vector<int32_t>& rows, int32_t width, int64_t kernel_size,
+                  int64_t bottleneck, int32_t prefix) {
+    std::vector<int32_t> lengths;
+    for (int32_t count : rows) lengths.push_back(prefix + count * width);
+    Batch batch = Make(lengths, kernel_size, bottleneck, width);
+    batch.params.prefix = prefix;
     return batch;
   }
 
@@ -204,6 +235,37 @@ TEST_P(ContextPoolSupportTest, MatchesTheFormulaForEveryWeightAndSize) {
   }
 }
 
+TEST_P(ContextPoolSupportTest, MatchesTheFormulaOnGrids) {
+  for (int32_t width : {1, 2, 3, 7, 14}) {
+    for (int64_t kernel_size : {1, 3, 7}) {
+      for (int64_t bottleneck : {1, 13, 32}) {
+        Batch batch = MakeGrids({0, 1, 2, 5, 14}, width, kernel_size, bottleneck, 1);
+        for (int threads : {1, 3}) {
+          RunAndCompare(
+              batch, threads,
+              "width " + std::to_string(width) + ", kernel " + std::to_string(kernel_size));
+        }
+      }
+    }
+  }
+}
+
+TEST_P(ContextPoolSupportTest, NOnAGridIsItsLargerSideOrItsTokens) {
+  for (bool n_is_side : {false, true}) {
+    for (float fixed_n : {0.0f, 33.0f}) {
+      for (SupportSize size : {SupportSize::kSigmoid, SupportSize::kSoftmax}) {
+        // As high as they are wide, lower, higher.
+        Batch batch = MakeGrids({6, 3, 11}, 6, 3, 8, 2);
+        batch.params.n_is_side = n_is_side;
+        batch.params.fixed_n = fixed_n;
+        batch.params.size = size;
+        batch.params.weight = PoolWeight::kSoftmax;
+        RunAndCompare(batch, 2, n_is_side ? "side" : "tokens");
+      }
+    }
+  }
+}
+
 TEST_P(ContextPoolSupportTest, MatchesTheFormulaFarFromZero) {
   std::vector<float> a;
   for (float v = -110; v <= 110; v += 0.37f) a.push_back(v);
@@ -261,21 +323,24 @@ TEST_P(ContextPoolSupportTest, ANanNumberStaysOne) {
 }
 
 TEST_P(ContextPoolSupportTest, ASequenceDoesNotDependOnItsNeighboursOrPrefix) {
-  Batch batch = Make({5, 21, 8}, 5, 12);
-  batch.params.weight = PoolWeight::kSoftmax;
-  batch.params.prefix = 2;
-  Batch alone = batch;
-  alone.cu_lengths = {0, 21};
-  alone.taps = {batch.taps.begin() + 5 * batch.stride(), batch.taps.begin() + 26 * batch.stride()};
-  for (int64_t i = 0; i < 34; ++i) {
-    if (i >= 7 && i < 26) continue;
-    std::fill_n(batch.taps.begin() + i * batch.stride(), batch.stride(), std::nanf(""));
-  }
-  const Support together = Run(batch, 2);
-  const Support expected = Run(alone);
-  for (int64_t i = 0; i < 21; ++i) {
-    EXPECT_EQ(together.log_weight[5 + i], expected.log_weight[i]) << i;
-    EXPECT_EQ(together.support_size[5 + i], expected.support_size[i]) << i;
+  for (int32_t grid_width : {0, 6}) {
+    Batch batch = Make({8, 26, 14}, 5, 12, grid_width);
+    batch.params.weight = PoolWeight::kSoftmax;
+    batch.params.prefix = 2;
+    Batch alone = batch;
+    alone.cu_lengths = {0, 26};
+    alone.taps = {batch.taps.begin() + 8 * batch.stride(),
+                  batch.taps.begin() + 34 * batch.stride()};
+    for (int64_t i = 0; i < 48; ++i) {
+      if (i >= 10 && i < 34) continue;
+      std::fill_n(batch.taps.begin() + i * batch.stride(), batch.stride(), std::nanf(""));
+    }
+    const Support together = Run(batch, 2);
+    const Support expected = Run(alone);
+    for (int64_t i = 0; i < 26; ++i) {
+      EXPECT_EQ(together.log_weight[8 + i], expected.log_weight[i]) << i;
+      EXPECT_EQ(together.support_size[8 + i], expected.support_size[i]) << i;
+    }
   }
 }
 
@@ -312,6 +377,8 @@ TEST_P(ContextPoolSupportTest, RefusesWhatItCannotCompute) {
   EXPECT_TRUE(refuses(&Params::fixed_size, -1.0f));
   EXPECT_TRUE(refuses(&Params::sequences, -1));
   EXPECT_TRUE(refuses(&Params::prefix, -1));
+  EXPECT_TRUE(refuses(&Params::grid_width, -1));
+  EXPECT_TRUE(refuses(&Params::grid_width, 2)) << "9 taps do not fit the stride of 3";
   EXPECT_TRUE(refuses(&Params::kernel_size, 2));
   EXPECT_TRUE(refuses(&Params::kernel_size, -1));
   EXPECT_TRUE(refuses(&Params::bottleneck, 0));

@@ -20,6 +20,11 @@ using ::testing::IsEmpty;
 // A classifier of three layers that reads [CLS].
 constexpr ContextPoolSurroundings kClassifier = {
     .layers = 3, .reads_first_token = true, .prefix_tokens = 1};
+// The same of an image's patches.
+constexpr ContextPoolSurroundings kImageClassifier = {
+    .layers = 3, .reads_first_token = true, .prefix_tokens = 1, .grid_width = 14};
+constexpr ContextPoolSurroundings kConvNet = {
+    .layers = 2, .prefix_tokens = 0, .grid_width = 56, .convnet = true};
 
 absl::StatusOr<ContextPoolConfig> Parse(const json& object,
                                         const ContextPoolSurroundings& surroundings = kClassifier) {
@@ -27,8 +32,9 @@ absl::StatusOr<ContextPoolConfig> Parse(const json& object,
   return ParseContextPool(json::parse(object.dump()), surroundings);
 }
 
-ContextPoolConfig Good(const json& object) {
-  absl::StatusOr<ContextPoolConfig> config = Parse(object);
+ContextPoolConfig Good(const json& object,
+                       const ContextPoolSurroundings& surroundings = kClassifier) {
+  absl::StatusOr<ContextPoolConfig> config = Parse(object, surroundings);
   EXPECT_TRUE(config.ok()) << object << config.status();
   return config.ok() ? *config : ContextPoolConfig();
 }
@@ -134,6 +140,63 @@ TEST(ContextPoolConfigTest, AutoLeavesOutALastLayerWhosePoolNobodySees) {
   EXPECT_THAT(layers({{"layers", {0, 2}}}, true, 1), ElementsAre(0, 2));
   EXPECT_THAT(layers({{"layers", json::array()}}, true, 1), IsEmpty());
   EXPECT_THAT(layers(automatic, true, 1, 1), IsEmpty());
+}
+
+TEST(ContextPoolConfigTest, OnAGridNIsItsLargerSideUnlessToldOtherwise) {
+  const auto options = [](json object) { return Good(object, kImageClassifier).options; };
+  EXPECT_EQ(options(json::object()).grid_width, 14);
+  EXPECT_TRUE(options(json::object()).n_is_side);
+  EXPECT_TRUE(options({{"n_mode", "side"}}).n_is_side);
+  EXPECT_FALSE(options({{"n_mode", "tokens"}}).n_is_side);
+  EXPECT_FALSE(options({{"n_mode", {{"fixed", 9}}}}).n_is_side);
+  EXPECT_EQ(options({{"n_mode", {{"fixed", 9}}}}).fixed_n, 9);
+  EXPECT_EQ(Good(json::object()).options.grid_width, 0);
+}
+
+TEST(ContextPoolConfigTest, OnAGridKernelsAreSquare) {
+  EXPECT_EQ(Good(json::object(), kImageClassifier).taps(), 9 * 32);
+  EXPECT_EQ(Good({{"kernel_size", 17}, {"bottleneck", 226}}, kImageClassifier).taps(), 289 * 226);
+  EXPECT_THAT(
+      Parse({{"kernel_size", 17}, {"bottleneck", 227}}, kImageClassifier).status().message(),
+      AllOf(HasSubstr("\"context_pool.kernel_size\" squared times"),
+            HasSubstr("at most 65536, found 289 times 227")));
+}
+
+TEST(ContextPoolConfigTest, BeforeAGridThereAreThePrefixTokensOfTheModel) {
+  const ContextPoolConfig config = Good(json::object(), kImageClassifier);
+  EXPECT_EQ(config.options.prefix, 1);
+  EXPECT_THAT(config.layers, ElementsAre(0, 1)) << "nobody sees the last layer's pool";
+  EXPECT_EQ(Good({{"num_prefix_tokens", 1}}, kImageClassifier).options.prefix, 1);
+  for (int32_t other : {0, 2}) {
+    EXPECT_THAT(Parse({{"num_prefix_tokens", other}}, kImageClassifier).status().message(),
+                AllOf(HasSubstr("\"context_pool.num_prefix_tokens\" must be 1"),
+                      HasSubstr("found " + std::to_string(other))));
+  }
+  EXPECT_THAT(Parse({{"prefix_tokens", "pool"}}, kImageClassifier).status().message(),
+              AllOf(HasSubstr("\"context_pool.prefix_tokens\" must be \"pass_through\""),
+                    HasSubstr("no place on the grid")));
+}
+
+TEST(ContextPoolConfigTest, AConvNetHasItInPlaceOfItsPoolingLayers) {
+  const auto layers = [](json value) { return Good({{"layers", value}}, kConvNet).layers; };
+  constexpr auto kStem = static_cast<int32_t>(ContextPoolPlace::kStem);
+  constexpr auto kFinal = static_cast<int32_t>(ContextPoolPlace::kFinal);
+  EXPECT_THAT(Good(json::object(), kConvNet).layers, ElementsAre(kStem, kFinal));
+  EXPECT_THAT(layers("auto"), ElementsAre(kStem, kFinal));
+  EXPECT_THAT(layers("all"), ElementsAre(kStem, kFinal));
+  EXPECT_THAT(layers({"stem"}), ElementsAre(kStem));
+  EXPECT_THAT(layers({"final"}), ElementsAre(kFinal));
+  EXPECT_THAT(layers({"stem", "final"}), ElementsAre(kStem, kFinal));
+  EXPECT_THAT(layers(json::array()), IsEmpty());
+  for (const json& wrong : {json("stem"), json({"final", "stem"}), json({"stem", "stem"}),
+                            json::array({0}), json::array({"head"}), json::array({nullptr})}) {
+    EXPECT_THAT(Parse({{"layers", wrong}}, kConvNet).status().message(),
+                AllOf(HasSubstr("\"context_pool.layers\" must be "),
+                      HasSubstr("a list of \"stem\", \"final\" in this order")))
+        << wrong;
+  }
+  EXPECT_FALSE(Parse({{"num_prefix_tokens", 1}}, kConvNet).ok());
+  EXPECT_FALSE(Parse({{"layers", {"stem"}}}).ok()) << "texts have no such place";
 }
 
 // The refusals of each of these values under a key name it and what it allows.
