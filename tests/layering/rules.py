@@ -10,6 +10,7 @@ ALIASES = [
     (r"(google/protobuf|grpc|grpcpp|grpc\+\+)/.*", "grpc"),
     (r"(ATen|torch|c10|caffe2)/.*", "libtorch"),
     (r"(cuda.*|cublas.*|nv.*)\.h", "cuda"),
+    (r"opencv2/.*", "opencv"),
     (r"(prometheus|httplib\.h).*", "observe_library"),
 ]
 
@@ -23,6 +24,7 @@ ALLOWED = {
     "kernels/simt/": ["kernels/"],
     "engine/base/": ["kernels/dtype.h"],
     "engine/preprocess/": ["engine/base/"],
+    "engine/preprocess/image_decoder": ["engine/base/", "engine/preprocess/", "opencv"],
     "engine/batching/": ["engine/base/"],
     "engine/device/": ["engine/base/", "kernels/"],
     "engine/device/cpu": ["engine/base/", "engine/device/", "kernels/", "libtorch"],
@@ -49,4 +51,4 @@ ALLOWED = {
 }
 
 # LibTorch brings its own copy of protobuf's headers, so it stays inside source files.
-SOURCES_ONLY = ["libtorch", "cuda"]
+SOURCES_ONLY = ["libtorch", "cuda", "opencv"]

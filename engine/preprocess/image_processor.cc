@@ -1,0 +1,105 @@
+#include "engine/preprocess/image_processor.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "absl/strings/str_cat.h"
+#include "engine/preprocess/image_decoder.h"
+#include "engine/preprocess/image_resample.h"
+#include "engine/preprocess/image_turn.h"
+#include "engine/preprocess/status_macros.h"
+
+namespace contextpool::engine {
+namespace {
+
+// Of each buffer, what a thread keeps for its next image: enough for a photograph of five
+// megapixels.
+constexpr size_t kKeptBytes = size_t{16} << 20;
+
+struct Scratch {
+  DecodeScratch decode;
+  Pixels picture;
+  Resampler resampler;
+
+  void Shrink() {
+    decode.file.ShrinkTo(kKeptBytes);
+    decode.pixels.bytes.ShrinkTo(kKeptBytes);
+    picture.bytes.ShrinkTo(kKeptBytes);
+    resampler.Shrink();
+  }
+};
+
+// get_resize_output_image_size of transformers' image_transforms.py.
+ImageSize ResizedSize(const ImageConfig& config, const Pixels& picture) {
+  if (config.shortest_edge == 0) {
+    return config.resizes() ? config.resize : ImageSize{picture.height, picture.width};
+  }
+  const int32_t shorter = std::min(picture.width, picture.height);
+  const int32_t longer = std::max(picture.width, picture.height);
+  const auto resized =
+      static_cast<int32_t>(static_cast<double>(int64_t{config.shortest_edge} * longer) / shorter);
+  return picture.width <= picture.height ? ImageSize{resized, config.shortest_edge}
+                                         : ImageSize{config.shortest_edge, resized};
+}
+
+// Where an axis of the result lies on the resized image: center_crop of image_transforms.py.
+struct Cut {
+  // Of the resized image.
+  int32_t first;
+  // Of the result; before and after these it is black.
+  int32_t begin;
+  int32_t count;
+};
+
+Cut CutOf(int32_t resized, int32_t wanted) {
+  // Rounded down, also below 0.
+  const int32_t offset = (resized - wanted) >> 1;
+  return {std::max(offset, 0), std::max(-offset, 0), std::min(resized, wanted)};
+}
+
+absl::Status CheckSize(const ImageConfig& config, const ImageSize& resized) {
+  if (config.center_crop || resized == config.size) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("the model takes images of ", config.size.width, " x ", config.size.height,
+                   " pixels as they are, and this one has ", resized.width, " x ", resized.height));
+}
+
+absl::Status Run(const ImageConfig& config, const ImageFile& file, std::span<uint8_t> pixels,
+                 Scratch& scratch) {
+  CONTEXTPOOL_RETURN_IF_ERROR(DecodeImage(file, scratch.decode, scratch.picture));
+  const ImageSize resized = ResizedSize(config, scratch.picture);
+  CONTEXTPOOL_RETURN_IF_ERROR(CheckSize(config, resized));
+  const Cut across = CutOf(resized.width, config.size.width);
+  const Cut down = CutOf(resized.height, config.size.height);
+  const size_t stride = size_t{3} * config.size.width;
+  if (across.count < config.size.width || down.count < config.size.height) {
+    std::memset(pixels.data(), 0, pixels.size());
+  }
+  const ResamplePlan plan = {
+      config.resample, resized, across.first, down.first, {down.count, across.count}};
+  scratch.resampler.Resample(scratch.picture, plan,
+                             pixels.data() + down.begin * stride + size_t{3} * across.begin,
+                             stride);
+  SwapRedAndBlue(pixels.data(), pixels.size() / 3);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ImageProcessor::Prepare(absl::string_view file, const ImageLimits& limits,
+                                     std::span<uint8_t> pixels, ImageFacts* facts) const {
+  CONTEXTPOOL_ASSIGN_OR_RETURN(const ImageFile image, ParseImageFile(file, limits));
+  if (facts != nullptr) *facts = {image.format, image.width, image.height};
+  thread_local Scratch scratch;
+  try {
+    const absl::Status status = Run(config_, image, pixels, scratch);
+    scratch.Shrink();
+    return status;
+  } catch (const std::bad_alloc&) {
+    scratch.Shrink();
+    return absl::ResourceExhaustedError("there is not enough memory for the image");
+  }
+}
+
+}  // namespace contextpool::engine
