@@ -176,7 +176,7 @@ def test_a_model_whose_values_are_not_finite_is_not_written(
     model.classifier.weight.data[0, 0] = float("inf")
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
     (tmp_path / "README.md").write_text("an older model")
-    with pytest.raises(ValueError, match="logits of the golden texts is not finite"):
+    with pytest.raises(ValueError, match="golden logits is not finite"):
         export(tmp_path, model, tokenizer, ["a text"], "a card")
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
     assert (tmp_path / "README.md").read_text() == "an older model"

@@ -131,7 +131,8 @@ def test_batches_are_padded_on_the_right() -> None:
 
 def test_token_dropout_hides_that_share() -> None:
     texts = encoded()
-    batch = texts.batch(list(range(50)), random.Random(1), token_dropout=0.25)
+    texts.token_dropout = 0.25
+    batch = texts.batch(list(range(50)), random.Random(1))
     tokens = int(batch.mask.sum())
     hidden = int((batch.mask.bool() & (batch.ids == texts.unknown)).sum())
     assert 0.18 < hidden / tokens < 0.32

@@ -15,17 +15,17 @@ import torch
 from contextpool_training import trainer
 from contextpool_training.classifier import (
     ModelOptions,
-    accuracy,
+    TextTrainingOptions,
     build,
-    macro_f1,
     round_to_stored,
 )
 from contextpool_training.options import ContextPoolOptions
+from contextpool_training.scores import accuracy, macro_f1
 from contextpool_training.texts import EncodedTexts, Example, byte_tokenizer
-from contextpool_training.trainer import Outcome, TrainingOptions, set_deterministic, train
+from contextpool_training.trainer import Outcome, set_deterministic, train
 
 MODEL = ModelOptions(width=8, layers=1, heads=2, feed_forward=16, max_tokens=24)
-OPTIONS = TrainingOptions(epochs=3, batch_size=8, learning_rate=3e-3, checkpoint_steps=4)
+OPTIONS = TextTrainingOptions(epochs=3, batch_size=8, learning_rate=3e-3, checkpoint_steps=4)
 STEPS = 3 * 8
 POOL = ContextPoolOptions(num_prefix_tokens=0)
 
@@ -37,7 +37,7 @@ def texts(count: int, seed: int) -> EncodedTexts:
     for _ in range(count):
         text = "".join(chance.choices("abc ", k=chance.randint(5, 24)))
         examples.append(Example(text, int(text.count("a") > text.count("b"))))
-    return EncodedTexts(byte_tokenizer(), examples, MODEL.max_tokens)
+    return EncodedTexts(byte_tokenizer(), examples, MODEL.max_tokens, OPTIONS.token_dropout)
 
 
 def start(seed: int = 1) -> Any:
@@ -74,7 +74,7 @@ class Bar:
 
 
 def run(
-    options: TrainingOptions = OPTIONS, checkpoint: pathlib.Path | None = None, bar: Any = None
+    options: TextTrainingOptions = OPTIONS, checkpoint: pathlib.Path | None = None, bar: Any = None
 ) -> tuple[dict[str, bytes], Outcome]:
     model = start(options.seed)
     outcome = train(model, texts(64, 1), texts(24, 2), options, checkpoint, bar or Bar())
@@ -91,7 +91,7 @@ def test_the_same_seed_gives_the_same_bytes(whole: Any) -> None:
 
 
 def test_another_seed_gives_others(whole: Any) -> None:
-    assert run(TrainingOptions(**{**vars(OPTIONS), "seed": 2}))[0] != whole[0]
+    assert run(TextTrainingOptions(**{**vars(OPTIONS), "seed": 2}))[0] != whole[0]
 
 
 # Before the first checkpoint, between two, on one, on an epoch's last step, on the very last.
@@ -133,7 +133,7 @@ def test_a_finished_training_is_not_repeated(whole: Any, tmp_path: pathlib.Path)
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: pathlib.Path) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
     run(checkpoint=checkpoint)
-    other = TrainingOptions(**{**vars(OPTIONS), "learning_rate": 1e-3})
+    other = TextTrainingOptions(**{**vars(OPTIONS), "learning_rate": 1e-3})
     with pytest.raises(ValueError, match=r"checkpoint\.pt belongs to a training with other"):
         run(other, checkpoint)
 
@@ -150,7 +150,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: pathlib.Path) -> None:
 
 def test_a_training_that_diverges_is_refused(tmp_path: pathlib.Path) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
-    options = TrainingOptions(**{**vars(OPTIONS), "learning_rate": 1e38})
+    options = TextTrainingOptions(**{**vars(OPTIONS), "learning_rate": 1e38})
     with pytest.raises(ValueError, match=r"diverged in step \d+ of 24 .*--learning-rate below"):
         run(options, checkpoint)
     assert not checkpoint.exists()  # another learning rate can be tried at once
@@ -194,7 +194,7 @@ def test_the_time_of_all_parts_counts(
 )
 def test_training_options_out_of_range_are_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        TrainingOptions(**values)
+        TextTrainingOptions(**values)
 
 
 @pytest.mark.parametrize(

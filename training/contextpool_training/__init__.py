@@ -1,4 +1,4 @@
-"""ContextPool in PyTorch: the reference module, its insertion into BERT, and trainers."""
+"""ContextPool in PyTorch: the reference module, models with it, and trainers."""
 
 from contextpool_training.context_pool import ContextPool
 from contextpool_training.options import ContextPoolOptions, Fixed

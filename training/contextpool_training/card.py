@@ -1,6 +1,5 @@
 """The model card (README.md) of a sentiment model, made from the experiment's results."""
 
-import dataclasses
 import re
 import statistics
 import textwrap
@@ -10,7 +9,18 @@ from typing import Any
 from transformers import BertConfig
 
 from contextpool_training import corpora
-from contextpool_training.facts import IDENTITY_SIGMA, LayerFacts, Spread
+from contextpool_training.card_text import (
+    command_row,
+    facts_table,
+    filled,
+    legend,
+    listed_versions,
+    plus_minus,
+    settings_of,
+    shrunk,
+    words,
+)
+from contextpool_training.facts import LayerFacts
 from contextpool_training.sentiment import ARMS, BLUR_SIGMA, Data, Recipe, versions
 from contextpool_training.texts import cut_share
 from contextpool_training.trainer import Outcome
@@ -90,6 +100,7 @@ def sentiment_card(
     command: str,
 ) -> str:
     """`command`: what makes this model again."""
+    layers = range(len(facts))
     return _CARD.format(
         name=model_name(recipe.tokenizer),
         summary=_summary(recipe, chosen),
@@ -98,34 +109,20 @@ def sentiment_card(
         reading=_reading(results, len(data.sentences["test"])),
         stored=_stored(chosen, results),
         lexicon=_lexicon(vader, results, _cut(recipe, data)),
-        legend=_legend(),
-        facts=_facts_table(facts),
-        shrunk=_shrunk(facts),
+        legend=legend("the test sentences", "tokens"),
+        facts=facts_table(facts, layers),
+        shrunk=shrunk(facts, layers),
         lists=_lists(facts),
         neutral=corpora.NEUTRAL,
-        model=_settings(recipe.model) + f", vocabulary at most {recipe.vocabulary}",
+        model=settings_of(recipe.model) + f", vocabulary at most {recipe.vocabulary}",
         training=(
-            f"AdamW; {_settings(recipe.training, epochs=len(chosen['epochs']))}; the learning rate "
-            "rises in the warm-up and then falls evenly; the epoch with the best validation "
+            f"AdamW; {settings_of(recipe.training, epochs=len(chosen['epochs']))}; the learning "
+            "rate rises in the warm-up and then falls evenly; the epoch with the best validation "
             "accuracy is kept"
         ),
         command=command_row(command),
         minutes=statistics.mean(result["seconds"] for result in results) / 60,
-        versions=_listed_versions(chosen["versions"]),
-    )
-
-
-def command_row(command: str) -> str:
-    return f"| command | `{command}` |"
-
-
-def _settings(options: Any, **actual: object) -> str:
-    """Every one by its flag's name; but for those that are each run's own or change nothing."""
-    values = {**dataclasses.asdict(options), **actual}
-    return ", ".join(
-        f"{name.replace('_', ' ')} {value}"
-        for name, value in values.items()
-        if name not in ("seed", "checkpoint_steps")
+        versions=listed_versions(chosen["versions"]),
     )
 
 
@@ -145,8 +142,8 @@ def _scores_table(results: Sequence[dict[str, Any]], vader: dict[str, Any], data
         cells = [f"{r['test_accuracy']:.1%}, {r['test_macro_f1']:.3f}" for r in mine]
         accuracies = [100 * r["test_accuracy"] for r in mine]
         f1s = [r["test_macro_f1"] for r in mine]
-        cells.append(f"{statistics.mean(accuracies):.1f}{_spread(accuracies, 1)} %")
-        cells.append(f"{statistics.mean(f1s):.3f}{_spread(f1s, 3)}")
+        cells.append(f"{statistics.mean(accuracies):.1f}{plus_minus(accuracies, 1)} %")
+        cells.append(f"{statistics.mean(f1s):.3f}{plus_minus(f1s, 3)}")
         lines.append(f"| {_NAMES[arm]} | {' | '.join(cells)} |")
     blank = " |" * len(seeds)
     lines.append(
@@ -161,7 +158,7 @@ def _scores_table(results: Sequence[dict[str, Any]], vader: dict[str, Any], data
 def _summary(recipe: Recipe, chosen: Mapping[str, Any]) -> str:
     model = recipe.model
     layers = "1 layer" if model.layers == 1 else f"{model.layers} layers"
-    return _filled(
+    return filled(
         "Tells positive from negative English sentences. A small BERT with ContextPool over "
         f"{_KINDS[recipe.tokenizer]}: {layers} of width {model.width}, {chosen['parameters']:,} "
         f"parameters stored as float16, at most {model.max_tokens} tokens. Trained from nothing by "
@@ -173,7 +170,7 @@ def _arms(data: Data, results: Sequence[dict[str, Any]]) -> str:
     counts = {name: len(sentences) for name, sentences in data.sentences.items()}
     arms = {result["arm"] for result in results}
     seeds = len({result["seed"] for result in results})
-    return _filled(
+    return filled(
         f"{counts['train']:,} training, {counts['validation']:,} validation and "
         f"{counts['test']:,} test sentences."
         + (_ARMS if len(arms) > 1 else "")
@@ -195,7 +192,7 @@ def _reading(results: Sequence[dict[str, Any]], count: int) -> str:
         if arm != "contextpool"
     ]
     found = f"ContextPool's mean accuracy: {', '.join(differences)}. " if differences else ""
-    return _filled(
+    return filled(
         f"{found}One accuracy on {count:,} sentences has a standard error of about {error:.1f} "
         f"points: differences between arms below about {2 * error:.0f} points say nothing."
     )
@@ -216,7 +213,7 @@ def _stored(chosen: Mapping[str, Any], results: Sequence[dict[str, Any]]) -> str
         if seeds > 1
         else f"the only one (validation accuracy {score})"
     )
-    return _filled(
+    return filled(
         f"Stored here is ContextPool's seed {chosen['seed']}, {why}. Its "
         f"test accuracy by corpus: {corpora_scores}."
     )
@@ -234,62 +231,15 @@ def _cut(recipe: Recipe, data: Data) -> str:
     )
 
 
-def _legend() -> str:
-    return _filled(
-        "Over the test sentences. Support sizes are in tokens; pooling weights lie between 0 and "
-        f"1. With a support size below {IDENTITY_SIGMA} a neighbour of the same pooling weight "
-        "counts for less than 0.4 % of what the token itself does; one of a greater weight counts "
-        "for more in proportion."
-    )
-
-
 def _lexicon(vader: Mapping[str, Any], results: Sequence[dict[str, Any]], cut: str) -> str:
     best = max(result["test_accuracy"] for result in results)
-    return _filled(
+    return filled(
         "VADER is a lexicon with rules by the corpora's authors, used as published. A compound "
         f"score of 0, which it gives to {vader['undecided']:.1%} of the test sentences, counts as "
         f"positive; of the others it has {vader['accuracy_where_decided']:.1%} right."
         + (" It beats every arm here." if vader["test_accuracy"] > best else "")
         + cut
     )
-
-
-def _filled(text: str) -> str:
-    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    return f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-
-
-def _facts_table(facts: Sequence[LayerFacts]) -> str:
-    head = "| layer | support size: mean (5 % … median … 95 %) | pooling weight |"
-    lines = [f"{head} below {IDENTITY_SIGMA} |"]
-    lines.append("|---|---|---|---|")
-    for layer, fact in enumerate(facts):
-        lines.append(
-            f"| {layer} | {_numbers(fact.sigma)} | {_numbers(fact.weight)} | "
-            f"{fact.identity_share:.1%} of the tokens |"
-        )
-    return "\n".join(lines)
-
-
-def _shrunk(facts: Sequence[LayerFacts]) -> str:
-    """Says so where training has made the pool do little, else nothing."""
-    layers = [str(layer) for layer, fact in enumerate(facts) if fact.identity_share > 0.5]
-    if not layers:
-        return ""
-    return (
-        _filled(
-            f"In layer {', '.join(layers)} the support size of most tokens has shrunk to almost 0, "
-            "where the pool is nearly the identity and has hardly a gradient."
-        )
-        + "\n\n"
-    )
-
-
-def _numbers(spread: Spread) -> str:
-    return f"{spread.mean:.2f} ({spread.low:.2f} … {spread.middle:.2f} … {spread.high:.2f})"
 
 
 def _lists(facts: Sequence[LayerFacts]) -> str:
@@ -345,7 +295,7 @@ def own_card(
     with_pool = getattr(config, "context_pool", None) is not None
     return _OWN_CARD.format(
         name=name,
-        labels=_words([str(label) for label in (config.id2label or {}).values()]),
+        labels=words([str(label) for label in (config.id2label or {}).values()]),
         layers=config.num_hidden_layers,
         width=config.hidden_size,
         parameters=parameters,
@@ -356,14 +306,6 @@ def own_card(
         epochs=len(outcome.epochs),
         best=outcome.best_epoch,
         validation=outcome.validation_accuracy,
-        versions=_listed_versions(versions()),
+        versions=listed_versions(versions()),
         command=textwrap.indent(command, "    "),
     )
-
-
-def _words(labels: Sequence[str]) -> str:
-    return ", ".join(labels[:-1]) + f" and {labels[-1]}"
-
-
-def _listed_versions(found: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in found.items())

@@ -1,10 +1,8 @@
-"""A fresh BERT classifier, with or without ContextPool, and its scores."""
+"""A fresh BERT classifier, with or without ContextPool."""
 
 import dataclasses
 import math
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig
@@ -13,7 +11,8 @@ from contextpool_training.bert import BertForSequenceClassification
 from contextpool_training.options import ContextPoolOptions
 from contextpool_training.pools import reset_context_pools
 from contextpool_training.settings import COUNT, SHARE, Range, check_settings, setting
-from contextpool_training.texts import PAD_ID, EncodedTexts
+from contextpool_training.texts import PAD_ID
+from contextpool_training.trainer import TrainingOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +41,11 @@ class ModelOptions:
         check_settings(self)
         if self.width % self.heads:
             raise ValueError(f"--width {self.width} is not a multiple of --heads {self.heads}")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextTrainingOptions(TrainingOptions):
+    token_dropout: float = setting(0.1, "share of the tokens that are hidden in training", SHARE)
 
 
 def build(
@@ -118,37 +122,3 @@ def _sinusoids(positions: int, width: int) -> Tensor:
     rates = torch.exp(-math.log(1000) * torch.arange(0, width, 2) / width)
     angles = torch.arange(positions).unsqueeze(1) * rates
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]
-
-
-@torch.inference_mode()
-def logits_of(
-    model: BertForSequenceClassification, texts: EncodedTexts, batch_size: int = 64
-) -> Tensor:
-    """[texts, labels]"""
-    model.train(False)
-    order = sorted(range(len(texts)), key=lambda i: len(texts.ids[i]))
-    logits = torch.zeros(len(texts), model.classifier.out_features)
-    for at in range(0, len(order), batch_size):
-        batch = texts.batch(order[at : at + batch_size])
-        logits[batch.rows] = model(batch.ids, attention_mask=batch.mask).logits.float()
-    return logits
-
-
-def predictions_of(
-    model: BertForSequenceClassification, texts: EncodedTexts
-) -> npt.NDArray[np.int64]:
-    return np.asarray(logits_of(model, texts).argmax(dim=-1).numpy(), np.int64)
-
-
-def accuracy(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
-    return float(np.mean(np.asarray(labels) == np.asarray(predictions)))
-
-
-def macro_f1(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
-    """The mean over the labels that occur, of each one's F1."""
-    truth, said = np.asarray(labels), np.asarray(predictions)
-    scores = []
-    for label in np.union1d(truth, said):
-        hits = np.sum((truth == label) & (said == label))
-        scores.append(2 * hits / (np.sum(truth == label) + np.sum(said == label)))
-    return float(np.mean(scores))

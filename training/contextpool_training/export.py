@@ -7,12 +7,13 @@ the stored weights must give for a few texts, which the server can check when it
 import json
 import pathlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from contextpool_training import bert
 from contextpool_training.texts import encode
@@ -44,22 +45,31 @@ def _write(
     golden_texts: Sequence[str],
     card: str,
 ) -> None:
-    config = model.config.to_dict()
-    config |= {"architectures": ["BertForSequenceClassification"], "dtype": "float16"}
-    text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
-    (directory / "config.json").write_text(text + "\n", encoding="utf-8")
+    write_config(directory, model, "float16")
     tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
     weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
-    _save(weights, directory / "model.safetensors")
+    save(weights, directory / "model.safetensors")
     (directory / "README.md").write_text(card, encoding="utf-8")
     expected = golden(directory, golden_texts)
+    check_finite(expected)
+    save(expected, directory / "golden.safetensors")
+
+
+def write_config(directory: pathlib.Path, model: PreTrainedModel, dtype: str) -> None:
+    """config.json with every value, also those that are transformers' defaults."""
+    config = model.config.to_dict()
+    config |= {"architectures": [type(model).__name__], "dtype": dtype}
+    text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
+    (directory / "config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def check_finite(expected: Mapping[str, Tensor]) -> None:
+    """Of golden values. Raises ValueError."""
     for name in ("embedding", "logits"):
         if not expected[name].isfinite().all():
             raise ValueError(
-                f"the model's {name} of the golden texts is not finite: train with a lower "
-                "--learning-rate"
+                f"the model's golden {name} is not finite: train with a lower --learning-rate"
             )
-    _save(expected, directory / "golden.safetensors")
 
 
 def golden(directory: pathlib.Path, texts: Sequence[str]) -> dict[str, Tensor]:
@@ -93,7 +103,7 @@ def spread(texts: Sequence[str], count: int = 8) -> list[str]:
     return [order[place] for place in places]
 
 
-def _save(tensors: dict[str, Tensor], path: pathlib.Path) -> None:
+def save(tensors: Mapping[str, Tensor], path: pathlib.Path) -> None:
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(contiguous, path, metadata={"format": "pt"})
     path.chmod(0o644)  # safetensors writes files that only their owner can read

@@ -1,4 +1,4 @@
-"""What a trained ContextPool does: its support sizes and weights on real texts."""
+"""What a trained ContextPool does: its support sizes and weights on real data."""
 
 import dataclasses
 from collections import defaultdict
@@ -7,8 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 
 from contextpool_training.bert import BertForSequenceClassification, support_of
+from contextpool_training.images import ImageExamples
+from contextpool_training.pools import context_pools_of, recorded_support
 from contextpool_training.texts import EncodedTexts
 
 # exp(-1 / (2 sigma^2)) < 0.4 %, of what the token itself counts: all that a neighbour of the same
@@ -26,11 +29,15 @@ class Spread:
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerFacts:
+class PoolFacts:
     sigma: Spread
     weight: Spread
     # Of the tokens, those with a support size below IDENTITY_SIGMA.
     identity_share: float
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerFacts(PoolFacts):
     # By mean pooling weight, with that weight, among the tokens that occur often enough.
     heaviest: list[tuple[str, float]]
     lightest: list[tuple[str, float]]
@@ -59,13 +66,34 @@ def facts_of(
     for weight, sigma in zip(weights, sigmas, strict=True):
         by_weight = _means(ids, weight, tokenizer, least_count)
         by_sigma = _means(ids, sigma, tokenizer, least_count)
-        identity = float(np.mean(sigma < IDENTITY_SIGMA))
         lists = (by_weight[:listed], by_weight[: -listed - 1 : -1], by_sigma[:listed])
-        facts.append(LayerFacts(_spread(sigma), _spread(weight), identity, *lists))
+        facts.append(LayerFacts(*_spreads(weight, sigma), *lists))
     return facts
 
 
-def _spread(values: npt.NDArray[np.float64]) -> Spread:
+@torch.inference_mode()
+def facts_of_images(model: nn.Module, images: ImageExamples) -> list[PoolFacts]:
+    """One per place with ContextPool."""
+    model.train(False)
+    with recorded_support(model) as found:
+        for rows in images.plan(batch_size=64):
+            model(**images.batch(rows).inputs)
+    count = len(context_pools_of(model))
+    facts = []
+    for place in range(count):
+        weight, sigma = torch.cat([part.flatten(1) for part in found[place::count]], 1).numpy()
+        pooled = weight > 0  # weights are never 0 but for the prefix
+        facts.append(PoolFacts(*_spreads(weight[pooled], sigma[pooled])))
+    return facts
+
+
+def _spreads(
+    weight: npt.NDArray[np.floating], sigma: npt.NDArray[np.floating]
+) -> tuple[Spread, Spread, float]:
+    return _spread(sigma), _spread(weight), float(np.mean(sigma < IDENTITY_SIGMA))
+
+
+def _spread(values: npt.NDArray[np.floating]) -> Spread:
     return Spread(float(values.mean()), *(float(q) for q in np.percentile(values, [5, 50, 95])))
 
 

@@ -9,7 +9,6 @@ of the libraries stay the same.
 import dataclasses
 import functools
 import hashlib
-import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -30,14 +29,14 @@ from contextpool_training import corpora
 from contextpool_training.bert import BertForSequenceClassification
 from contextpool_training.classifier import (
     ModelOptions,
-    accuracy,
+    TextTrainingOptions,
     build,
-    macro_f1,
-    predictions_of,
     round_to_stored,
 )
 from contextpool_training.corpora import LABELS, SPLITS, Sentence
 from contextpool_training.options import ContextPoolOptions, Fixed
+from contextpool_training.scores import accuracy, macro_f1, predictions_of
+from contextpool_training.settings import versions_of
 from contextpool_training.texts import (
     EncodedTexts,
     Example,
@@ -45,7 +44,7 @@ from contextpool_training.texts import (
     prefix_tokens_in,
     train_tokenizer,
 )
-from contextpool_training.trainer import TrainingOptions, set_deterministic, train
+from contextpool_training.trainer import set_deterministic, train
 
 ARMS = ("plain", "blur", "contextpool")
 SEEDS = (1, 2, 3)
@@ -61,7 +60,7 @@ class Recipe:
     tokenizer: TokenizerKind
     vocabulary: int
     model: ModelOptions
-    training: TrainingOptions
+    training: TextTrainingOptions
 
 
 RECIPES: dict[str, Recipe] = {
@@ -69,7 +68,7 @@ RECIPES: dict[str, Recipe] = {
         "wordpiece",
         6000,
         ModelOptions(width=96, heads=3, feed_forward=384, max_tokens=128),
-        TrainingOptions(epochs=3, learning_rate=1e-3),
+        TextTrainingOptions(epochs=3, learning_rate=1e-3),
     ),
     "bytes": Recipe(
         "bytes",
@@ -86,7 +85,7 @@ RECIPES: dict[str, Recipe] = {
             first_embeddings=0.5,
             first_positions="sinusoid",
         ),
-        TrainingOptions(
+        TextTrainingOptions(
             epochs=5, batch_size=32, learning_rate=3e-3, label_smoothing=0.0, token_dropout=0.0
         ),
     ),
@@ -125,7 +124,7 @@ class Data:
 
 def versions() -> dict[str, str]:
     """Of the libraries that decide what a run gives."""
-    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return versions_of(_LIBRARIES)
 
 
 def load_data(recipe: Recipe, cache: pathlib.Path, limit: int | None = None) -> Data:
@@ -136,7 +135,10 @@ def load_data(recipe: Recipe, cache: pathlib.Path, limit: int | None = None) -> 
     tokenizer = _tokenizer(recipe, [sentence.text for sentence in sentences["train"]], cache)
     encoded = {
         name: EncodedTexts(
-            tokenizer, [Example(s.text, s.label) for s in sentences[name]], recipe.model.max_tokens
+            tokenizer,
+            [Example(s.text, s.label) for s in sentences[name]],
+            recipe.model.max_tokens,
+            recipe.training.token_dropout,
         )
         for name in SPLITS
     }

@@ -16,10 +16,11 @@ from tqdm import tqdm
 from contextpool_training import corpora, sentiment
 from contextpool_training.arguments import positive, seed
 from contextpool_training.bert import BertForSequenceClassification
-from contextpool_training.card import command_row, model_name, sentiment_card
-from contextpool_training.classifier import predictions_of
+from contextpool_training.card import model_name, sentiment_card
+from contextpool_training.card_text import command_row
 from contextpool_training.export import export, spread
 from contextpool_training.facts import facts_of
+from contextpool_training.scores import predictions_of
 from contextpool_training.trainer import set_deterministic
 
 

@@ -1,6 +1,9 @@
-"""A dataclass's fields that carry their own help and range, for the command line."""
+"""A dataclass's fields that carry their own help and range, for the command line; and what else a
+run depends on."""
 
 import dataclasses
+import importlib.metadata
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -55,3 +58,8 @@ def check_settings(options: Any) -> None:
         allowed = field.metadata["range"]
         if allowed is not None:
             check(field.name, getattr(options, field.name), allowed)
+
+
+def versions_of(libraries: Iterable[str]) -> dict[str, str]:
+    """Of the installed ones."""
+    return {name: importlib.metadata.version(name) for name in libraries}

@@ -1,6 +1,8 @@
 """Texts as token ids: tokenisers that the server reads, and padded batches."""
 
 import dataclasses
+import hashlib
+import json
 import pathlib
 import random
 from collections.abc import Sequence
@@ -39,6 +41,11 @@ class Batch:
     ids: Tensor
     mask: Tensor
     labels: Tensor
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """BERT's arguments."""
+        return {"input_ids": self.ids, "attention_mask": self.mask}
 
 
 def train_tokenizer(kind: TokenizerKind, texts: Sequence[str], vocabulary: int) -> Tokenizer:
@@ -137,7 +144,15 @@ def cut_share(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> fl
 class EncodedTexts:
     """Token ids and labels, from which batches are made."""
 
-    def __init__(self, tokenizer: Tokenizer, examples: Sequence[Example], max_tokens: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        examples: Sequence[Example],
+        max_tokens: int,
+        token_dropout: float = 0,
+    ) -> None:
+        """`token_dropout`: the share of the tokens that become unknown in training."""
+        self.token_dropout = token_dropout
         self.ids = encode(tokenizer, [example.text for example in examples], max_tokens)
         self.labels = [example.label for example in examples]
         # What replaces a dropped token.
@@ -150,27 +165,34 @@ class EncodedTexts:
     def mean_length(self) -> float:
         return sum(len(ids) for ids in self.ids) / len(self.ids)
 
-    def plan(self, batch_size: int, chance: random.Random) -> list[list[int]]:
-        """The rows of each batch of an epoch: texts of similar lengths, shuffled."""
-        order = sorted(range(len(self)), key=lambda i: len(self.ids[i]) * (1 + chance.random() / 8))
+    def plan(self, batch_size: int, chance: random.Random | None = None) -> list[list[int]]:
+        """Texts of similar lengths stand in one batch."""
+
+        def length(i: int) -> float:
+            return len(self.ids[i]) * (1 if chance is None else 1 + chance.random() / 8)
+
+        order = sorted(range(len(self)), key=length)
         batches = [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
-        chance.shuffle(batches)
+        if chance is not None:
+            chance.shuffle(batches)
         return batches
 
-    def batch(
-        self, rows: list[int], chance: random.Random | None = None, token_dropout: float = 0
-    ) -> Batch:
-        """Padded on the right. With `chance`, that share of the tokens becomes unknown."""
+    def batch(self, rows: list[int], chance: random.Random | None = None) -> Batch:
+        """Padded on the right."""
         width = max(len(self.ids[row]) for row in rows)
         ids = torch.full((len(rows), width), PAD_ID)
         mask = torch.zeros(len(rows), width, dtype=torch.int64)
         for at, row in enumerate(rows):
             tokens = self.ids[row]
-            if chance is not None and token_dropout > 0:
-                tokens = self._dropped(tokens, chance, token_dropout)
+            if chance is not None and self.token_dropout > 0:
+                tokens = self._dropped(tokens, chance)
             ids[at, : len(tokens)] = torch.tensor(tokens)
             mask[at, : len(tokens)] = 1
         return Batch(rows, ids, mask, torch.tensor([self.labels[row] for row in rows]))
 
-    def _dropped(self, tokens: list[int], chance: random.Random, share: float) -> list[int]:
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps([self.ids, self.labels]).encode()).hexdigest()
+
+    def _dropped(self, tokens: list[int], chance: random.Random) -> list[int]:
+        share = self.token_dropout
         return [self.unknown if chance.random() < share else token for token in tokens]

@@ -6,22 +6,24 @@ count give the same bytes."""
 
 import argparse
 import dataclasses
-import json
 import pathlib
-import shlex
 import sys
 
 from tokenizers import Tokenizer
 
-from contextpool_training.arguments import add_fields, context_pool, fields_of, positive
+from contextpool_training.arguments import (
+    add_fields,
+    command_of,
+    context_pool,
+    fields_of,
+    positive,
+)
 from contextpool_training.bert import BertForSequenceClassification
 from contextpool_training.card import own_card
 from contextpool_training.classifier import (
     ModelOptions,
-    accuracy,
+    TextTrainingOptions,
     build,
-    macro_f1,
-    predictions_of,
     round_to_stored,
 )
 from contextpool_training.corpora import SPLITS
@@ -35,15 +37,14 @@ from contextpool_training.examples import (
     to_examples,
 )
 from contextpool_training.export import export, spread
-from contextpool_training.options import ContextPoolOptions
-from contextpool_training.settings import flag_of
+from contextpool_training.scores import accuracy, macro_f1, predictions_of
 from contextpool_training.texts import (
     EncodedTexts,
     Example,
     prefix_tokens_in,
     train_tokenizer,
 )
-from contextpool_training.trainer import TrainingOptions, set_deterministic, train
+from contextpool_training.trainer import set_deterministic, train
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,18 +68,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, default=1, help="of the processor")
     choices = {"pooling": ("cls", "mean"), "first_positions": ("random", "sinusoid")}
     add_fields(parser, "model", ModelOptions, choices)
-    add_fields(parser, "training", TrainingOptions, {})
+    add_fields(parser, "training", TextTrainingOptions, {})
 
 
 def run(args: argparse.Namespace) -> None:
     set_deterministic(args.threads)
-    sizes, options = fields_of(args, ModelOptions), fields_of(args, TrainingOptions)
+    sizes, options = fields_of(args, ModelOptions), fields_of(args, TextTrainingOptions)
     splits, labels = read_splits(args)
     tokenizer = train_tokenizer(
         args.tokenizer, [example.text for example in splits["train"]], args.vocabulary
     )
     encoded = {
-        name: EncodedTexts(tokenizer, split, sizes.max_tokens) for name, split in splits.items()
+        name: EncodedTexts(tokenizer, split, sizes.max_tokens, options.token_dropout)
+        for name, split in splits.items()
     }
     model = _fresh_model(args, sizes, labels, tokenizer, encoded["train"].mean_length)
     checkpoint = args.out.with_name(args.out.name + ".checkpoint")
@@ -94,29 +96,12 @@ def run(args: argparse.Namespace) -> None:
         {name: len(split) for name, split in splits.items()},
         scores,
         outcome,
-        command_of(args),
+        command_of("train", args, separator=" \\\n    "),
     )
     texts = spread([example.text for example in splits["test"]])
     export(args.out, model, tokenizer, texts, card)
     checkpoint.unlink(missing_ok=True)
     print(f"wrote {args.out}: test " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
-
-
-def command_of(args: argparse.Namespace) -> str:
-    """The command line with every option, also where it was left to its default, over several
-    lines. Files are named without their folders."""
-    lines = [
-        shlex.join([*"python -m contextpool_training train".split(), args.data.name, args.out.name])
-    ]
-    for key, value in vars(args).items():
-        if key in ("data", "out", "run") or (value is None and key != "context_pool"):
-            continue
-        if isinstance(value, pathlib.Path):
-            value = value.name
-        elif isinstance(value, ContextPoolOptions):
-            value = json.dumps(value.to_dict())
-        lines.append(f"{flag_of(key)} {shlex.quote('off' if value is None else str(value))}")
-    return " \\\n    ".join(lines)
 
 
 def read_splits(args: argparse.Namespace) -> tuple[dict[str, list[Example]], list[str]]:

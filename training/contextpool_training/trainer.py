@@ -1,4 +1,4 @@
-"""Trains a text classifier: AdamW, warm-up and linear decay, the best epoch is kept.
+"""Trains a classifier: AdamW, warm-up and linear decay, the best epoch is kept.
 
 Deterministic: the same data, options, versions and thread count give the same bytes. Resumable: the
 chance of a step comes from the seed and the step's number alone, so a checkpoint holds weights,
@@ -20,11 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
-from contextpool_training.bert import BertForSequenceClassification
-from contextpool_training.classifier import accuracy, predictions_of
+from contextpool_training.scores import Examples, accuracy, predictions_of
 from contextpool_training.settings import COUNT, SEED, SHARE, Range, check_settings, setting
-from contextpool_training.texts import EncodedTexts
 
 # What torch.load raises for a file that is not whole, and what else a strange file leads to.
 _DAMAGE = (
@@ -35,15 +34,14 @@ _DAMAGE = (
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    epochs: int = setting(8, "passes over the training texts", COUNT)
-    batch_size: int = setting(64, "texts per step", COUNT)
+    epochs: int = setting(8, "passes over the training data", COUNT)
+    batch_size: int = setting(64, "examples per step", COUNT)
     learning_rate: float = setting(1e-3, "the largest", Range(0, above=True))
     weight_decay: float = setting(0.05, "of matrices", Range(0))
     warmup: float = setting(0.15, "share of the steps in which the learning rate rises", SHARE)
     label_smoothing: float = setting(0.1, "share of the target given to all labels alike", SHARE)
-    token_dropout: float = setting(0.1, "share of the tokens that are hidden in training", SHARE)
     gradient_norm: float = setting(1.0, "the largest", Range(0, above=True))
-    seed: int = setting(1, "of the first weights, the order of texts and dropout", SEED)
+    seed: int = setting(1, "of the first weights, the order of the data and dropout", SEED)
     checkpoint_steps: int = setting(100, "steps from one checkpoint to the next", COUNT)
 
     def __post_init__(self) -> None:
@@ -53,7 +51,7 @@ class TrainingOptions:
 @dataclasses.dataclass(frozen=True)
 class Epoch:
     loss: float
-    # On the validation texts, of the float32 weights.
+    # On the validation data, of the float32 weights.
     accuracy: float
 
 
@@ -77,9 +75,9 @@ def set_deterministic(threads: int) -> None:
 
 
 def train(
-    model: BertForSequenceClassification,
-    training: EncodedTexts,
-    validation: EncodedTexts,
+    model: PreTrainedModel,
+    training: Examples,
+    validation: Examples,
     options: TrainingOptions,
     checkpoint: pathlib.Path | None = None,
     bar: Callable[..., Any] = tqdm,
@@ -100,9 +98,9 @@ def train(
 class _Run:
     def __init__(
         self,
-        model: BertForSequenceClassification,
-        training: EncodedTexts,
-        validation: EncodedTexts,
+        model: PreTrainedModel,
+        training: Examples,
+        validation: Examples,
         options: TrainingOptions,
         checkpoint: pathlib.Path | None,
     ) -> None:
@@ -188,11 +186,11 @@ class _Run:
         self.model.train()
         chance = self._chance("step", self.step)
         torch.manual_seed(chance.getrandbits(63))
-        batch = self.training.batch(rows, chance, self.options.token_dropout)
+        batch = self.training.batch(rows, chance)
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.learning_rate * self._rate()
         self.optimizer.zero_grad()
-        loss = self.loss_of(self.model(batch.ids, attention_mask=batch.mask).logits, batch.labels)
+        loss = self.loss_of(self.model(**batch.inputs).logits, batch.labels)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.gradient_norm)
         self._check_finite(loss.item(), norm.item())
@@ -231,8 +229,8 @@ class _Run:
         digest = hashlib.sha256()
         options = {**dataclasses.asdict(self.options), "checkpoint_steps": None}
         config = self.model.config.to_dict()
-        texts = [[data.ids, data.labels] for data in (self.training, self.validation)]
-        values = [options, config, texts, torch.__version__, torch.get_num_threads()]
+        data = [self.training.digest(), self.validation.digest()]
+        values = [options, config, data, torch.__version__, torch.get_num_threads()]
         digest.update(json.dumps(values, sort_keys=True).encode())
         for name, value in self.model.state_dict().items():
             digest.update(name.encode())
