@@ -2,10 +2,10 @@
 
 #include <cmath>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 
 namespace contextpool::cli {
@@ -97,6 +97,14 @@ absl::Status ParseFileName(const std::string& value, std::string& name) {
   return absl::OkStatus();
 }
 
+absl::Status SetExplain(const std::string& value, Options& options) {
+  options.explain = true;
+  options.explain_file = value;
+  return value.empty() || absl::EndsWithIgnoreCase(value, ".png")
+             ? absl::OkStatus()
+             : Expected("the name of a PNG file, as in --explain=out.png");
+}
+
 absl::Status SetConnections(const std::string& value, Options& options) {
   constexpr uint32_t kMost = 1000;
   return absl::SimpleAtoi(value, &options.load.connections) && options.load.connections > 0 &&
@@ -127,7 +135,8 @@ constexpr Flag kFlags[] = {
     {"model-version", 0, "N", kAll, "version of the model (default: the one that serves)",
      SetModelVersion},
     {"input", 'i', "FILE", kTexts | kBench,
-     "read texts from FILE, one a line; '-' is the standard input",
+     "read texts from FILE (for images: their names), one a line; '-' is the\n"
+     "standard input",
      [](const std::string& value, Options& options) {
        options.sources.push_back({InputSource::Kind::kFile, value});
        return absl::OkStatus();
@@ -167,9 +176,10 @@ constexpr Flag kFlags[] = {
      Switch<&Options::logits, true>},
     {"no-special-tokens", 0, nullptr, kTokenize, "leave out the tokens that the model adds",
      Switch<&Options::without_special_tokens, true>},
-    {"explain", 0, nullptr, kEmbed | kClassify,
-     "draw what ContextPool chose: how much each token counts, how far it looks",
-     Switch<&Options::explain, true>},
+    {"explain", 0, "FILE.png", kEmbed | kClassify,
+     "show what ContextPool chose: how much each token counts, how far it\n"
+     "looks; for images a table, or with =FILE.png a picture",
+     SetExplain, true},
     {"concurrency", 'c', "N,N", kBench,
      "closed loop: N calls in flight at any time; several N in turn",
      [](const std::string& value, Options& options) {
@@ -263,103 +273,8 @@ constexpr Flag kFlags[] = {
     {"timeout", 0, "SECONDS", kAll, "longest wait for each request (default: 60)", SetTimeout},
 };
 
-constexpr CommandHelp kCommands[] = {
-    {Command::kEmbed, "embed", "turn texts into vectors", "[FLAG...] [TEXT...]",
-     "Prints the first dimensions, the length and the tokens of each text's vector.",
-     "  contextpool embed 'A cat sits on the mat.' 'A dog lies on the rug.' --similarity\n"
-     "  contextpool embed --input sentences.txt --output vectors.npy\n"
-     "  cut -f2 reviews.tsv | contextpool embed --json -\n"},
-    {Command::kClassify, "classify", "score texts by label", "[FLAG...] [TEXT...]",
-     "Prints each text's labels, best first.",
-     "  contextpool classify 'What a wonderful film!'\n"
-     "  contextpool classify --explain 'Not the worst film of the year.'\n"
-     "  contextpool classify -m sentiment --top-k 3 --input reviews.txt\n"
-     "  contextpool classify --json --logits - < reviews.txt\n"},
-    {Command::kTokenize, "tokenize", "show the tokens that a model reads", "[FLAG...] [TEXT...]",
-     "Prints the tokens and ids of each text.",
-     "  contextpool tokenize 'unaffable'\n"
-     "  contextpool tokenize -m all-MiniLM-L6-v2 --no-special-tokens --json 'naïve café'\n"},
-    {Command::kBench, "bench", "measure a server under load", "[FLAG...] [TEXT FILE]",
-     "Puts a load on the server and prints one line for each: throughput, latency of the calls "
-     "that\n"
-     "were OK, and what was not. Texts are the lines of the file ('-': the standard input), taken "
-     "in\n"
-     "turn, or made up. In an open loop calls follow a schedule that is made in advance, and "
-     "latency\n"
-     "counts from the moment when a call was due. A load that this client could not offer is not\n"
-     "reported. Ctrl-C ends early. docs/load-testing.md explains the columns.",
-     "  contextpool bench -m all-MiniLM-L6-v2 --concurrency 1,2,4,8,16 --plot latency.svg\n"
-     "  contextpool bench --rate 100,200,400 --deadline 50ms:0.5,500ms:0.5 --json load.json\n"
-     "  contextpool bench --rate 300 --bulk 0.3 --connections 4 sentences.txt\n"
-     "  contextpool bench --task classify -m sentiment --find-rate --p99 20ms\n"},
-    {Command::kModels, "models", "list what the server offers", "[FLAG...]",
-     "Prints every model of the server, failed ones with their reason.",
-     "  contextpool models\n"
-     "  contextpool models -m all-MiniLM-L6-v2 --json\n"},
-};
-
-constexpr char kCommonHelp[] =
-    "Texts come from the command line, from files, or from the standard input ('-'): one a line,\n"
-    "empty lines are empty texts. Many texts go out as several requests, a few at a time; the\n"
-    "numbering runs through. If a request fails, those not sent yet are reported with its error.\n"
-    "Write -- before a TEXT that begins with '-'.\n";
-
-constexpr char kExitHelp[] =
-    "Exit status: 0 all well; 1 an input or a request failed; 2 the command line is wrong.\n";
-constexpr char kBenchExitHelp[] =
-    "Exit status: 0 all well, refused calls are a result; 1 a load was not offered, the search "
-    "was\n"
-    "bounded by this client, or the run broke off; 2 the command line is wrong.\n";
-
-void AppendFlag(const Flag& flag, std::string& help) {
-  constexpr size_t kHelpColumn = 28;
-  std::string left =
-      flag.short_name ? absl::StrCat("  -", std::string(1, flag.short_name), ", ") : "      ";
-  absl::StrAppend(&left, "--", flag.name);
-  if (flag.value_name != nullptr) absl::StrAppend(&left, " ", flag.value_name);
-  left.resize(std::max(left.size() + 2, kHelpColumn), ' ');
-  const std::string next_line = absl::StrCat("\n", std::string(kHelpColumn, ' '));
-  absl::StrAppend(&help, left, absl::StrReplaceAll(flag.help, {{"\n", next_line}}), "\n");
-}
-
 }  // namespace
 
 std::span<const Flag> AllFlags() { return kFlags; }
-
-std::span<const CommandHelp> AllCommands() { return kCommands; }
-
-std::string ProgramHelp() {
-  std::string help =
-      "Asks a ContextPool server for embeddings and classifications.\n\n"
-      "Usage: contextpool COMMAND [FLAG...] [TEXT...]\n\nCommands:\n";
-  for (const CommandHelp& command : kCommands) {
-    std::string name = command.name;
-    name.resize(12, ' ');
-    absl::StrAppend(&help, "  ", name, command.summary, "\n");
-  }
-  absl::StrAppend(&help,
-                  "\nFlags:\n"
-                  "  -h, --help  this text; after a COMMAND, its flags\n"
-                  "  --version   version of this program\n\n",
-                  "Examples:\n");
-  for (const CommandHelp& command : kCommands) {
-    const std::vector<std::string> lines = absl::StrSplit(command.examples, '\n');
-    absl::StrAppend(&help, lines.front(), "\n");
-  }
-  return absl::StrCat(help, "\n", kExitHelp);
-}
-
-std::string HelpOf(const CommandHelp& command) {
-  std::string help = absl::StrCat("Usage: contextpool ", command.name, " ", command.usage, "\n\n",
-                                  command.description, "\n");
-  if (CommandBit(command.command) & kTexts) absl::StrAppend(&help, "\n", kCommonHelp);
-  absl::StrAppend(&help, "\nFlags:\n");
-  for (const Flag& flag : kFlags) {
-    if (flag.commands & CommandBit(command.command)) AppendFlag(flag, help);
-  }
-  absl::StrAppend(&help, "  -h, --help                this text\n");
-  return absl::StrCat(help, "\nExamples:\n", command.examples, "\n",
-                      command.command == Command::kBench ? kBenchExitHelp : kExitHelp);
-}
 
 }  // namespace contextpool::cli

@@ -1,4 +1,4 @@
-// The table of flags: what each command takes, and how --help shows it.
+// The table of flags: what each command takes.
 #pragma once
 
 #include <span>
@@ -22,26 +22,13 @@ struct Flag {
   const char* help;
   // Stores the value ("" for a switch). An error says what would be right, not which flag it was.
   absl::Status (*apply)(const std::string& value, Options& options);
+  // Whether it may stand without its value, as in --explain and --explain=FILE; then `apply` gets
+  // "".
+  bool optional_value = false;
 };
 
 constexpr unsigned CommandBit(Command command) { return 1u << static_cast<unsigned>(command); }
 
 std::span<const Flag> AllFlags();
-
-// One of the program's verbs.
-struct CommandHelp {
-  Command command;
-  const char* name;
-  const char* summary;
-  const char* usage;
-  const char* description;
-  const char* examples;
-};
-
-std::span<const CommandHelp> AllCommands();
-
-// What `contextpool --help` and `contextpool COMMAND --help` print.
-std::string ProgramHelp();
-std::string HelpOf(const CommandHelp& command);
 
 }  // namespace contextpool::cli

@@ -23,59 +23,75 @@ std::string EnumName(const std::string& name, const std::string& prefix) {
 
 class JsonPrinter : public Printer {
  public:
-  JsonPrinter(std::ostream& out, std::ostream& err) : out_(out), err_(err) {}
+  JsonPrinter(const InputList& inputs, std::ostream& out, std::ostream& err)
+      : inputs_(inputs), out_(out), err_(err) {}
 
-  void Embedded(size_t index, const std::string&, const v1::EmbedResult& result) override {
+  void Embedded(size_t index, const v1::EmbedResult& result) override {
     const auto& values = result.embedding().values();
-    Json json = {{"index", index},
-                 {"embedding", std::vector<float>(values.begin(), values.end())},
-                 {"tokens", result.usage().tokens_used()},
-                 {"truncated", result.usage().truncated()}};
+    Json json = Begin(index);
+    json["embedding"] = std::vector<float>(values.begin(), values.end());
+    json["tokens"] = result.usage().tokens_used();
+    json["truncated"] = result.usage().truncated();
     if (result.has_explanation()) json["explanation"] = Explain(result.explanation());
     Print(json);
   }
 
-  void Classified(size_t index, const std::string&, const v1::ClassifyResult& result) override {
+  void Classified(size_t index, const v1::ClassifyResult& result) override {
     Json scores = Json::array();
     for (const v1::LabelScore& score : result.classification().scores()) {
       Json entry = {{"label", score.label()}, {"score", score.score()}};
       if (score.has_logit()) entry["logit"] = score.logit();
       scores.push_back(std::move(entry));
     }
-    Json json = {{"index", index}, {"scores", std::move(scores)}};
+    Json json = Begin(index);
+    json["scores"] = std::move(scores);
     if (result.has_explanation()) json["explanation"] = Explain(result.explanation());
     Print(json);
   }
 
-  void Tokenized(size_t index, const std::string&, const v1::TokenizeResult& result) override {
+  void Tokenized(size_t index, const v1::TokenizeResult& result) override {
     const auto& tokens = result.tokens();
-    Print({{"index", index},
-           {"ids", std::vector<int32_t>(tokens.ids().begin(), tokens.ids().end())},
-           {"tokens", std::vector<std::string>(tokens.tokens().begin(), tokens.tokens().end())}});
+    Json json = Begin(index);
+    json["ids"] = std::vector<int32_t>(tokens.ids().begin(), tokens.ids().end());
+    json["tokens"] = std::vector<std::string>(tokens.tokens().begin(), tokens.tokens().end());
+    Print(json);
   }
 
   void Failed(size_t first, size_t count, const Failure& failure) override {
     for (size_t index = first; index < first + count; ++index) {
-      Print({{"index", index}, {"error", {{"code", failure.code}, {"message", failure.message}}}});
+      Json json = Begin(index);
+      json["error"] = Describe(failure);
+      Print(json);
     }
   }
 
-  void RequestFailed(const Failure& failure) override {
-    Print({{"error", {{"code", failure.code}, {"message", failure.message}}}});
-  }
+  void RequestFailed(const Failure& failure) override { Print({{"error", Describe(failure)}}); }
 
-  void Compared(const std::vector<std::string>&, const EmbeddingMatrix&) override {}
+  void Compared(const EmbeddingMatrix&) override {}
 
   void Saved(const std::string& path, const EmbeddingMatrix& vectors) override {
     err_ << "wrote float32 [" << vectors.rows() << ", " << vectors.dimensions() << "] to " << path
          << "\n";
   }
 
+  void Drawn(const std::string&) override {}
+
   void Listed(const google::protobuf::RepeatedPtrField<v1::Model>& models) override {
     for (const v1::Model& model : models) Print(Describe(model));
   }
 
  private:
+  // What every line of an input starts with.
+  Json Begin(size_t index) const {
+    Json json = {{"index", index}};
+    if (inputs_.are_images()) json["file"] = inputs_.name(index);
+    return json;
+  }
+
+  static Json Describe(const Failure& failure) {
+    return {{"code", failure.code}, {"message", failure.message}};
+  }
+
   static Json Explain(const v1::Explanation& explanation) {
     Json layers = Json::array();
     for (const v1::ContextPoolLayer& layer : explanation.layers()) {
@@ -85,9 +101,16 @@ class JsonPrinter : public Printer {
            {"weight", std::vector<float>(layer.weight().begin(), layer.weight().end())},
            {"support_size", std::vector<float>(sizes.begin(), sizes.end())}});
     }
-    const auto& tokens = explanation.tokens();
-    return {{"tokens", std::vector<std::string>(tokens.begin(), tokens.end())},
-            {"layers", std::move(layers)}};
+    Json json = Json::object();
+    if (explanation.grid_width() > 0) {
+      json["grid_height"] = explanation.grid_height();
+      json["grid_width"] = explanation.grid_width();
+    } else {
+      const auto& tokens = explanation.tokens();
+      json["tokens"] = std::vector<std::string>(tokens.begin(), tokens.end());
+    }
+    json["layers"] = std::move(layers);
+    return json;
   }
 
   static Json Describe(const v1::Model& model) {
@@ -108,6 +131,8 @@ class JsonPrinter : public Printer {
         {"normalize", model.normalize()},
         {"labels", std::vector<std::string>(model.labels().begin(), model.labels().end())},
         {"problem_type", EnumName(v1::ProblemType_Name(model.problem_type()), "PROBLEM_TYPE_")},
+        {"image_height", model.image_height()},
+        {"image_width", model.image_width()},
         {"max_tokens", model.max_tokens()},
         {"vocabulary_size", model.vocabulary_size()},
         {"layers", model.layers()},
@@ -123,14 +148,16 @@ class JsonPrinter : public Printer {
     out_ << json.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
   }
 
+  const InputList& inputs_;
   std::ostream& out_;
   std::ostream& err_;
 };
 
 }  // namespace
 
-std::unique_ptr<Printer> MakeJsonPrinter(std::ostream& out, std::ostream& err) {
-  return std::make_unique<JsonPrinter>(out, err);
+std::unique_ptr<Printer> MakeJsonPrinter(const InputList& inputs, std::ostream& out,
+                                         std::ostream& err) {
+  return std::make_unique<JsonPrinter>(inputs, out, err);
 }
 
 }  // namespace contextpool::cli

@@ -14,11 +14,8 @@ namespace contextpool::cli {
 // 64 bytes long.
 std::string NpyHeader(size_t rows, size_t columns);
 
-// Writes float32 [rows, columns] to `path` in one step: readers see the old file or the whole new
-// one. `values` holds rows * columns numbers, row by row.
-//
-// FAILED_PRECONDITION: the path is something else than a regular file. UNAVAILABLE: the system
-// refused; the message names the file.
+// Writes float32 [rows, columns] to `path` as ReplaceFile does, with its errors. `values` holds
+// rows * columns numbers, row by row.
 absl::Status WriteNpy(const std::string& path, size_t rows, size_t columns,
                       std::span<const float> values);
 

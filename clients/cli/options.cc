@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "clients/cli/flags.h"
+#include "clients/cli/help.h"
 
 namespace contextpool::cli {
 namespace {
@@ -48,7 +49,9 @@ class FlagTable {
   explicit FlagTable(const CommandHelp& command) {
     for (const Flag& flag : AllFlags()) {
       if (!(flag.commands & CommandBit(command.command))) continue;
-      const int argument = flag.value_name ? required_argument : no_argument;
+      const int argument = !flag.value_name      ? no_argument
+                           : flag.optional_value ? optional_argument
+                                                 : required_argument;
       long_.push_back({flag.name, argument, nullptr, kFirst + static_cast<int>(flags_.size())});
       flags_.push_back(&flag);
       if (!flag.short_name) continue;
@@ -103,9 +106,9 @@ absl::Status UnknownFlag(const CommandHelp& command, const FlagTable& table,
                    ", and write -- before a text that begins with '-'"));
 }
 
-void AddText(const std::string& word, Options& options) {
-  const bool file = word == "-" || options.command == Command::kBench;
-  options.sources.push_back({file ? InputSource::Kind::kFile : InputSource::Kind::kText, word});
+void AddWord(const std::string& word, InputSource::Kind kind, Options& options) {
+  if (options.command == Command::kBench) kind = InputSource::Kind::kFile;
+  options.sources.push_back({kind, word});
 }
 
 // Reads the words after the command. `print_help` is set where --help is among them.
@@ -126,7 +129,10 @@ absl::Status ParseFlags(const CommandHelp& command, const std::vector<std::strin
                                  table.long_options(), nullptr);
     if (code == -1) break;
     if (code == 1) {
-      AddText(optarg, options);
+      const bool standard_input = absl::string_view(optarg) == "-";
+      AddWord(optarg,
+              standard_input ? InputSource::Kind::kStandardInput : InputSource::Kind::kArgument,
+              options);
     } else if (code == 'h') {
       print_help = true;
       return absl::OkStatus();
@@ -144,11 +150,7 @@ absl::Status ParseFlags(const CommandHelp& command, const std::vector<std::strin
           absl::StrCat("--", flag->name, " ", applied.message(), ", not '", value, "'"));
     }
   }
-  const bool bench = options.command == Command::kBench;
-  for (int i = optind; i < argc; ++i) {
-    options.sources.push_back(
-        {bench ? InputSource::Kind::kFile : InputSource::Kind::kText, words[i]});
-  }
+  for (int i = optind; i < argc; ++i) AddWord(words[i], InputSource::Kind::kArgument, options);
   return absl::OkStatus();
 }
 
@@ -159,9 +161,8 @@ absl::Status Validate(const CommandHelp& command, const Options& options) {
     return absl::InvalidArgumentError("contextpool models takes no TEXT; name a model with -m");
   }
   const auto standard_input =
-      std::count_if(options.sources.begin(), options.sources.end(), [](const InputSource& source) {
-        return source.kind == InputSource::Kind::kFile && source.value == "-";
-      });
+      std::count_if(options.sources.begin(), options.sources.end(),
+                    [](const InputSource& source) { return source.is_standard_input(); });
   if (standard_input > 1) {
     return absl::InvalidArgumentError("the standard input ('-') can be read only once");
   }
@@ -171,6 +172,11 @@ absl::Status Validate(const CommandHelp& command, const Options& options) {
   if (options.similarity && options.json) {
     return absl::InvalidArgumentError(
         "--similarity is a picture for people: leave out --json, or compare the vectors yourself");
+  }
+  if (options.command != Command::kBench && options.sources.empty()) {
+    return absl::InvalidArgumentError(
+        "no input: give TEXT (or FILE, for a model of images), '-' to read the standard input, or "
+        "--input FILE");
   }
   if (command.command == Command::kBench) {
     return bench::CheckLoad(options.load, options.sources.size());

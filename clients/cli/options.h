@@ -28,6 +28,8 @@ struct Options {
   v1::Truncation truncation = v1::TRUNCATION_UNSPECIFIED;
   v1::Priority priority = v1::PRIORITY_UNSPECIFIED;
   bool explain = false;
+  // Where pictures of explanations go; empty: nowhere.
+  std::string explain_file;
 
   // embed
   std::optional<bool> normalize;

@@ -20,23 +20,37 @@ struct PipelineOptions {
   double timeout_s = 60;
 };
 
-// How one method is called: `make` builds a chunk's request, `start` begins the call.
+// How one method is called: `make` fills in a chunk's request and says which of its inputs cannot
+// be sent, in order; `start` begins the call.
 template <typename Request, typename Response>
 struct Method {
-  std::function<Request(const Chunk&)> make;
+  std::function<std::vector<Refusal>(const Chunk&, Request&)> make;
   std::function<std::unique_ptr<grpc::ClientAsyncResponseReader<Response>>(
       grpc::ClientContext*, const Request&, grpc::CompletionQueue*)>
       start;
 };
 
-// Sends every chunk whose text is valid UTF-8, and delivers one (chunk, status, response) for each
-// chunk, in order, from this thread. After the first failed request nothing more is sent: the
-// chunks left are delivered with its status. Chunks that cannot be sent are delivered as
-// INVALID_ARGUMENT and stop nothing.
+// One chunk with what came of it.
+template <typename Request, typename Response>
+struct Answer {
+  Chunk chunk;
+  // Inputs that the request left out, in order. Where all are, nothing was sent, and the status is
+  // OK with an empty response.
+  std::vector<Refusal> refused;
+  Request request;
+  grpc::Status status;
+  Response response;
+
+  size_t sent() const { return chunk.count - refused.size(); }
+};
+
+// Sends every chunk, and delivers one answer for each, in order, from this thread. A request is
+// made when there is room for it. After the first failed one nothing more is made or sent: the
+// chunks left are delivered with its status.
 template <typename Request, typename Response>
 class Pipeline {
  public:
-  using Deliver = std::function<void(const Chunk&, const grpc::Status&, const Response&)>;
+  using Deliver = std::function<void(const Answer<Request, Response>&)>;
 
   Pipeline(Method<Request, Response> method, PipelineOptions options)
       : method_(std::move(method)), options_(options) {}
@@ -58,19 +72,15 @@ class Pipeline {
       }
       Call& oldest = *calls_.front();
       WaitFor(oldest);
-      if (!oldest.status.ok() && oldest.chunk.valid_utf8 && failure.ok()) failure = oldest.status;
-      deliver(oldest.chunk, oldest.status, oldest.response);
+      if (failure.ok()) failure = oldest.status;
+      deliver(oldest);
       calls_.pop_front();
     }
   }
 
  private:
-  struct Call {
-    Chunk chunk;
+  struct Call : Answer<Request, Response> {
     grpc::ClientContext context;
-    Request request;
-    Response response;
-    grpc::Status status;
     std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> reader;
     bool done = false;
   };
@@ -79,17 +89,13 @@ class Pipeline {
     calls_.push_back(std::make_unique<Call>());
     Call& call = *calls_.back();
     call.chunk = chunk;
-    call.done = !chunk.valid_utf8 || !failure.ok();
-    if (!chunk.valid_utf8) {
-      call.status = {grpc::StatusCode::INVALID_ARGUMENT, "the text is not valid UTF-8"};
-    } else if (!failure.ok()) {
-      call.status = failure;
-    } else {
-      call.request = method_.make(chunk);
-      call.context.set_deadline(DeadlineAfter(options_.timeout_s));
-      call.reader = method_.start(&call.context, call.request, &queue_);
-      call.reader->Finish(&call.response, &call.status, &call);
-    }
+    call.status = failure;
+    if (failure.ok()) call.refused = method_.make(chunk, call.request);
+    call.done = !failure.ok() || call.sent() == 0;
+    if (call.done) return;
+    call.context.set_deadline(DeadlineAfter(options_.timeout_s));
+    call.reader = method_.start(&call.context, call.request, &queue_);
+    call.reader->Finish(&call.response, &call.status, &call);
   }
 
   void WaitFor(const Call& call) {

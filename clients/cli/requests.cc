@@ -1,5 +1,7 @@
 #include "clients/cli/requests.h"
 
+#include <utility>
+
 namespace contextpool::cli {
 namespace {
 
@@ -9,24 +11,33 @@ void SetModel(const Options& options, v1::ModelRef& model) {
 }
 
 template <typename Request>
-Request WithInputs(const Options& options, const std::vector<std::string>& texts,
-                   const Chunk& chunk) {
+Request WithCommonOptions(const Options& options) {
   Request request;
   SetModel(options, *request.mutable_model());
   request.set_priority(options.priority);
   request.mutable_options()->set_truncation(options.truncation);
   request.mutable_options()->set_explain(options.explain);
-  for (size_t i = chunk.first; i < chunk.first + chunk.count; ++i) {
-    request.add_inputs()->set_text(texts[i]);
-  }
   return request;
+}
+
+template <typename Add>
+std::vector<Refusal> Load(InputList& inputs, const Chunk& chunk, Add add) {
+  std::vector<Refusal> refused;
+  for (size_t i = chunk.first; i < chunk.end(); ++i) {
+    absl::StatusOr<std::string> bytes = inputs.Load(i);
+    if (bytes.ok()) {
+      add(*std::move(bytes));
+    } else {
+      refused.push_back({i, bytes.status()});
+    }
+  }
+  return refused;
 }
 
 }  // namespace
 
-v1::EmbedRequest MakeEmbedRequest(const Options& options, const std::vector<std::string>& texts,
-                                  const Chunk& chunk) {
-  auto request = WithInputs<v1::EmbedRequest>(options, texts, chunk);
+v1::EmbedRequest MakeEmbedRequest(const Options& options) {
+  auto request = WithCommonOptions<v1::EmbedRequest>(options);
   v1::EmbedOptions& embed = *request.mutable_options();
   if (options.normalize) embed.set_normalize(*options.normalize);
   embed.set_dimensions(options.dimensions);
@@ -34,9 +45,8 @@ v1::EmbedRequest MakeEmbedRequest(const Options& options, const std::vector<std:
   return request;
 }
 
-v1::ClassifyRequest MakeClassifyRequest(const Options& options,
-                                        const std::vector<std::string>& texts, const Chunk& chunk) {
-  auto request = WithInputs<v1::ClassifyRequest>(options, texts, chunk);
+v1::ClassifyRequest MakeClassifyRequest(const Options& options) {
+  auto request = WithCommonOptions<v1::ClassifyRequest>(options);
   v1::ClassifyOptions& classify = *request.mutable_options();
   if (options.top_k) classify.set_top_k(*options.top_k);
   if (options.threshold) classify.set_threshold(*options.threshold);
@@ -45,14 +55,29 @@ v1::ClassifyRequest MakeClassifyRequest(const Options& options,
   return request;
 }
 
-v1::TokenizeRequest MakeTokenizeRequest(const Options& options,
-                                        const std::vector<std::string>& texts, const Chunk& chunk) {
+v1::TokenizeRequest MakeTokenizeRequest(const Options& options) {
   v1::TokenizeRequest request;
   SetModel(options, *request.mutable_model());
   request.set_truncation(options.truncation);
   request.set_without_special_tokens(options.without_special_tokens);
-  for (size_t i = chunk.first; i < chunk.first + chunk.count; ++i) request.add_texts(texts[i]);
   return request;
+}
+
+std::vector<Refusal> AddInputs(InputList& inputs, const Chunk& chunk,
+                               google::protobuf::RepeatedPtrField<v1::Input>& request) {
+  return Load(inputs, chunk, [&](std::string bytes) {
+    v1::Input& input = *request.Add();
+    if (inputs.are_images()) {
+      input.set_image(std::move(bytes));
+    } else {
+      input.set_text(std::move(bytes));
+    }
+  });
+}
+
+std::vector<Refusal> AddTexts(InputList& inputs, const Chunk& chunk,
+                              google::protobuf::RepeatedPtrField<std::string>& request) {
+  return Load(inputs, chunk, [&](std::string bytes) { *request.Add() = std::move(bytes); });
 }
 
 }  // namespace contextpool::cli

@@ -1,4 +1,4 @@
-// From options and texts to messages.
+// From options and inputs to messages.
 #pragma once
 
 #include <string>
@@ -12,12 +12,15 @@
 
 namespace contextpool::cli {
 
-// The request for the texts of one chunk.
-v1::EmbedRequest MakeEmbedRequest(const Options& options, const std::vector<std::string>& texts,
-                                  const Chunk& chunk);
-v1::ClassifyRequest MakeClassifyRequest(const Options& options,
-                                        const std::vector<std::string>& texts, const Chunk& chunk);
-v1::TokenizeRequest MakeTokenizeRequest(const Options& options,
-                                        const std::vector<std::string>& texts, const Chunk& chunk);
+// The request that the options ask for, without inputs.
+v1::EmbedRequest MakeEmbedRequest(const Options& options);
+v1::ClassifyRequest MakeClassifyRequest(const Options& options);
+v1::TokenizeRequest MakeTokenizeRequest(const Options& options);
+
+// Loads the inputs of a chunk and adds them to a request. Returns those that cannot be, in order.
+std::vector<Refusal> AddInputs(InputList& inputs, const Chunk& chunk,
+                               google::protobuf::RepeatedPtrField<v1::Input>& request);
+std::vector<Refusal> AddTexts(InputList& inputs, const Chunk& chunk,
+                              google::protobuf::RepeatedPtrField<std::string>& request);
 
 }  // namespace contextpool::cli

@@ -12,6 +12,7 @@
 #include "absl/strings/strip.h"
 #include "clients/cli/canvas.h"
 #include "clients/cli/explanation.h"
+#include "clients/cli/grid_explanation.h"
 #include "clients/cli/printer.h"
 #include "clients/cli/table.h"
 #include "clients/cli/utf8.h"
@@ -28,12 +29,12 @@ absl::string_view NameOf(const std::string& name, absl::string_view prefix) {
 
 class TextPrinter : public Printer {
  public:
-  TextPrinter(const Options& options, const Terminal& terminal, std::ostream& out,
-              std::ostream& err)
-      : options_(options), terminal_(terminal), out_(out), err_(err) {}
+  TextPrinter(const Options& options, const InputList& inputs, const Terminal& terminal,
+              std::ostream& out, std::ostream& err)
+      : options_(options), inputs_(inputs), terminal_(terminal), out_(out), err_(err) {}
 
-  void Embedded(size_t index, const std::string& text, const v1::EmbedResult& result) override {
-    Headline(index, text, Tokens(result.usage()));
+  void Embedded(size_t index, const v1::EmbedResult& result) override {
+    Headline(index, Tokens(result.usage()));
     const auto& values = result.embedding().values();
     const std::vector<float> vector(values.begin(), values.end());
     constexpr size_t kShown = 6;
@@ -43,12 +44,11 @@ class TextPrinter : public Printer {
                       [](std::string* out, float x) { absl::StrAppendFormat(out, "%.4f", x); });
     out_ << Indent() << "[" << first << (shown < vector.size() ? ", ..." : "") << "]  "
          << vector.size() << " dimensions, norm " << absl::StrFormat("%.4f", Norm(vector)) << "\n";
-    if (result.has_explanation()) out_ << DrawExplanation(result.explanation(), terminal_, kIndent);
+    if (result.has_explanation()) Explain(result.explanation());
   }
 
-  void Classified(size_t index, const std::string& text,
-                  const v1::ClassifyResult& result) override {
-    Headline(index, text, Tokens(result.usage()));
+  void Classified(size_t index, const v1::ClassifyResult& result) override {
+    Headline(index, Tokens(result.usage()));
     const auto& scores = result.classification().scores();
     if (scores.empty()) out_ << Indent() << "no label reaches the threshold\n";
     std::vector<std::string> labels;
@@ -68,11 +68,11 @@ class TextPrinter : public Printer {
       if (score.has_logit()) out_ << absl::StrFormat("  logit %9.4f", score.logit());
       out_ << "\n";
     }
-    if (result.has_explanation()) out_ << DrawExplanation(result.explanation(), terminal_, kIndent);
+    if (result.has_explanation()) Explain(result.explanation());
   }
 
-  void Tokenized(size_t index, const std::string& text, const v1::TokenizeResult& result) override {
-    Headline(index, text, Tokens(result.usage()));
+  void Tokenized(size_t index, const v1::TokenizeResult& result) override {
+    Headline(index, Tokens(result.usage()));
     const auto& tokens = result.tokens();
     Table table({{}, {.right = true}});
     for (int i = 0; i < std::min(tokens.tokens_size(), tokens.ids_size()); ++i) {
@@ -84,6 +84,9 @@ class TextPrinter : public Printer {
   void Failed(size_t first, size_t count, const Failure& failure) override {
     err_ << "contextpool: input " << first;
     if (count > 1) err_ << " to " << first + count - 1;
+    if (count == 1 && inputs_.are_images()) {
+      err_ << " (" << Printable(inputs_.name(first), kUnbounded) << ")";
+    }
     err_ << ": " << failure.code << ": " << Printable(failure.message, kUnbounded) << "\n";
   }
 
@@ -92,7 +95,7 @@ class TextPrinter : public Printer {
          << "\n";
   }
 
-  void Compared(const std::vector<std::string>& texts, const EmbeddingMatrix& vectors) override;
+  void Compared(const EmbeddingMatrix& vectors) override;
   void Saved(const std::string& path, const EmbeddingMatrix& vectors) override {
     out_ << "wrote float32 [" << vectors.rows() << ", " << vectors.dimensions() << "] to " << path;
     if (vectors.filled() < vectors.rows()) {
@@ -100,6 +103,8 @@ class TextPrinter : public Printer {
     }
     out_ << "\n";
   }
+
+  void Drawn(const std::string& path) override { out_ << Indent() << "wrote " << path << "\n"; }
 
   void Listed(const google::protobuf::RepeatedPtrField<v1::Model>& models) override;
 
@@ -116,10 +121,25 @@ class TextPrinter : public Printer {
   // Columns for a text beside what stands on its line anyway.
   size_t Room() const { return std::max<size_t>(terminal_.columns, 40) - 30; }
 
-  void Headline(size_t index, const std::string& text, const std::string& note) {
+  void Headline(size_t index, const std::string& note) {
     const std::string number = absl::StrCat(index);
-    out_ << Bold(PadRight(number, kIndent - 1)) << " "
-         << (text.empty() ? "(empty)" : Printable(text, Room())) << "  (" << note << ")\n";
+    const std::string name = Name(index, Room());
+    out_ << Bold(PadRight(number, kIndent - 1)) << " " << (name.empty() ? "(empty)" : name) << "  ("
+         << note << ")\n";
+  }
+
+  // The beginning of a text, the end of a file's name.
+  std::string Name(size_t index, size_t columns) const {
+    const std::string& name = inputs_.name(index);
+    return inputs_.are_images() ? PrintableEnd(name, columns) : Printable(name, columns);
+  }
+
+  void Explain(const v1::Explanation& explanation) {
+    if (explanation.grid_width() == 0) {
+      out_ << DrawExplanation(explanation, terminal_, kIndent);
+    } else if (options_.explain_file.empty()) {
+      out_ << "\n" << TabulateExplanation(explanation, kIndent);
+    }
   }
 
   std::string Bold(const std::string& text) const {
@@ -155,12 +175,13 @@ class TextPrinter : public Printer {
   }
 
   const Options& options_;
+  const InputList& inputs_;
   const Terminal terminal_;
   std::ostream& out_;
   std::ostream& err_;
 };
 
-void TextPrinter::Compared(const std::vector<std::string>& texts, const EmbeddingMatrix& vectors) {
+void TextPrinter::Compared(const EmbeddingMatrix& vectors) {
   constexpr size_t kCellColumns = 7;
   const size_t label_columns = terminal_.is_tty ? std::min<size_t>(terminal_.columns / 3, 30) : 30;
   const size_t room = terminal_.columns - std::min(terminal_.columns, label_columns + kIndent + 1);
@@ -172,7 +193,7 @@ void TextPrinter::Compared(const std::vector<std::string>& texts, const Embeddin
     out_ << "\n";
     for (size_t i = 0; i < vectors.rows(); ++i) {
       out_ << PadRight(absl::StrCat(i), kIndent)
-           << PadRight(Printable(texts[i], label_columns), label_columns + 1);
+           << PadRight(Name(i, label_columns), label_columns + 1);
       for (size_t j = begin; j < begin + count; ++j) {
         const double cosine = Cosine(vectors.row(i), vectors.row(j));
         out_ << (std::isnan(cosine) ? "      -" : absl::StrFormat("%7.3f", cosine));
@@ -183,12 +204,20 @@ void TextPrinter::Compared(const std::vector<std::string>& texts, const Embeddin
   }
 }
 
+// "text", or "images 224x224": what images are brought to.
+std::string Reads(const v1::Model& model) {
+  if (model.modality() == v1::MODALITY_TEXT) return "text";
+  if (model.modality() != v1::MODALITY_IMAGE) return "-";
+  return absl::StrCat("images ", model.image_width(), "x", model.image_height());
+}
+
 void TextPrinter::Listed(const google::protobuf::RepeatedPtrField<v1::Model>& models) {
   if (models.empty()) out_ << "The server has no model.\n";
   Table table({{.title = "MODEL"},
                {.title = "VERSION", .right = true},
                {.title = "STATE"},
                {.title = "TASKS"},
+               {.title = "READS"},
                {.title = "DIMS", .right = true},
                {.title = "LABELS", .right = true},
                {.title = "MAX TOKENS", .right = true},
@@ -202,7 +231,7 @@ void TextPrinter::Listed(const google::protobuf::RepeatedPtrField<v1::Model>& mo
     });
     table.AddRow({Printable(model.ref().name(), Room()), number(model.ref().version()),
                   absl::AsciiStrToLower(NameOf(state, "MODEL_STATE_")), tasks.empty() ? "-" : tasks,
-                  number(model.embedding_dimensions()), number(model.labels_size()),
+                  Reads(model), number(model.embedding_dimensions()), number(model.labels_size()),
                   number(model.max_tokens()),
                   model.dtype().empty() ? "-" : Printable(model.dtype(), 12),
                   model.device().empty() ? "-" : Printable(model.device(), 12)});
@@ -215,9 +244,10 @@ void TextPrinter::Listed(const google::protobuf::RepeatedPtrField<v1::Model>& mo
 
 }  // namespace
 
-std::unique_ptr<Printer> MakeTextPrinter(const Options& options, const Terminal& terminal,
-                                         std::ostream& out, std::ostream& err) {
-  return std::make_unique<TextPrinter>(options, terminal, out, err);
+std::unique_ptr<Printer> MakeTextPrinter(const Options& options, const InputList& inputs,
+                                         const Terminal& terminal, std::ostream& out,
+                                         std::ostream& err) {
+  return std::make_unique<TextPrinter>(options, inputs, terminal, out, err);
 }
 
 }  // namespace contextpool::cli

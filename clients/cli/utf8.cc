@@ -4,6 +4,7 @@
 #include <wchar.h>
 
 #include <cstdint>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 
@@ -85,6 +86,20 @@ std::string Printable(absl::string_view text, size_t width) {
     text.remove_prefix(first.bytes);
   }
   return line;
+}
+
+std::string PrintableEnd(absl::string_view text, size_t width) {
+  const std::string line = Printable(text, std::numeric_limits<size_t>::max());
+  size_t used = DisplayWidth(line);
+  if (used <= width) return line;
+  if (width == 0) return "";
+  absl::string_view end = line;
+  while (used > width - 1) {
+    const absl::string_view first = end.substr(0, DecodeFirst(end).bytes);
+    used -= DisplayWidth(first);
+    end.remove_prefix(first.size());
+  }
+  return absl::StrCat(kEllipsis, end);
 }
 
 std::string PadRight(absl::string_view text, size_t width) {

@@ -18,6 +18,9 @@ size_t DisplayWidth(absl::string_view text);
 // U+FFFD, what does not fit becomes an ellipsis. Safe to print: no escape sequence survives.
 std::string Printable(absl::string_view text, size_t width);
 
+// The same, but what does not fit is left out at the start.
+std::string PrintableEnd(absl::string_view text, size_t width);
+
 // The text, followed or (right) preceded by spaces up to `width` columns.
 std::string PadRight(absl::string_view text, size_t width);
 std::string PadLeft(absl::string_view text, size_t width);

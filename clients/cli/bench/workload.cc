@@ -1,5 +1,7 @@
 #include "clients/cli/bench/workload.h"
 
+#include <span>
+#include <string>
 #include <unordered_set>
 #include <utility>
 
@@ -34,6 +36,12 @@ grpc::Slice SliceOf(const google::protobuf::MessageLite& message) {
   return grpc::Slice(message.SerializeAsString());
 }
 
+template <typename Request>
+grpc::Slice SliceOf(Request request, std::span<const std::string> texts) {
+  for (const std::string& text : texts) request.add_inputs()->set_text(text);
+  return SliceOf(request);
+}
+
 }  // namespace
 
 absl::StatusOr<Workload> Workload::Make(const Options& options,
@@ -64,9 +72,9 @@ void Workload::Serialise(const Options& options, std::vector<std::string> texts)
                   : "/contextpool.v1.ClassificationService/Classify";
   requests_.reserve(texts.size() / batch);
   for (size_t first = 0; first < texts.size(); first += batch) {
-    const Chunk chunk{.first = first, .count = batch};
-    requests_.push_back(embed ? SliceOf(MakeEmbedRequest(options, texts, chunk))
-                              : SliceOf(MakeClassifyRequest(options, texts, chunk)));
+    const std::span inputs(texts.data() + first, batch);
+    requests_.push_back(embed ? SliceOf(MakeEmbedRequest(options), inputs)
+                              : SliceOf(MakeClassifyRequest(options), inputs));
   }
   // Serialised messages in a row are one message with the fields of all.
   v1::EmbedRequest embed_bulk;

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "clients/cli/flags.h"
+#include "clients/cli/help.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -27,7 +28,9 @@ std::string ErrorOf(const std::vector<std::string>& args) {
 std::vector<std::string> Texts(const Options& options) {
   std::vector<std::string> texts;
   for (const InputSource& source : options.sources) {
-    texts.push_back((source.kind == InputSource::Kind::kFile ? "file:" : "") + source.value);
+    const bool file = source.kind == InputSource::Kind::kFile;
+    const bool standard_input = source.kind == InputSource::Kind::kStandardInput;
+    texts.push_back((file ? "file:" : standard_input ? "stdin:" : "") + source.value);
   }
   return texts;
 }
@@ -78,7 +81,21 @@ TEST(CommandLine, ReadsEveryFlagOfClassifyAndTokenize) {
 TEST(CommandLine, LeavesTextsAsTheyAre) {
   EXPECT_THAT(Texts(Parse({"embed", "[CLS]", "", "a=b", "classify", "--", "--json", "-", "--"})),
               ElementsAre("[CLS]", "", "a=b", "classify", "--json", "-", "--"));
-  EXPECT_THAT(Texts(Parse({"embed", "a", "-", "--json", "b"})), ElementsAre("a", "file:-", "b"));
+  EXPECT_THAT(Texts(Parse({"embed", "a", "-", "--json", "b"})), ElementsAre("a", "stdin:-", "b"));
+}
+
+TEST(CommandLine, ExplainTakesAFileOrNone) {
+  EXPECT_FALSE(Parse({"embed", "x"}).explain);
+  const Options plain = Parse({"classify", "--explain", "x.png"});
+  EXPECT_TRUE(plain.explain);
+  EXPECT_EQ(plain.explain_file, "");
+  EXPECT_THAT(Texts(plain), ElementsAre("x.png"));
+  const Options picture = Parse({"embed", "--explain=out dir/o.PNG", "x.png"});
+  EXPECT_TRUE(picture.explain);
+  EXPECT_EQ(picture.explain_file, "out dir/o.PNG");
+  EXPECT_THAT(ErrorOf({"embed", "--explain=out.jpg", "x"}),
+              HasSubstr("--explain takes the name of a PNG file, as in --explain=out.png, not "
+                        "'out.jpg'"));
 }
 
 TEST(CommandLine, RefusesWithAHint) {
@@ -93,6 +110,7 @@ TEST(CommandLine, RefusesWithAHint) {
   EXPECT_THAT(ErrorOf({"models", "x"}), HasSubstr("no TEXT"));
   EXPECT_THAT(ErrorOf({"embed", "-", "--input", "-"}), HasSubstr("only once"));
   EXPECT_THAT(ErrorOf({"embed", "--similarity", "--json", "x"}), HasSubstr("--similarity"));
+  EXPECT_THAT(ErrorOf({"embed"}), HasSubstr("--input FILE"));
 }
 
 TEST(CommandLine, RefusesValuesOutOfRange) {
@@ -122,7 +140,8 @@ TEST(Help, ListsEveryFlagOfTheCommandAndNoOther) {
       taken[flag.name] |= (flag.commands & CommandBit(command.command)) != 0;
     }
     for (const auto& [name, is_taken] : taken) {
-      const bool listed = help.find("--" + name + " ") != std::string::npos;
+      const bool listed = help.find("--" + name + " ") != std::string::npos ||
+                          help.find("--" + name + "[=") != std::string::npos;
       EXPECT_EQ(listed, is_taken) << command.name << " --" << name;
     }
     EXPECT_THAT(help, HasSubstr("Examples:"));

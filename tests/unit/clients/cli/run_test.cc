@@ -1,23 +1,16 @@
 #include "clients/cli/run.h"
 
-#include <atomic>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
-#include <thread>
 
-#include "contextpool/v1/classification.grpc.pb.h"
-#include "contextpool/v1/embedding.grpc.pb.h"
-#include "contextpool/v1/model.grpc.pb.h"
 #include "gmock/gmock.h"
-#include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
+#include "tests/unit/clients/cli/fake_server.h"
 
 namespace contextpool::cli {
 namespace {
@@ -28,168 +21,6 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
-
-void AddExplanation(v1::Explanation& explanation) {
-  explanation.add_tokens("good");
-  explanation.add_tokens("film");
-  v1::ContextPoolLayer& layer = *explanation.add_layers();
-  layer.set_layer(3);
-  layer.add_weight(0.1f);
-  layer.add_weight(1);
-  layer.add_support_size(1);
-  layer.add_support_size(0);
-}
-
-// Vectors made of the text's length; "bad" fails alone; the model "missing" is not there.
-class FakeEmbedding : public v1::EmbeddingService::Service {
- public:
-  grpc::Status Embed(grpc::ServerContext*, const v1::EmbedRequest* request,
-                     v1::EmbedResponse* response) override {
-    ++calls;
-    if (request->inputs_size() == 1) last = *request;
-    if (request->model().name() == "missing") {
-      return {grpc::StatusCode::NOT_FOUND, "model 'missing' is not in the repository"};
-    }
-    if (request->model().name() == "busy" && calls < 3) {
-      return {grpc::StatusCode::RESOURCE_EXHAUSTED, "the queue is full"};
-    }
-    if (request->model().name() == "fails-later" && calls == 2) {
-      return {grpc::StatusCode::UNAVAILABLE, "draining"};
-    }
-    for (const v1::Input& input : request->inputs()) {
-      v1::EmbedResult& result = *response->add_results();
-      if (input.text() == "bad") {
-        result.mutable_error()->set_code(3);
-        result.mutable_error()->set_message(
-            "inputs[" + std::to_string(response->results_size() - 1) + "].text: too long");
-        continue;
-      }
-      const auto length = static_cast<float>(input.text().size());
-      for (const float value : {0.1f, length, 1e-8f}) {
-        result.mutable_embedding()->add_values(value);
-      }
-      if (request->options().explain()) AddExplanation(*result.mutable_explanation());
-      result.mutable_usage()->set_tokens_used(2 + input.text().size());
-      result.mutable_usage()->set_tokens_seen(2 + input.text().size());
-    }
-    return grpc::Status::OK;
-  }
-
-  std::atomic<int> calls = 0;
-  // The last request of one input: such requests never overlap here.
-  v1::EmbedRequest last;
-};
-
-class FakeClassification : public v1::ClassificationService::Service {
- public:
-  grpc::Status Classify(grpc::ServerContext*, const v1::ClassifyRequest* request,
-                        v1::ClassifyResponse* response) override {
-    last = *request;
-    for (int i = 0; i < request->inputs_size(); ++i) {
-      v1::ClassifyResult& answer = *response->add_results();
-      if (request->options().explain()) AddExplanation(*answer.mutable_explanation());
-      v1::Classification& result = *answer.mutable_classification();
-      if (request->model().name() == "regression") {
-        Add("stars", 0.875f, request->options().logits(), result);
-        continue;
-      }
-      Add("positive", 0.97f, request->options().logits(), result);
-      Add("n\u00E9gatif", 0.03f, request->options().logits(), result);
-    }
-    return grpc::Status::OK;
-  }
-
-  v1::ClassifyRequest last;
-
- private:
-  static void Add(const char* label, float score, bool logit, v1::Classification& result) {
-    v1::LabelScore& entry = *result.add_scores();
-    entry.set_label(label);
-    entry.set_score(score);
-    if (logit) entry.set_logit(2.5f);
-  }
-};
-
-class FakeModels : public v1::ModelService::Service {
- public:
-  grpc::Status ListModels(grpc::ServerContext*, const v1::ListModelsRequest*,
-                          v1::ListModelsResponse* response) override {
-    v1::Model& good = *response->add_models();
-    good.mutable_ref()->set_name("mini");
-    good.mutable_ref()->set_version(1);
-    good.set_state(v1::MODEL_STATE_READY);
-    good.add_tasks(v1::TASK_EMBED);
-    good.set_embedding_dimensions(384);
-    good.set_pooling(v1::POOLING_MEAN);
-    v1::Model& bad = *response->add_models();
-    bad.mutable_ref()->set_name("broken");
-    bad.set_state(v1::MODEL_STATE_FAILED);
-    bad.set_reason("config.json: not JSON");
-    return grpc::Status::OK;
-  }
-
-  grpc::Status GetModel(grpc::ServerContext*, const v1::GetModelRequest* request,
-                        v1::GetModelResponse* response) override {
-    *response->mutable_model()->mutable_ref() = request->model();
-    return grpc::Status::OK;
-  }
-
-  grpc::Status Tokenize(grpc::ServerContext* context, const v1::TokenizeRequest* request,
-                        v1::TokenizeResponse* response) override {
-    if (request->model().name() == "slow") {
-      while (!context->IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      return grpc::Status::CANCELLED;
-    }
-    for (const std::string& text : request->texts()) {
-      v1::Tokens& tokens = *response->add_results()->mutable_tokens();
-      tokens.add_ids(101);
-      tokens.add_tokens("[CLS]");
-      tokens.add_ids(7);
-      tokens.add_tokens(text);
-    }
-    return grpc::Status::OK;
-  }
-};
-
-class RunTest : public ::testing::Test {
- protected:
-  RunTest() {
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
-    builder.RegisterService(&embedding_);
-    builder.RegisterService(&classification_);
-    builder.RegisterService(&models_);
-    server_ = builder.BuildAndStart();
-  }
-  ~RunTest() override { server_->Shutdown(); }
-
-  int RunWith(const std::vector<std::string>& args, const std::string& input = "",
-              const Terminal& terminal = {}) {
-    std::istringstream in(input);
-    std::ostringstream out, err;
-    const int exit_code =
-        cli::Run(args, {in, out, err, terminal, "127.0.0.1:" + std::to_string(port_)});
-    out_ = out.str();
-    err_ = err.str();
-    return exit_code;
-  }
-
-  // Every line of the output as JSON.
-  std::vector<json> Lines() const {
-    std::vector<json> lines;
-    std::istringstream stream(out_);
-    for (std::string line; std::getline(stream, line);) lines.push_back(json::parse(line));
-    return lines;
-  }
-
-  int port_ = 0;
-  FakeEmbedding embedding_;
-  FakeClassification classification_;
-  FakeModels models_;
-  std::unique_ptr<grpc::Server> server_;
-  std::string out_;
-  std::string err_;
-};
 
 TEST_F(RunTest, EmbedPrintsTheDocumentedJson) {
   EXPECT_EQ(RunWith({"embed", "--json", "abc", ""}), kExitOk);
@@ -384,16 +215,22 @@ TEST_F(RunTest, TokenizePrintsTokensAndIds) {
 
 TEST_F(RunTest, ModelsPrintsATableWithReasons) {
   EXPECT_EQ(RunWith({"models"}), kExitOk);
-  EXPECT_THAT(out_, StartsWith("MODEL   VERSION  STATE   TASKS  DIMS"));
+  EXPECT_THAT(out_, StartsWith("MODEL   VERSION  STATE   TASKS           READS        DIMS"));
+  EXPECT_THAT(out_, HasSubstr("\nmini          1  ready   embed,classify  text          384"));
+  EXPECT_THAT(out_, HasSubstr("\nbroken        -  failed  -               -               -"));
   EXPECT_THAT(out_, HasSubstr("\n   config.json: not JSON\n"));
+  EXPECT_THAT(out_, HasSubstr("\ndigits        1  ready   embed,classify  images 16x8     -"));
   EXPECT_EQ(RunWith({"models", "--json"}), kExitOk);
   const std::vector<json> lines = Lines();
-  ASSERT_EQ(lines.size(), 2u);
+  ASSERT_EQ(lines.size(), 3u);
   EXPECT_EQ(lines[0]["name"], "mini");
   EXPECT_EQ(lines[0]["state"], "ready");
-  EXPECT_EQ(lines[0]["tasks"], json::parse(R"(["embed"])"));
+  EXPECT_EQ(lines[0]["tasks"], json::parse(R"(["embed","classify"])"));
   EXPECT_EQ(lines[1]["state"], "failed");
   EXPECT_EQ(lines[1]["pooling"], "");
+  EXPECT_EQ(lines[2]["modality"], "image");
+  EXPECT_EQ(lines[2]["image_height"], 8);
+  EXPECT_EQ(lines[2]["image_width"], 16);
   EXPECT_EQ(RunWith({"models", "-m", "other", "--json"}), kExitOk);
   EXPECT_EQ(Lines()[0]["name"], "other");
 }

@@ -39,6 +39,16 @@ TEST(Utf8, CutsToTheColumnsWithAnEllipsis) {
   EXPECT_EQ(Printable("abc", 0), "");
 }
 
+TEST(Utf8, CutsTheStartWhereTheEndCounts) {
+  EXPECT_EQ(PrintableEnd("abcdef", 6), "abcdef");
+  EXPECT_EQ(PrintableEnd("abcdef", 5), "\u2026cdef");
+  EXPECT_EQ(PrintableEnd("\u65E5\u672C\u8A9E", 5), "\u2026\u672C\u8A9E");
+  EXPECT_EQ(PrintableEnd("\u65E5\u672C\u8A9E", 4), "\u2026\u8A9E");
+  EXPECT_EQ(PrintableEnd("a\x1B\nb\xFF", 4), "\u2026 b\uFFFD");
+  EXPECT_EQ(PrintableEnd("abc", 1), "\u2026");
+  EXPECT_EQ(PrintableEnd("abc", 0), "");
+}
+
 TEST(Utf8, LetsNoEscapeSequenceThrough) {
   EXPECT_EQ(Printable("a\x1B[31mb", 80), "a\uFFFD[31mb");
   EXPECT_EQ(Printable("a\tb\nc", 80), "a b c");
