@@ -105,7 +105,7 @@ void RunShape(const Model& model, const EncoderConfig& config, Device& device, i
   std::vector<int32_t> cu_lengths(sequences + 1);
   for (int32_t i = 0; i <= sequences; ++i) cu_lengths[i] = i * length;
   const std::vector<OutputSpec> outputs(sequences, OutputSpec{.normalize = true});
-  const PackedBatch batch = {ids, cu_lengths, outputs, length};
+  const PackedBatch batch = {ids, {}, cu_lengths, outputs, length};
   auto arena = Arena::Create(
       device, model.WorkspaceBytes({static_cast<int64_t>(sequences) * length, sequences}));
   if (!arena.ok()) {
@@ -134,7 +134,7 @@ int Main(const std::vector<char*>& arguments) {
   if (options.threads <= 0) options.threads = AvailableCpus();
   if (absl::GetFlag(FLAGS_libtorch)) options.gemm = CpuGemm::kLibTorch;
   auto device = CreateCpuDevice(options);
-  const auto directory = ReadModelDirectory(arguments[1]);
+  const auto directory = ReadModelDirectory(arguments[1], std::nullopt);
   if (!device.ok() || !directory.ok()) {
     std::fprintf(stderr, "%s %s\n", device.status().ToString().c_str(),
                  directory.status().ToString().c_str());

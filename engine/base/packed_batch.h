@@ -21,9 +21,9 @@ struct OutputSpec {
 // Views into the executor's staging memory, valid during one step.
 struct PackedBatch {
   // [total_tokens], the sequences one after the other; empty for images.
-  std::span<const int32_t> token_ids;
+  std::span<const int32_t> token_ids = {};
   // [sequences, height, width, 3], the images one after the other; empty for texts.
-  std::span<const uint8_t> pixels;
+  std::span<const uint8_t> pixels = {};
   // [sequences + 1]: sequence i has the tokens [cu_lengths[i], cu_lengths[i + 1]), an image those
   // that the model makes of it. No empty sequence.
   std::span<const int32_t> cu_lengths;

@@ -19,6 +19,10 @@ class Arena {
   static constexpr size_t Padded(size_t bytes) {
     return (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
+  // What a float32 matrix takes up.
+  static constexpr size_t FloatBytes(int64_t rows, int64_t columns) {
+    return Padded(static_cast<size_t>(rows * columns) * sizeof(float));
+  }
 
   // RESOURCE_EXHAUSTED if the device has not so much.
   static absl::StatusOr<Arena> Create(Device& device, size_t bytes);

@@ -13,7 +13,9 @@
 #include "kernels/attention.h"
 #include "kernels/context_pool.h"
 #include "kernels/embedding.h"
+#include "kernels/layer_norm.h"
 #include "kernels/max_pool.h"
+#include "kernels/patch_tokens.h"
 
 namespace contextpool::engine {
 namespace {
@@ -62,6 +64,29 @@ class CpuDevice final : public Device {
     Record("Linear", Multiply(weight, params));
   }
 
+  void LinearResidual(const TensorView& x, const LinearWeight& weight, const TensorView& residual,
+                      const TensorView& out) override {
+    kernels::LinearParams params = LinearParamsOf(x, weight, out);
+    params.residual = residual.data;
+    params.residual_stride = residual.strides[0];
+    Record("LinearResidual", Multiply(weight, params));
+  }
+
+  void LayerNorm(const TensorView& x, const LayerNormWeights& norm,
+                 const TensorView& out) override {
+    const kernels::LayerNormParams params = {.x = x.data,
+                                             .gamma = norm.gamma.data,
+                                             .beta = norm.beta.data,
+                                             .out = out.data,
+                                             .dtype = x.dtype,
+                                             .rows = x.shape[0],
+                                             .columns = x.shape[1],
+                                             .x_stride = x.strides[0],
+                                             .out_stride = out.strides[0],
+                                             .eps = norm.eps};
+    if (status_.ok()) Record("LayerNorm", kernels::cpu::LayerNorm(params, &pool_));
+  }
+
   void LinearResidualLayerNorm(const TensorView& x, const LinearWeight& weight,
                                const TensorView& residual, const LayerNormWeights& norm,
                                const TensorView& out) override {
@@ -90,6 +115,21 @@ class CpuDevice final : public Device {
                                              .columns = out.shape[1],
                                              .eps = tables.norm.eps};
     if (status_.ok()) Record("Embedding", kernels::cpu::Embedding(params, &pool_));
+  }
+
+  void PatchTokens(const TensorView& patches, const TensorView& table,
+                   const TensorView& out) override {
+    const int64_t tokens = table.shape[0];
+    const kernels::PatchTokensParams params = {
+        .patches = patches.data,
+        .table = table.data,
+        .out = out.data,
+        .dtype = out.dtype,
+        .images = patches.shape[0],
+        .tokens = tokens,
+        .prefix = tokens - patches.shape[1] * patches.shape[2],
+        .columns = out.shape[1]};
+    if (status_.ok()) Record("PatchTokens", kernels::cpu::PatchTokens(params, &pool_));
   }
 
   size_t AttentionWorkspaceBytes(int64_t max_length, const AttentionShape& shape) const override {

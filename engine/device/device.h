@@ -180,6 +180,15 @@ class Device {
   virtual void Linear(const TensorView& x, const LinearWeight& weight,
                       kernels::Activation activation, const TensorView& out) = 0;
 
+  // out = x W^T + bias + residual. residual and out are [rows, out]; out overlaps neither x nor
+  // residual.
+  virtual void LinearResidual(const TensorView& x, const LinearWeight& weight,
+                              const TensorView& residual, const TensorView& out) = 0;
+
+  // out = LayerNorm(x). Both are [rows, columns] and may be the same.
+  virtual void LayerNorm(const TensorView& x, const LayerNormWeights& norm,
+                         const TensorView& out) = 0;
+
   // out = LayerNorm(x W^T + bias + residual). residual and out are [rows, out]; out overlaps
   // neither x nor residual.
   virtual void LinearResidualLayerNorm(const TensorView& x, const LinearWeight& weight,
@@ -189,6 +198,12 @@ class Device {
   // out = LayerNorm(words[ids] + positions + token_type). ids is int32 [tokens].
   virtual void Embedding(const TensorView& ids, const Sequences& sequences,
                          const EmbeddingTables& tables, const TensorView& out) = 0;
+
+  // The tokens of each image: those of `table` [tokens, columns], to the last of which its patches
+  // are added. `patches` is [images, grid_height, grid_width, columns], out is
+  // [images * tokens, columns].
+  virtual void PatchTokens(const TensorView& patches, const TensorView& table,
+                           const TensorView& out) = 0;
 
   // Bytes of `workspace` that Attention needs for sequences of up to `max_length`.
   virtual size_t AttentionWorkspaceBytes(int64_t max_length, const AttentionShape& shape) const = 0;

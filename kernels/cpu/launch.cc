@@ -72,6 +72,11 @@ Status MaxPool(const MaxPoolParams& p, StreamHandle stream) {
   return Launch(p, stream, fits, avx2::MaxPool, reference::MaxPool);
 }
 
+Status PatchTokens(const PatchTokensParams& p, StreamHandle stream) {
+  const bool fits = p.images >= 0 && p.prefix >= 0 && p.tokens >= p.prefix && p.columns > 0;
+  return Launch(p, stream, fits, avx2::PatchTokens, reference::PatchTokens);
+}
+
 Status Pool(const PoolParams& p, StreamHandle stream) {
   const bool fits = p.segment_count >= 0 && p.columns > 0;
   return Launch(p, stream, fits, avx2::Pool, reference::Pool);

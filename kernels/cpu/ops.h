@@ -10,6 +10,7 @@
 #include "kernels/layer_norm.h"
 #include "kernels/linear.h"
 #include "kernels/max_pool.h"
+#include "kernels/patch_tokens.h"
 #include "kernels/pool.h"
 
 namespace contextpool::kernels::cpu {
@@ -21,6 +22,7 @@ void Embedding(const EmbeddingParams& params, CpuStream& stream);
 void Attention(const AttentionParams& params, CpuStream& stream);
 void Im2Col(const Im2ColParams& params, CpuStream& stream);
 void MaxPool(const MaxPoolParams& params, CpuStream& stream);
+void PatchTokens(const PatchTokensParams& params, CpuStream& stream);
 void Pool(const PoolParams& params, CpuStream& stream);
 void Linear(const LinearParams& params, CpuStream& stream);
 void ContextPoolSupport(const ContextPoolSupportParams& params, CpuStream& stream);
@@ -34,6 +36,7 @@ void Embedding(const EmbeddingParams& params, CpuStream& stream);
 void Attention(const AttentionParams& params, CpuStream& stream);
 void Im2Col(const Im2ColParams& params, CpuStream& stream);
 void MaxPool(const MaxPoolParams& params, CpuStream& stream);
+void PatchTokens(const PatchTokensParams& params, CpuStream& stream);
 void Pool(const PoolParams& params, CpuStream& stream);
 void Linear(const LinearParams& params, CpuStream& stream);
 void ContextPoolSupport(const ContextPoolSupportParams& params, CpuStream& stream);

@@ -47,11 +47,17 @@ class FakeDevice : public engine::Device {
   }
   void Linear(const engine::TensorView&, const engine::LinearWeight&, kernels::Activation,
               const engine::TensorView&) override {}
+  void LinearResidual(const engine::TensorView&, const engine::LinearWeight&,
+                      const engine::TensorView&, const engine::TensorView&) override {}
+  void LayerNorm(const engine::TensorView&, const engine::LayerNormWeights&,
+                 const engine::TensorView&) override {}
   void LinearResidualLayerNorm(const engine::TensorView&, const engine::LinearWeight&,
                                const engine::TensorView&, const engine::LayerNormWeights&,
                                const engine::TensorView&) override {}
   void Embedding(const engine::TensorView&, const engine::Sequences&,
                  const engine::EmbeddingTables&, const engine::TensorView&) override {}
+  void PatchTokens(const engine::TensorView&, const engine::TensorView&,
+                   const engine::TensorView&) override {}
   size_t AttentionWorkspaceBytes(int64_t, const engine::AttentionShape&) const override {
     return 0;
   }

@@ -126,6 +126,21 @@ void Embedding(const EmbeddingParams& p, CpuStream& stream) {
   });
 }
 
+void PatchTokens(const PatchTokensParams& p, CpuStream& stream) {
+  ForRows(p.images * p.tokens, stream, [&](int64_t row) {
+    const int64_t token = row % p.tokens;
+    const int64_t patch = row / p.tokens * (p.tokens - p.prefix) + token - p.prefix;
+    const float* table = static_cast<const float*>(p.table) + token * p.columns;
+    const float* patches = static_cast<const float*>(p.patches) + patch * p.columns;
+    float* out = static_cast<float*>(p.out) + row * p.columns;
+    ForColumns(p.columns, [&](int64_t c, auto lanes) {
+      __m256 v = lanes.Load(table + c);
+      if (token >= p.prefix) v = _mm256_add_ps(v, lanes.Load(patches + c));
+      lanes.Store(out + c, v);
+    });
+  });
+}
+
 void Pool(const PoolParams& p, CpuStream& stream) {
   stream.ParallelFor(p.segment_count, [&](int64_t index, int) {
     const PoolSegment& segment = p.segments[index];

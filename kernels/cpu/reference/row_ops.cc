@@ -84,6 +84,19 @@ void Embedding(const EmbeddingParams& p, CpuStream& stream) {
   });
 }
 
+void PatchTokens(const PatchTokensParams& p, CpuStream& stream) {
+  ForRows(p.images * p.tokens, stream, [&](int64_t row) {
+    const int64_t token = row % p.tokens;
+    const int64_t patch = row / p.tokens * (p.tokens - p.prefix) + token - p.prefix;
+    const float* table = static_cast<const float*>(p.table) + token * p.columns;
+    const float* patches = static_cast<const float*>(p.patches) + patch * p.columns;
+    float* out = static_cast<float*>(p.out) + row * p.columns;
+    for (int64_t c = 0; c < p.columns; ++c) {
+      out[c] = token < p.prefix ? table[c] : table[c] + patches[c];
+    }
+  });
+}
+
 namespace {
 
 // Column c of one segment.

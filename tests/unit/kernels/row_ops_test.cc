@@ -6,6 +6,7 @@
 #include "kernels/activation.h"
 #include "kernels/embedding.h"
 #include "kernels/layer_norm.h"
+#include "kernels/patch_tokens.h"
 #include "kernels/pool.h"
 #include "tests/unit/kernels/kernel_test.h"
 
@@ -188,6 +189,58 @@ TEST_P(RowOpsTest, EmbeddingAddsWordPositionAndTypeAndNormalizes) {
     }
     EXPECT_LE(WorstError(out, expected), kTolerance) << "width " << width;
   }
+}
+
+TEST_P(RowOpsTest, PatchTokensArePrefixThenPatchesAtTheirPositions) {
+  constexpr int64_t kImages = 3, kTokens = 7;
+  for (int64_t prefix : {0, 1, 3}) {
+    for (int64_t width : {1, 5, 8, 9, 40}) {
+      const int64_t patches = kTokens - prefix;
+      const std::vector<float> table = Random(kTokens * width);
+      const std::vector<float> rows = Random(kImages * patches * width);
+      std::vector<float> out(kImages * kTokens * width + 1, 77.0f);
+      ShuffledStream stream(GetParam(), 2);
+      ASSERT_EQ(cpu::PatchTokens({.patches = rows.data(),
+                                  .table = table.data(),
+                                  .out = out.data(),
+                                  .images = kImages,
+                                  .tokens = kTokens,
+                                  .prefix = prefix,
+                                  .columns = width},
+                                 &stream),
+                Status::kOk);
+      EXPECT_EQ(out.back(), 77.0f);
+      for (int64_t i = 0; i < kImages * kTokens * width; ++i) {
+        const int64_t token = i / width % kTokens;
+        const int64_t patch = i / width / kTokens * patches + token - prefix;
+        float expected = table[token * width + i % width];
+        if (token >= prefix) expected += rows[patch * width + i % width];
+        ASSERT_EQ(out[i], expected) << i << " of width " << width;
+      }
+    }
+  }
+}
+
+TEST_P(RowOpsTest, PatchTokensRefuseWhatTheyCannotCompute) {
+  CpuStream stream(GetParam());
+  std::vector<float> values(8), out(8);
+  const PatchTokensParams good = {.patches = values.data(),
+                                  .table = values.data(),
+                                  .out = out.data(),
+                                  .images = 1,
+                                  .tokens = 2,
+                                  .prefix = 1,
+                                  .columns = 2};
+  ASSERT_EQ(cpu::PatchTokens(good, &stream), Status::kOk);
+  PatchTokensParams bad = good;
+  bad.dtype = DType::kF16;
+  EXPECT_EQ(cpu::PatchTokens(bad, &stream), Status::kBadDType);
+  bad = good;
+  bad.prefix = 3;
+  EXPECT_EQ(cpu::PatchTokens(bad, &stream), Status::kBadShape);
+  bad = good;
+  bad.columns = 0;
+  EXPECT_EQ(cpu::PatchTokens(bad, &stream), Status::kBadShape);
 }
 
 TEST_P(RowOpsTest, PoolsEachSegmentInItsOwnMode) {

@@ -40,6 +40,28 @@ TEST_P(CpuDeviceTest, LinearComputesXTimesWTransposedPlusBias) {
   EXPECT_THAT(out, testing::ElementsAre(11, 0, 15, 0, 22, 0));
 }
 
+TEST_P(CpuDeviceTest, LinearResidualAddsTheResidual) {
+  const std::vector<float> weight = {1, 2, 3, 4};
+  const std::vector<float> bias = {10, -100};
+  const auto linear = device_->PrepareLinear(weight, bias, 2);
+  ASSERT_TRUE(linear.ok()) << linear.status();
+  std::vector<float> x = {1, 0, 0, 1}, residual = {0.5, 0.25, -1, -2}, out(4);
+  device_->LinearResidual(Matrix(x, 2, 2), **linear, Matrix(residual, 2, 2), Matrix(out, 2, 2));
+  ASSERT_TRUE(device_->Synchronize().ok());
+  EXPECT_THAT(out, testing::ElementsAre(11.5, -96.75, 11, -98));
+}
+
+TEST_P(CpuDeviceTest, LayerNormNormalizesEachRowAlsoInPlace) {
+  std::vector<float> x = {1, 5, -3, 3}, gamma = {2, 3}, beta = {10, 20}, out(4);
+  const LayerNormWeights norm = {TensorView(gamma.data(), DType::kF32, {2}),
+                                 TensorView(beta.data(), DType::kF32, {2}), 0.0f};
+  device_->LayerNorm(Matrix(x, 2, 2), norm, Matrix(out, 2, 2));
+  device_->LayerNorm(Matrix(x, 2, 2), norm, Matrix(x, 2, 2));
+  ASSERT_TRUE(device_->Synchronize().ok());
+  EXPECT_THAT(out, testing::ElementsAre(8, 23, 8, 23));
+  EXPECT_EQ(x, out);
+}
+
 TEST_P(CpuDeviceTest, LinearResidualLayerNormNormalizesTheSum) {
   const std::vector<float> identity = {1, 0, 0, 1};
   const auto linear = device_->PrepareLinear(identity, {}, 2);

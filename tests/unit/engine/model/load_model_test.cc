@@ -103,7 +103,7 @@ TEST_F(LoadModelTest, ServesTheDirectoryFromMemory) {
   const std::vector<int32_t> ids = {1, 2, 3};
   const std::vector<int32_t> cu_lengths = {0, 3};
   const std::vector<OutputSpec> outputs(1);
-  const PackedBatch batch = {ids, cu_lengths, outputs, 3};
+  const PackedBatch batch = {ids, {}, cu_lengths, outputs, 3};
   auto workspace = Arena::Create(*device_, (*model)->WorkspaceBytes({3, 1}));
   ASSERT_TRUE(workspace.ok());
   EXPECT_TRUE((*model)->Forward(batch, *workspace).ok());

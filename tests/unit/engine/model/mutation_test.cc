@@ -142,7 +142,7 @@ class MutationBase : public ::testing::Test {
     const std::vector<int32_t> cu_lengths = {0, length};
     std::vector<OutputSpec> outputs(1);
     outputs[0].task = info.classifies() ? TaskKind::kClassify : TaskKind::kEmbed;
-    const PackedBatch batch = {ids, cu_lengths, outputs, length};
+    const PackedBatch batch = {ids, {}, cu_lengths, outputs, length};
     auto workspace = Arena::Create(*device_, (*model)->WorkspaceBytes({length, 1}));
     EXPECT_TRUE(workspace.ok());
     EXPECT_TRUE((*model)->Forward(batch, *workspace).ok());
