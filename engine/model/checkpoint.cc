@@ -13,7 +13,37 @@ namespace contextpool::engine {
 namespace {
 
 constexpr char kFile[] = "model.safetensors";
-constexpr char kEmbeddings[] = "embeddings.word_embeddings.weight";
+
+// What stands in front of the names of a model with a head, and a tensor that every model of the
+// family has.
+struct Base {
+  absl::string_view prefix;
+  absl::string_view tensor;
+};
+constexpr Base kBases[] = {
+    {"bert.", "embeddings.word_embeddings.weight"},
+    {"vit.", "embeddings.cls_token"},
+    {"deit.", "embeddings.cls_token"},
+    {"dinov2.", "embeddings.cls_token"},
+    {"dinov2_with_registers.", "embeddings.cls_token"},
+    {"resnet.", "embedder.embedder.convolution.weight"},
+};
+
+std::string FindPrefix(const SafetensorsFile& file) {
+  for (const Base& base : kBases) {
+    if (file.Find(std::string(base.tensor)) == nullptr &&
+        file.Find(absl::StrCat(base.prefix, base.tensor)) != nullptr) {
+      return std::string(base.prefix);
+    }
+  }
+  return "";
+}
+
+// Tensors of a head stand beside the bare model.
+bool IsOfHead(absl::string_view name) {
+  return absl::StartsWith(name, "classifier.") || absl::StartsWith(name, "cls_classifier.") ||
+         absl::StartsWith(name, "distillation_classifier.");
+}
 
 // Says what to do about checkpoints in other formats.
 absl::Status ExplainMissingFile(const std::string& directory, const absl::Status& status) {
@@ -47,16 +77,16 @@ absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& directory) {
   if (absl::IsNotFound(file.status())) return ExplainMissingFile(directory, file.status());
   if (!file.ok()) return file.status();
   Checkpoint checkpoint(std::make_unique<SafetensorsFile>(*std::move(file)));
-  if (checkpoint.file_->Find(kEmbeddings) == nullptr &&
-      checkpoint.file_->Find(absl::StrCat("bert.", kEmbeddings)) != nullptr) {
-    checkpoint.prefix_ = "bert.";
-  }
+  checkpoint.prefix_ = FindPrefix(*checkpoint.file_);
   return checkpoint;
 }
 
+std::string Checkpoint::FullName(absl::string_view name) const {
+  return IsOfHead(name) ? std::string(name) : absl::StrCat(prefix_, name);
+}
+
 std::string Checkpoint::Resolve(absl::string_view name) const {
-  std::string full(name);
-  if (!absl::StartsWith(name, "classifier.")) full = absl::StrCat(prefix_, name);
+  const std::string full = FullName(name);
   if (file_->Find(full) != nullptr) return full;
   const std::pair<absl::string_view, absl::string_view> old_names[] = {
       {"LayerNorm.weight", "LayerNorm.gamma"}, {"LayerNorm.bias", "LayerNorm.beta"}};
@@ -74,7 +104,7 @@ absl::StatusOr<TensorShape> Checkpoint::Shape(absl::string_view name) const {
   const std::string full = Resolve(name);
   if (full.empty()) {
     return absl::NotFoundError(absl::StrCat(
-        kFile, ": the tensor \"", absl::StartsWith(name, "classifier.") ? "" : prefix_, name,
+        kFile, ": the tensor \"", FullName(name),
         "\" is missing; is this a checkpoint of the architecture that config.json names?"));
   }
   return file_->Find(full)->shape;

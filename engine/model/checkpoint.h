@@ -18,10 +18,11 @@ class SafetensorsFile;
 // Sizes per dimension, outermost first. Empty: a scalar.
 using TensorShape = std::vector<int64_t>;
 
-// Names are those of a bare BertModel, for example "encoder.layer.0.output.dense.weight" or
-// "pooler.dense.bias". Checkpoints of models with heads put "bert." before them: that is found out
-// once and added here, not by the caller. "classifier.weight" never has it. Old checkpoints' names
-// "LayerNorm.gamma" and "LayerNorm.beta" answer to "LayerNorm.weight" and "LayerNorm.bias".
+// Names are those of the bare model, for example "encoder.layer.0.output.dense.weight" or
+// "pooler.dense.bias" of a BertModel. Checkpoints of models with heads put "bert.", "vit." and so
+// on before them: that is found out once and added here, not by the caller. "classifier.weight" and
+// other tensors of a head never have it. Old checkpoints' names "LayerNorm.gamma" and
+// "LayerNorm.beta" answer to "LayerNorm.weight" and "LayerNorm.bias".
 //
 // The file stays open until this object goes, which is right after loading. It is read, not mapped:
 // a file that shrinks meanwhile is an error, not a signal.
@@ -54,11 +55,13 @@ class Checkpoint {
  private:
   explicit Checkpoint(std::unique_ptr<SafetensorsFile> file);
 
-  // The file's name for `name`; empty if there is none.
+  // What the file should call `name`.
+  std::string FullName(absl::string_view name) const;
+  // What it does call it; empty if there is no such tensor.
   std::string Resolve(absl::string_view name) const;
 
   std::unique_ptr<SafetensorsFile> file_;
-  // "" or "bert."
+  // "" or that of the family: "bert."
   std::string prefix_;
 };
 

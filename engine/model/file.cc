@@ -62,6 +62,10 @@ absl::Status File::ReadAt(int64_t offset, std::span<std::byte> out) const {
   return absl::OkStatus();
 }
 
+absl::Status InFile(const absl::Status& status, absl::string_view file) {
+  return absl::Status(status.code(), absl::StrCat(file, ": ", status.message()));
+}
+
 absl::StatusOr<std::string> ReadWholeFile(const std::string& directory, const std::string& name,
                                           int64_t max_bytes) {
   absl::StatusOr<File> file = File::Open(directory, name);
@@ -75,6 +79,11 @@ absl::StatusOr<std::string> ReadWholeFile(const std::string& directory, const st
   absl::Status status = file->ReadAt(0, std::as_writable_bytes(std::span(content)));
   if (!status.ok()) return status;
   return content;
+}
+
+absl::StatusOr<std::string> ReadConfigFile(const std::string& directory, const std::string& name) {
+  constexpr int64_t kMaxBytes = 16 << 20;
+  return ReadWholeFile(directory, name, kMaxBytes);
 }
 
 }  // namespace contextpool::engine

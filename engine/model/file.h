@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 namespace contextpool::engine {
 
@@ -38,8 +39,15 @@ class File {
   std::string name_;
 };
 
+// `status` with the file in front of its message.
+absl::Status InFile(const absl::Status& status, absl::string_view file);
+
 // The whole content of a file of at most `max_bytes`. Larger ones are INVALID_ARGUMENT.
 absl::StatusOr<std::string> ReadWholeFile(const std::string& directory, const std::string& name,
                                           int64_t max_bytes);
+
+// The same of a configuration file: at most 16 MiB, enough for the labels of any classifier and a
+// tokenizer_config.json with every added token.
+absl::StatusOr<std::string> ReadConfigFile(const std::string& directory, const std::string& name);
 
 }  // namespace contextpool::engine

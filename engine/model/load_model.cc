@@ -57,7 +57,7 @@ absl::StatusOr<std::unique_ptr<Model>> Load(const ModelSpec& spec, Device& devic
 
   ModelInfo info = Describe(spec, *directory);
   info.device = std::string(device.name());
-  info.weight_bytes = weights->bytes;
+  info.weight_bytes = weights->memory.bytes;
   return std::make_unique<BertModel>(std::move(info), config, *std::move(weights),
                                      spec.queue.batch_max_inputs, device);
 }

@@ -51,6 +51,10 @@ class Model {
   virtual absl::StatusOr<ModelOutput> Forward(const PackedBatch& batch, Arena& workspace) const = 0;
 };
 
+// What every Forward begins with. INTERNAL: a workspace that is not empty or too small, kClassify
+// of a model that does not, other inputs than the model reads.
+absl::Status CheckForward(const Model& model, const PackedBatch& batch, const Arena& workspace);
+
 // Reads `spec.directory` (a Hugging Face or sentence-transformers directory), prepares the weights
 // on `device`, which must outlive the model. Errors name the file, the key or the tensor; a hostile
 // directory is an error, never a crash.

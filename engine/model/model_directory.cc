@@ -13,17 +13,10 @@
 namespace contextpool::engine {
 namespace {
 
-// Enough for the labels of any classifier and a tokenizer_config.json with every added token.
-constexpr int64_t kMaxConfigBytes = 16 << 20;
-
-absl::Status InFile(const absl::Status& status, absl::string_view file) {
-  return absl::Status(status.code(), absl::StrCat(file, ": ", status.message()));
-}
-
 // The content of an optional file.
 absl::StatusOr<std::optional<std::string>> ReadOptional(const std::string& directory,
                                                         const std::string& file) {
-  absl::StatusOr<std::string> content = ReadWholeFile(directory, file, kMaxConfigBytes);
+  absl::StatusOr<std::string> content = ReadConfigFile(directory, file);
   if (content.ok()) return std::optional<std::string>(*std::move(content));
   if (absl::IsNotFound(content.status())) return std::optional<std::string>();
   return content.status();
@@ -71,8 +64,7 @@ absl::Status ReadModules(const std::string& directory, ModelDirectory& result) {
   result.normalize = modules->normalize;
 
   const std::string pooling_file = absl::StrCat(modules->pooling_folder, "/config.json");
-  absl::StatusOr<std::string> pooling_text =
-      ReadWholeFile(directory, pooling_file, kMaxConfigBytes);
+  absl::StatusOr<std::string> pooling_text = ReadConfigFile(directory, pooling_file);
   if (!pooling_text.ok()) return pooling_text.status();
   absl::StatusOr<Pooling> pooling = ParsePooling(*pooling_text, result.encoder.hidden_size);
   if (!pooling.ok()) return InFile(pooling.status(), pooling_file);
@@ -91,7 +83,7 @@ absl::Status ReadModules(const std::string& directory, ModelDirectory& result) {
 absl::StatusOr<ModelDirectory> ReadModelDirectory(const std::string& directory,
                                                   std::optional<int32_t> prefix_tokens) {
   constexpr char kConfigFile[] = "config.json";
-  absl::StatusOr<std::string> text = ReadWholeFile(directory, kConfigFile, kMaxConfigBytes);
+  absl::StatusOr<std::string> text = ReadConfigFile(directory, kConfigFile);
   if (!text.ok()) return text.status();
   ModelDirectory result;
   absl::StatusOr<EncoderConfig> encoder = ParseEncoderConfig(*text, prefix_tokens);

@@ -3,29 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cmath>
-#include <cstdlib>
-#include <new>
 #include <random>
 #include <span>
 
 #include "absl/strings/str_cat.h"
 #include "engine/device/cpu_device.h"
+#include "tests/unit/engine/model/allocations.h"
 #include "tests/unit/engine/model/model_files.h"
-
-namespace {
-std::atomic<int64_t> allocations{0};
-}  // namespace
-
-// Not inlined: GCC would see new meet free and warn.
-__attribute__((noinline)) void* operator new(size_t size) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-__attribute__((noinline)) void operator delete(void* memory) noexcept { std::free(memory); }
-__attribute__((noinline)) void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace contextpool::engine {
 namespace {
@@ -226,7 +211,7 @@ class BertTest : public testing::TestWithParam<DeviceChoice> {
       longest = std::max(longest, static_cast<int32_t>(sequence.size()));
     }
     const std::vector<OutputSpec> outputs(sequences.size(), output);
-    const PackedBatch batch = {ids, cu_lengths, outputs, longest};
+    const PackedBatch batch = {ids, {}, cu_lengths, outputs, longest};
     Arena arena =
         *Arena::Create(*device_, model.WorkspaceBytes({batch.total_tokens(), batch.sequences()}));
     const absl::StatusOr<ModelOutput> result = model.Forward(batch, arena);
@@ -349,7 +334,7 @@ TEST_P(BertTest, EmbeddingsAndLogitsOfOneBatchKeepTheirOrder) {
   const std::vector<int32_t> cu_lengths = {0, 4, 10, 12};
   const std::vector<OutputSpec> outputs = {kLogits, {.pooling = Pooling::kCls}, kLogits};
   Arena arena = *Arena::Create(*device_, (*model)->WorkspaceBytes({12, 3}));
-  const auto result = (*model)->Forward({ids, cu_lengths, outputs, 6}, arena);
+  const auto result = (*model)->Forward({ids, {}, cu_lengths, outputs, 6}, arena);
   ASSERT_TRUE(result.ok()) << result.status();
   ASSERT_EQ(result->embeddings.shape[0], 1);
   ASSERT_EQ(result->logits.shape[0], 2);
@@ -371,16 +356,16 @@ TEST_P(BertTest, AWarmForwardPassDoesNotAllocate) {
   // More sequences than the first batch had, of one task and of the other.
   const std::vector<OutputSpec> mixed = {kLogits, {}}, embed(8), classify(8, kLogits);
   const std::span<const int32_t> all = ids;
-  const PackedBatch warm_up = {all.first(12), few, mixed, 7};
-  const PackedBatch batches[] = {warm_up, {all, many, embed, 3}, {all, many, classify, 3}};
+  const PackedBatch warm_up = {all.first(12), {}, few, mixed, 7};
+  const PackedBatch batches[] = {warm_up, {all, {}, many, embed, 3}, {all, {}, many, classify, 3}};
   for (const Model* model : {plain->get(), context_pool->get()}) {
     Arena arena = *Arena::Create(*device_, model->WorkspaceBytes({24, 8}));
     ASSERT_TRUE(model->Forward(warm_up, arena).ok());
     for (const PackedBatch& batch : batches) {
-      const int64_t before = allocations.load();
+      const int64_t before = Allocations();
       arena.Reset();
       const bool good = model->Forward(batch, arena).ok() && device_->Synchronize().ok();
-      EXPECT_EQ(allocations.load(), before);
+      EXPECT_EQ(Allocations(), before);
       EXPECT_TRUE(good);
     }
   }
@@ -392,7 +377,7 @@ TEST_P(BertTest, RefusesAWorkspaceThatIsTooSmall) {
   const std::vector<int32_t> ids = Sequence(12, 1), cu_lengths = {0, 12};
   const std::vector<OutputSpec> outputs(1);
   Arena arena = *Arena::Create(*device_, (*model)->WorkspaceBytes({11, 1}));
-  EXPECT_EQ((*model)->Forward({ids, cu_lengths, outputs, 12}, arena).status().code(),
+  EXPECT_EQ((*model)->Forward({ids, {}, cu_lengths, outputs, 12}, arena).status().code(),
             absl::StatusCode::kInternal);
 }
 

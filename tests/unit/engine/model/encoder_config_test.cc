@@ -46,16 +46,17 @@ TEST(EncoderConfigTest, ReadsSizesAndFillsDefaults) {
   EXPECT_EQ(config->vocabulary_size, 10);
   EXPECT_EQ(config->max_positions, 16);
   EXPECT_EQ(config->token_types, 2);
-  EXPECT_EQ(config->activation, Activation::kGelu);
+  EXPECT_EQ(config->activation, kernels::Activation::kGelu);
   EXPECT_EQ(config->layer_norm_eps, 1e-12f);
   EXPECT_THAT(config->labels, IsEmpty());
   EXPECT_EQ(config->problem_type, ProblemType::kNone);
 }
 
 TEST(EncoderConfigTest, KnowsTheActivations) {
-  EXPECT_EQ(Parse(With(SmallConfig(), "hidden_act", "relu"))->activation, Activation::kRelu);
+  EXPECT_EQ(Parse(With(SmallConfig(), "hidden_act", "relu"))->activation,
+            kernels::Activation::kRelu);
   EXPECT_EQ(Parse(With(SmallConfig(), "hidden_act", "gelu_new"))->activation,
-            Activation::kGeluTanh);
+            kernels::Activation::kGeluTanh);
   const absl::Status status = Refusal("hidden_act", "silu");
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
   EXPECT_THAT(status.message(), AllOf(HasSubstr("hidden_act"), HasSubstr("\"silu\"")));

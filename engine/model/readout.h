@@ -1,0 +1,65 @@
+// What is read of the last layer: one vector per embedded sequence, and what enters the classifier.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/base/packed_batch.h"
+#include "engine/base/request.h"
+#include "engine/device/arena.h"
+#include "engine/device/device.h"
+
+namespace contextpool::engine {
+
+// One vector out of a sequence's tokens from `first` on.
+struct ReadoutPart {
+  int32_t first = 0;
+  Pooling pooling = Pooling::kCls;
+};
+
+struct ReadoutConfig {
+  int64_t hidden_size = 0;
+  // Tokens at the beginning that embeddings leave out, but for Pooling::kCls, which is the very
+  // first token.
+  int32_t skipped = 0;
+  // The vectors, side by side, that the classifier multiplies. Not empty.
+  std::vector<ReadoutPart> classifier = {{}};
+};
+
+// Segments on the device: those of the embedded sequences, then those of the classified ones.
+struct ReadoutSegments {
+  const kernels::PoolSegment* segments = nullptr;
+  int64_t embedded = 0;
+  int64_t classified = 0;
+};
+
+// Used by one thread at a time.
+class Readout {
+ public:
+  // Batches of up to `expected_sequences` are computed without allocating.
+  Readout(ReadoutConfig config, int64_t expected_sequences, Device& device);
+
+  // Bytes of arena that the three calls below need together.
+  size_t WorkspaceBytes(int64_t sequences) const;
+
+  // What the batch's outputs ask for. Until the device is synchronised no other batch may follow.
+  ReadoutSegments CopySegments(const PackedBatch& batch, Arena& workspace);
+
+  // [embedded, hidden_size]; empty if there are none. `hidden` is [tokens, hidden_size].
+  TensorView Embeddings(const ReadoutSegments& segments, const TensorView& hidden,
+                        Arena& workspace) const;
+
+  // [classified, parts * hidden_size].
+  TensorView ClassifierInput(const ReadoutSegments& segments, const TensorView& hidden,
+                             Arena& workspace) const;
+
+ private:
+  int64_t parts() const { return static_cast<int64_t>(config_.classifier.size()); }
+
+  const ReadoutConfig config_;
+  Device& device_;
+  // What is copied to the device must outlive the copy.
+  std::vector<kernels::PoolSegment> segments_;
+};
+
+}  // namespace contextpool::engine
