@@ -1,4 +1,5 @@
-// From a model directory to a model on a device.
+// From a model directory to a model on a device: what all architectures share, and whose turn it
+// is.
 
 #include <exception>
 #include <new>
@@ -6,63 +7,91 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "engine/model/bert.h"
-#include "engine/model/checkpoint.h"
+#include "absl/strings/str_join.h"
+#include "engine/base/json.h"
+#include "engine/model/config_fields.h"
+#include "engine/model/file.h"
+#include "engine/model/image_config.h"
 #include "engine/model/model.h"
-#include "engine/model/model_directory.h"
+#include "engine/model/model_loaders.h"
 
 namespace contextpool::engine {
 namespace {
 
-absl::Status CheckSpec(const ModelSpec& spec, const EncoderConfig& config) {
-  if (spec.max_tokens.has_value() &&
-      (*spec.max_tokens < 1 || *spec.max_tokens > config.max_positions)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_tokens must be from 1 to ", config.max_positions,
-                     ", the model's \"max_position_embeddings\", but is ", *spec.max_tokens));
+constexpr char kConfigFile[] = "config.json";
+
+// By "model_type" of config.json.
+struct Family {
+  absl::string_view model_type;
+  absl::StatusOr<std::unique_ptr<Model>> (*load)(const ModelSpec& spec, Device& device);
+};
+constexpr Family kFamilies[] = {{"bert", LoadBert},
+                                {"vit", LoadVit},
+                                {"deit", LoadVit},
+                                {"dinov2", LoadVit},
+                                {"dinov2_with_registers", LoadVit}};
+
+absl::StatusOr<const Family*> FindFamily(absl::string_view text) {
+  absl::StatusOr<nlohmann::json> config = ParseJson(text);
+  if (!config.ok()) return config.status();
+  absl::StatusOr<std::string> type = StringField(*config, "model_type");
+  if (!type.ok()) return type.status();
+  for (const Family& family : kFamilies) {
+    if (*type == family.model_type) return &family;
   }
-  return absl::OkStatus();
+  const auto name = [](std::string* out, const Family& family) {
+    absl::StrAppend(out, family.model_type);
+  };
+  return NotSupported("model_type", *type, absl::StrJoin(kFamilies, ", ", name));
 }
 
-ModelInfo Describe(const ModelSpec& spec, const ModelDirectory& directory) {
-  const EncoderConfig& config = directory.encoder;
+absl::StatusOr<std::unique_ptr<Model>> Load(const ModelSpec& spec, Device& device) {
+  absl::StatusOr<std::string> text = ReadConfigFile(spec.directory, kConfigFile);
+  if (!text.ok()) return text.status();
+  absl::StatusOr<const Family*> family = FindFamily(*text);
+  if (!family.ok()) return InFile(family.status(), kConfigFile);
+  return (*family)->load(spec, device);
+}
+
+}  // namespace
+
+ModelInfo Describe(const ModelSpec& spec, const OwnReadout& own, const Device& device) {
   ModelInfo info;
   info.name = spec.name;
   info.version = spec.version;
+  info.pooling = spec.pooling.value_or(own.pooling);
+  info.normalize = spec.normalize.value_or(own.normalize);
+  info.own_pooling = own.pooling;
+  info.own_normalize = own.normalize;
+  info.device = std::string(device.name());
+  return info;
+}
+
+ModelInfo Describe(const ModelSpec& spec, const OwnReadout& own, const Device& device,
+                   const TransformerConfig& config) {
+  ModelInfo info = Describe(spec, own, device);
   info.architecture = config.architecture;
   info.layers = config.layers;
   info.embedding_dimensions = config.hidden_size;
-  info.vocabulary_size = config.vocabulary_size;
-  info.max_tokens = spec.max_tokens.value_or(directory.max_tokens);
-  info.pooling = spec.pooling.value_or(directory.pooling);
-  info.normalize = spec.normalize.value_or(directory.normalize);
-  info.own_pooling = directory.pooling;
-  info.own_normalize = directory.normalize;
   info.labels = config.labels;
   info.problem_type = config.problem_type;
   info.context_pool_layers = config.context_pool.layers;
   return info;
 }
 
-absl::StatusOr<std::unique_ptr<Model>> Load(const ModelSpec& spec, Device& device) {
-  absl::StatusOr<ModelDirectory> directory = ReadModelDirectory(spec.directory, spec.prefix_tokens);
-  if (!directory.ok()) return directory.status();
-  const EncoderConfig& config = directory->encoder;
-  absl::Status status = CheckSpec(spec, config);
-  if (!status.ok()) return status;
-  absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(spec.directory);
-  if (!checkpoint.ok()) return checkpoint.status();
-  absl::StatusOr<BertWeights> weights = LoadBertWeights(config, *checkpoint, device);
-  if (!weights.ok()) return weights.status();
-
-  ModelInfo info = Describe(spec, *directory);
-  info.device = std::string(device.name());
-  info.weight_bytes = weights->memory.bytes;
-  return std::make_unique<BertModel>(std::move(info), config, *std::move(weights),
-                                     spec.queue.batch_max_inputs, device);
+absl::StatusOr<ImageConfig> ReadImageConfig(const ModelSpec& spec,
+                                            std::optional<ImageSize> model_reads) {
+  constexpr char kFile[] = "preprocessor_config.json";
+  if (spec.max_tokens.has_value()) {
+    return absl::InvalidArgumentError(
+        "max_tokens is for models that read text; remove it from serving.textproto");
+  }
+  absl::StatusOr<std::string> text = ReadConfigFile(spec.directory, kFile);
+  if (!text.ok()) return text.status();
+  absl::StatusOr<ImageConfig> image = ParseImageConfig(*text, model_reads);
+  if (!image.ok()) return InFile(image.status(), kFile);
+  return image;
 }
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelSpec& spec, Device& device) {
   try {

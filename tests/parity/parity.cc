@@ -40,10 +40,27 @@ std::vector<int32_t> ReadInts(const SafetensorsFile& file, const std::string& te
   return values;
 }
 
+std::vector<Pixels> ReadImages(const SafetensorsFile& file) {
+  const TensorEntry& entry = Entry(file, "pixels");
+  if (entry.dtype != "U8" || entry.shape.size() != 4) throw std::runtime_error("pixels are no U8");
+  Pixels all(static_cast<size_t>(entry.size));
+  OrThrow(file.ReadBytes(entry, std::as_writable_bytes(std::span(all))));
+  const auto size = static_cast<ptrdiff_t>(entry.size / entry.shape[0]);
+  std::vector<Pixels> images;
+  for (auto pixel = all.begin(); pixel != all.end(); pixel += size) {
+    images.emplace_back(pixel, pixel + size);
+  }
+  return images;
+}
+
 }  // namespace
 
 Golden::Golden(const std::filesystem::path& path) : file(path) {
   const SafetensorsFile opened = OpenFile(path);
+  if (opened.Find("pixels") != nullptr) {
+    images = ReadImages(opened);
+    return;
+  }
   const std::vector<int32_t> ids = ReadInts(opened, "token_ids");
   const std::vector<int32_t> ends = ReadInts(opened, "cu_lengths");
   for (size_t i = 0; i + 1 < ends.size(); ++i) {
@@ -63,7 +80,7 @@ std::vector<float> Golden::Values(const std::string& tensor) const {
 
 std::vector<Row> Golden::Rows(const std::string& tensor) const {
   const std::vector<float> values = Values(tensor);
-  const size_t width = values.size() / sequences.size();
+  const size_t width = values.size() / (sequences.size() + images.size());
   std::vector<Row> rows;
   for (size_t begin = 0; begin < values.size(); begin += width) {
     rows.emplace_back(values.begin() + static_cast<ptrdiff_t>(begin),
@@ -110,6 +127,23 @@ Answer TestModel::Ask(std::span<const TokenIds> sequences,
   batch.token_ids = ids;
   batch.cu_lengths = cu_lengths;
   batch.outputs = outputs;
+  return Compute(batch);
+}
+
+Answer TestModel::Ask(std::span<const Pixels> images, std::span<const OutputSpec> outputs) const {
+  Pixels pixels;
+  std::vector<int32_t> cu_lengths = {0};
+  for (const Pixels& image : images) {
+    pixels.insert(pixels.end(), image.begin(), image.end());
+    cu_lengths.push_back(cu_lengths.back() + info().max_tokens);
+  }
+  return Compute({.pixels = pixels,
+                  .cu_lengths = cu_lengths,
+                  .outputs = outputs,
+                  .max_length = info().max_tokens});
+}
+
+Answer TestModel::Compute(const PackedBatch& batch) const {
   const BatchLimits limits = {batch.total_tokens(), batch.sequences()};
   Arena workspace = ValueOrThrow(Arena::Create(*device_, model_->WorkspaceBytes(limits)));
   const ModelOutput output = ValueOrThrow(model_->Forward(batch, workspace));
@@ -117,7 +151,7 @@ Answer TestModel::Ask(std::span<const TokenIds> sequences,
   Answer answer;
   int64_t embedded = 0;
   int64_t classified = 0;
-  for (const OutputSpec& wanted : outputs) {
+  for (const OutputSpec& wanted : batch.outputs) {
     const bool embed = wanted.task == TaskKind::kEmbed;
     const TensorView& source = embed ? output.embeddings : output.logits;
     const int64_t width = source.shape[1];

@@ -18,18 +18,23 @@
 namespace contextpool::engine {
 
 using TokenIds = std::vector<int32_t>;
+// [height, width, 3]
+using Pixels = std::vector<uint8_t>;
 using Row = std::vector<float>;
 
 // Throws if the file cannot be read: a test without it is a failed test.
 struct Golden {
   std::filesystem::path file;
+  // Of a text model: token_ids, cu_lengths.
   std::vector<TokenIds> sequences;
+  // Of an image model: pixels.
+  std::vector<Pixels> images;
 
   explicit Golden(const std::filesystem::path& path);
 
   bool Has(const std::string& tensor) const;
   std::vector<float> Values(const std::string& tensor) const;
-  // [sequences, width] as one row per sequence.
+  // [inputs, width] as one row per input.
   std::vector<Row> Rows(const std::string& tensor) const;
 };
 
@@ -60,8 +65,9 @@ class TestModel {
 
   const ModelInfo& info() const { return model_->info(); }
 
-  // One Forward over all sequences side by side; row i belongs to sequence i.
+  // One Forward over all inputs side by side; row i belongs to input i.
   Answer Ask(std::span<const TokenIds> sequences, std::span<const OutputSpec> outputs) const;
+  Answer Ask(std::span<const Pixels> images, std::span<const OutputSpec> outputs) const;
   std::vector<Row> RunBatch(std::span<const TokenIds> sequences,
                             std::span<const OutputSpec> outputs) const {
     return Ask(sequences, outputs).rows;
@@ -73,6 +79,8 @@ class TestModel {
                        int64_t token_budget) const;
 
  private:
+  Answer Compute(const PackedBatch& batch) const;
+
   std::unique_ptr<Device> device_;
   std::unique_ptr<Model> model_;
 };

@@ -1,0 +1,96 @@
+// Random-weight ViT, DeiT and DINOv2 checkpoints saved by transformers, against transformers in
+// double precision given the same pixels.
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/parity/parity.h"
+
+namespace contextpool::engine {
+namespace {
+
+constexpr std::pair<const char*, Pooling> kPoolings[] = {{"cls", Pooling::kCls},
+                                                         {"mean", Pooling::kMean},
+                                                         {"max", Pooling::kMax},
+                                                         {"last", Pooling::kLastToken}};
+constexpr OutputSpec kLogits = {.task = TaskKind::kClassify};
+constexpr double kTolerance = 1e-4;
+
+std::vector<std::string> Checkpoints() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(GoldenFolder() / "vit")) {
+    if (entry.is_directory()) names.push_back(entry.path().filename());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+using Param = std::tuple<std::string, Backend>;
+
+class VitParityTest : public ::testing::TestWithParam<Param> {
+ protected:
+  VitParityTest()
+      : directory_(GoldenFolder() / "vit" / std::get<0>(GetParam())),
+        golden_(directory_ / "expected.safetensors"),
+        model_(directory_, std::get<1>(GetParam())) {}
+
+  std::vector<Row> Run(const OutputSpec& output) const {
+    const std::vector<OutputSpec> outputs(golden_.images.size(), output);
+    return model_.Ask(golden_.images, outputs).rows;
+  }
+
+  const std::filesystem::path directory_;
+  const Golden golden_;
+  const TestModel model_;
+};
+
+TEST_P(VitParityTest, EveryPoolingEqualsTransformers) {
+  for (const auto& [name, pooling] : kPoolings) {
+    const double error = MaxError(Run({.pooling = pooling}), golden_.Rows(name), 1);
+    RecordError(name, error);
+    EXPECT_LT(error, kTolerance) << name;
+  }
+}
+
+TEST_P(VitParityTest, LogitsEqualTransformers) {
+  ASSERT_EQ(model_.info().classifies(), golden_.Has("logits"));
+  if (!golden_.Has("logits")) return;
+  const std::vector<Row> wanted = golden_.Rows("logits");
+  ASSERT_EQ(model_.info().labels.size(), wanted[0].size());
+  const double error = MaxError(Run(kLogits), wanted, 1);
+  RecordError("logits", error);
+  EXPECT_LT(error, kTolerance);
+}
+
+// Bit for bit, where a product's result does not depend on how many rows it has.
+TEST_P(VitParityTest, AnImageAloneEqualsItselfInABatch) {
+  const CpuDeviceOptions& options = std::get<1>(GetParam()).options;
+  const double allowed = options.gemm == CpuGemm::kLibTorch ? 1e-5 : 0;
+  std::vector<OutputSpec> outputs(golden_.images.size());
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    outputs[i].pooling = kPoolings[i % std::size(kPoolings)].second;
+    outputs[i].normalize = i % 3 == 0;
+    if (model_.info().classifies() && i % 2 == 1) outputs[i] = kLogits;
+  }
+  const std::vector<Row> together = model_.Ask(golden_.images, outputs).rows;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const std::vector<Row> alone =
+        model_.Ask(std::span(golden_.images).subspan(i, 1), std::span(outputs).subspan(i, 1)).rows;
+    EXPECT_LE(MaxError({together[i]}, alone, 1), allowed) << "image " << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, VitParityTest,
+                         ::testing::Combine(::testing::ValuesIn(Checkpoints()),
+                                            ::testing::ValuesIn(Backends())),
+                         [](const ::testing::TestParamInfo<Param>& info) {
+                           return std::get<0>(info.param) + "_" + std::get<1>(info.param).name;
+                         });
+
+}  // namespace
+}  // namespace contextpool::engine
