@@ -1,7 +1,6 @@
 #include "engine/model/golden.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -18,11 +17,13 @@ namespace {
 constexpr char kFile[] = "golden.safetensors";
 constexpr absl::string_view kInputIds = "input_ids";
 constexpr absl::string_view kCuLengths = "cu_lengths";
+constexpr absl::string_view kPixels = "pixels";
 constexpr absl::string_view kEmbedding = "embedding";
 constexpr absl::string_view kLogits = "logits";
 // So that a file cannot make loading take forever.
 constexpr int64_t kMaxSequences = 1024;
 constexpr int64_t kMaxTokens = 65536;
+constexpr int64_t kMaxPixelBytes = 64 << 20;
 
 template <typename... Parts>
 absl::Status TensorFault(absl::string_view tensor, const Parts&... parts) {
@@ -34,11 +35,12 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
 }
 
-absl::Status CheckNames(const SafetensorsFile& file) {
-  constexpr std::array kKnown = {kInputIds, kCuLengths, kEmbedding, kLogits};
+absl::Status CheckNames(const SafetensorsFile& file, bool reads_images) {
+  std::vector<absl::string_view> known = {kInputIds, kCuLengths, kEmbedding, kLogits};
+  if (reads_images) known = {kPixels, kEmbedding, kLogits};
   for (const auto& [name, entry] : file.entries()) {
-    if (std::find(kKnown.begin(), kKnown.end(), name) == kKnown.end()) {
-      return TensorFault(name, "is unknown; known are ", absl::StrJoin(kKnown, ", "));
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      return TensorFault(name, "is unknown; known are ", absl::StrJoin(known, ", "));
     }
   }
   if (file.Find(kEmbedding) == nullptr && file.Find(kLogits) == nullptr) {
@@ -109,6 +111,33 @@ absl::Status ReadLengths(const SafetensorsFile& file, const ModelInfo& info, Gol
   }
   golden.cu_lengths.assign(ends->begin(), ends->end());
   return absl::OkStatus();
+}
+
+absl::Status ReadTexts(const SafetensorsFile& file, const ModelInfo& info, GoldenFile& golden) {
+  absl::Status status = ReadTokenIds(file, info, golden);
+  return status.ok() ? ReadLengths(file, info, golden) : status;
+}
+
+absl::Status ReadImages(const SafetensorsFile& file, const ModelInfo& info, GoldenFile& golden) {
+  const TensorEntry* entry = file.Find(kPixels);
+  if (entry == nullptr) return TensorFault(kPixels, "is missing");
+  const ImageSize& size = info.image->size;
+  const int64_t images = entry->shape.empty() ? 0 : entry->shape[0];
+  if (entry->dtype != "U8" ||
+      entry->shape != std::vector<int64_t>{images, size.height, size.width, 3}) {
+    return TensorFault(kPixels, "must be U8 [images, ", size.height, ", ", size.width,
+                       ", 3], as the model reads images, found ", entry->dtype, " ",
+                       ShapeText(entry->shape));
+  }
+  if (images < 1 || images > kMaxSequences || entry->size > kMaxPixelBytes) {
+    return TensorFault(kPixels, "must hold from 1 to ", kMaxSequences, " images in at most ",
+                       kMaxPixelBytes, " bytes, found ", images, " in ", entry->size);
+  }
+  golden.pixels.resize(static_cast<size_t>(entry->size));
+  for (int64_t i = 0; i <= images; ++i) {
+    golden.cu_lengths.push_back(static_cast<int32_t>(i * info.max_tokens));
+  }
+  return file.ReadBytes(*entry, std::as_writable_bytes(std::span(golden.pixels)));
 }
 
 // Where a number of a [rows, width] tensor stands.
@@ -222,9 +251,9 @@ absl::StatusOr<std::optional<GoldenFile>> ReadGolden(const ModelSpec& spec, cons
   golden.tolerance = spec.golden_tolerance;
   const OutputSpec embed = {.pooling = info.own_pooling, .normalize = info.own_normalize};
   const OutputSpec classify = {.task = TaskKind::kClassify};
-  absl::Status status = CheckNames(*file);
-  if (status.ok()) status = ReadTokenIds(*file, info, golden);
-  if (status.ok()) status = ReadLengths(*file, info, golden);
+  const bool reads_images = info.image.has_value();
+  absl::Status status = CheckNames(*file, reads_images);
+  if (status.ok()) status = (reads_images ? ReadImages : ReadTexts)(*file, info, golden);
   if (status.ok()) {
     status = ReadExpected(*file, {kEmbedding, embed, info.embedding_dimensions, {}}, golden);
   }

@@ -1,10 +1,12 @@
 // golden.safetensors: what a checkpoint must compute, so that a damaged or mixed-up model directory
 // is found while it is loaded and not by its callers.
 //
-//   input_ids   I32 or I64 [total]      the sequences one after the other, without padding
-//   cu_lengths  I32 or I64 [m + 1]      where each begins and the last one ends
-//   embedding   F32 [m, dimensions]     one or both of these, computed in float32 from the weights
-//   logits      F32 [m, labels]         as they are stored
+//   input_ids   I32 or I64 [total]         of a model that reads texts: the sequences one after the
+//                                          other, without padding
+//   cu_lengths  I32 or I64 [m + 1]         where each begins and the last one ends
+//   pixels      U8 [m, height, width, 3]   of a model that reads images: as large as it reads them
+//   embedding   F32 [m, dimensions]        one or both of these, computed in float32 from the
+//   weights logits      F32 [m, labels]            as they are stored
 //
 // The file speaks of the checkpoint: embeddings are pooled and normalised as its own files say,
 // whatever serving.textproto makes of them.
@@ -37,7 +39,10 @@ struct GoldenTensor {
 };
 
 struct GoldenFile {
+  // One of these two is empty.
   std::vector<int32_t> token_ids;
+  std::vector<uint8_t> pixels;
+  // Of images: the tokens that the model makes of them.
   std::vector<int32_t> cu_lengths;
   std::vector<GoldenTensor> tensors;
   DType dtype = DType::kF32;
@@ -46,6 +51,10 @@ struct GoldenFile {
 
   int64_t sequences() const { return static_cast<int64_t>(cu_lengths.size()) - 1; }
   Example Input(int64_t index) const {
+    if (!pixels.empty()) {
+      const size_t size = pixels.size() / static_cast<size_t>(sequences());
+      return {{}, std::span(pixels).subspan(index * size, size)};
+    }
     return {
         std::span(token_ids).subspan(cu_lengths[index], cu_lengths[index + 1] - cu_lengths[index]),
         {}};
@@ -60,7 +69,8 @@ double DefaultGoldenTolerance(DType dtype);
 
 // Reads `spec.directory`/golden.safetensors; nullopt if there is none. INVALID_ARGUMENT names the
 // tensor: one that is missing, unknown or not as above, a sequence that is empty, longer than the
-// model reads or holds an id outside its vocabulary, more than 1,024 sequences or 65,536 tokens.
+// model reads or holds an id outside its vocabulary, images of another size than it reads; more
+// than 1,024 sequences, 65,536 tokens or 64 MiB of pixels.
 absl::StatusOr<std::optional<GoldenFile>> ReadGolden(const ModelSpec& spec, const ModelInfo& info);
 
 // Compares what the model computed, [k, width], for the k sequences from `first`. DATA_LOSS names

@@ -118,6 +118,61 @@ TEST_F(GoldenTest, EmbeddingsArePooledAsTheCheckpointSaysNotAsTheOperatorDoes) {
   EXPECT_TRUE(golden.tensors[0].output.normalize);
 }
 
+// Of a model that makes 5 tokens of an image of 2 x 1 pixels.
+class GoldenImageTest : public GoldenTest {
+ protected:
+  GoldenImageTest() {
+    info_.image.emplace().size = {2, 1};
+    info_.max_tokens = 5;
+    tensors_.erase("input_ids");
+    tensors_.erase("cu_lengths");
+    tensors_["pixels"] = Pixels({2, 2, 1, 3});
+  }
+
+  // 0, 1, 2, ...
+  static TestTensor Pixels(std::vector<int64_t> shape) {
+    int64_t size = 1;
+    for (int64_t side : shape) size *= side;
+    std::string bytes;
+    for (int64_t i = 0; i < size; ++i) bytes.push_back(static_cast<char>(i));
+    return {"U8", std::move(shape), std::move(bytes)};
+  }
+};
+
+TEST_F(GoldenImageTest, HoldsImagesAndWhatIsExpectedOfThem) {
+  const GoldenFile golden = MustRead();
+  ASSERT_EQ(golden.sequences(), 2);
+  EXPECT_THAT(golden.cu_lengths, ElementsAre(0, 5, 10));
+  EXPECT_THAT(golden.Input(0).pixels, ElementsAre(0, 1, 2, 3, 4, 5));
+  EXPECT_THAT(golden.Input(1).pixels, ElementsAre(6, 7, 8, 9, 10, 11));
+  EXPECT_TRUE(golden.Input(1).token_ids.empty());
+  EXPECT_EQ(golden.tensors.size(), 2u);
+}
+
+TEST_F(GoldenImageTest, PixelsThatTheModelDoesNotReadAreNamed) {
+  EXPECT_THAT(ErrorWithout("pixels"), HasSubstr("\"pixels\" is missing"));
+  EXPECT_THAT(ErrorWith("pixels", Pixels({2, 1, 2, 3})), HasSubstr("U8 [images, 2, 1, 3]"));
+  EXPECT_THAT(ErrorWith("pixels", Pixels({12})), HasSubstr("found U8 [12]"));
+  TestTensor signed_pixels = Pixels({2, 2, 1, 3});
+  signed_pixels.dtype = "I8";
+  EXPECT_THAT(ErrorWith("pixels", signed_pixels), HasSubstr("found I8"));
+  EXPECT_THAT(ErrorWith("pixels", Pixels({1025, 2, 1, 3})), HasSubstr("from 1 to 1024 images"));
+  EXPECT_THAT(ErrorWith("pixels", Pixels({0, 2, 1, 3})), HasSubstr("from 1 to 1024 images"));
+  EXPECT_THAT(ErrorWith("input_ids", I32({1})), HasSubstr("\"input_ids\" is unknown"));
+}
+
+TEST_F(GoldenImageTest, LargeImagesAreFew) {
+  info_.image->size = {4096, 4096};
+  TestTensor large = Pixels({0, 4096, 4096, 3});
+  large.shape[0] = 2;
+  large.bytes.resize(size_t{2} * 4096 * 4096 * 3);
+  EXPECT_THAT(ErrorWith("pixels", std::move(large)), HasSubstr("67108864 bytes"));
+}
+
+TEST_F(GoldenTest, PixelsAreUnknownToAModelOfTexts) {
+  EXPECT_THAT(ErrorWith("pixels", F32Tensor({1}, {1})), HasSubstr("\"pixels\" is unknown"));
+}
+
 TEST_F(GoldenTest, OneOfEmbeddingAndLogitsIsEnough) {
   EXPECT_EQ(ErrorWithout("embedding"), "");
   EXPECT_EQ(ErrorWithout("logits"), "");
