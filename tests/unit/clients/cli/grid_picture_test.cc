@@ -70,19 +70,23 @@ TEST(DrawPicture, CirclesStandOnTheirTokensWithTheirRadius) {
 }
 
 TEST(DrawPicture, WeightsAreColoursRelativeToTheLayersLargest) {
-  std::vector<Token> light(16, {0.1f, 0.25f}), heavy(16, {0.2f, 0.25f});
+  std::vector<Token> light(16, {0.1f, 0.25f});
+  std::vector<Token> heavy(16, {0.2f, 0.25f});
+  std::vector<Token> doubled(16, {0.4f, 0.25f});
   light[0] = heavy[0] = {0.4f, 0.25f};
-  const cv::Mat picture = Panels(Draw(kFour, OnGrid(4, 4, {light, heavy})));
-  const auto brightness = [&](int panel, int token) {
-    const auto middle = picture.at<cv::Vec3b>((token / 4) * kCell + kCell / 2,
-                                              panel * kLayer + (token % 4) * kCell + kCell / 2);
+  doubled[0] = {0.8f, 0.25f};
+  const cv::Mat picture = Panels(Draw(kFour, OnGrid(4, 4, {light, heavy, doubled})));
+  // In the middle of a token's circle; layers count from 1.
+  const auto brightness = [&](int layer, int token) {
+    const auto middle = picture.at<cv::Vec3b>(token / 4 * kCell + kCell / 2,
+                                              layer * kLayer + token % 4 * kCell + kCell / 2);
     return middle[0] + middle[1] + middle[2];
   };
   EXPECT_EQ(brightness(0, 5), 0);
   EXPECT_LT(brightness(1, 5), brightness(2, 5));
   EXPECT_LT(brightness(2, 5), brightness(2, 0));
   EXPECT_EQ(brightness(1, 0), brightness(2, 0));
-  EXPECT_EQ(brightness(1, 5), brightness(1, 15));
+  for (const int token : {0, 5, 15}) EXPECT_EQ(brightness(2, token), brightness(3, token));
 }
 
 TEST(DrawPicture, TokensBeforeTheGridAreNotDrawn) {
