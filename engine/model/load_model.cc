@@ -25,11 +25,9 @@ struct Family {
   absl::string_view model_type;
   absl::StatusOr<std::unique_ptr<Model>> (*load)(const ModelSpec& spec, Device& device);
 };
-constexpr Family kFamilies[] = {{"bert", LoadBert},
-                                {"vit", LoadVit},
-                                {"deit", LoadVit},
-                                {"dinov2", LoadVit},
-                                {"dinov2_with_registers", LoadVit}};
+constexpr Family kFamilies[] = {{"bert", LoadBert},  {"resnet", LoadResNet},
+                                {"vit", LoadVit},    {"deit", LoadVit},
+                                {"dinov2", LoadVit}, {"dinov2_with_registers", LoadVit}};
 
 absl::StatusOr<const Family*> FindFamily(absl::string_view text) {
   absl::StatusOr<nlohmann::json> config = ParseJson(text);

@@ -1,0 +1,66 @@
+// From the directory of a ResNet to a model on a device.
+
+#include <optional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "engine/model/checkpoint.h"
+#include "engine/model/file.h"
+#include "engine/model/model_loaders.h"
+#include "engine/model/resnet.h"
+#include "engine/model/resnet_config.h"
+
+namespace contextpool::engine {
+namespace {
+
+absl::StatusOr<ResNetConfig> ReadConfig(const std::string& directory) {
+  constexpr char kConfigFile[] = "config.json";
+  absl::StatusOr<std::string> text = ReadConfigFile(directory, kConfigFile);
+  if (!text.ok()) return text.status();
+  absl::StatusOr<ResNetConfig> config = ParseResNetConfig(*text);
+  if (!config.ok()) return InFile(config.status(), kConfigFile);
+  return config;
+}
+
+absl::Status CheckSpec(const ModelSpec& spec) {
+  if (spec.pooling.value_or(Pooling::kMean) == Pooling::kMean) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "pooling must be the mean, the only one of a ResNet's embeddings; leave it out");
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Model>> LoadResNet(const ModelSpec& spec, Device& device) {
+  if (absl::Status status = CheckSpec(spec); !status.ok()) return status;
+  absl::StatusOr<ResNetConfig> config = ReadConfig(spec.directory);
+  if (!config.ok()) return config.status();
+  // Any size: nothing in a checkpoint depends on it.
+  absl::StatusOr<ImageConfig> image = ReadImageConfig(spec, std::nullopt);
+  if (!image.ok()) return image.status();
+  absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(spec.directory);
+  if (!checkpoint.ok()) return checkpoint.status();
+  absl::StatusOr<ResNetWeights> weights = LoadResNetWeights(*config, *checkpoint, device);
+  if (!weights.ok()) return weights.status();
+
+  ModelInfo info = Describe(spec, {.pooling = Pooling::kMean}, device);
+  const FeatureShape last =
+      LastFeatures(*weights, {image->size.height, image->size.width, kernels::kPixelChannels});
+  info.architecture = config->architecture;
+  info.modality = Modality::kImage;
+  info.layers = config->layers();
+  info.embedding_dimensions = config->embedding_dimensions();
+  info.image = *image;
+  info.grid_height = static_cast<int32_t>(last.height);
+  info.grid_width = static_cast<int32_t>(last.width);
+  info.max_tokens = static_cast<int32_t>(last.positions());
+  info.labels = config->classifier.labels;
+  info.problem_type = config->classifier.problem_type;
+  info.weight_bytes = weights->memory.bytes;
+  if (config->pools(ContextPoolPlace::kFinal)) {
+    info.context_pool_layers = {static_cast<int32_t>(ContextPoolPlace::kFinal)};
+  }
+  return std::make_unique<ResNetModel>(std::move(info), config->context_pool.options,
+                                       *std::move(weights), spec.queue.batch_max_inputs, device);
+}
+
+}  // namespace contextpool::engine
