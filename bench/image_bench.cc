@@ -1,0 +1,114 @@
+// Times of preparing images, for image.py.
+//
+//   image_bench resize WIDTH HEIGHT NEW_WIDTH NEW_HEIGHT FILTER REPETITIONS < PIXELS
+//     prints the seconds of each repetition: our resizing, and normalising to float32.
+//   image_bench file SIDE REPETITIONS < IMAGE_FILE
+//     prints for each repetition the seconds from the file to a normalised [3, SIDE, SIDE]: ours;
+//     OpenCV's decoder with its bilinear resizing (which does not antialias); with its area
+//     resizing; and OpenCV's decoder alone. All reuse their memory and run on one thread.
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <opencv2/core.hpp>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/preprocess/image_processor.h"
+#include "engine/preprocess/image_resample.h"
+
+namespace contextpool::engine {
+namespace {
+
+std::string ReadAll() {
+  std::string all;
+  char buffer[1 << 16];
+  while (const size_t size = std::fread(buffer, 1, sizeof(buffer), stdin)) all.append(buffer, size);
+  return all;
+}
+
+double Seconds(const std::function<void()>& run) {
+  const auto start = std::chrono::steady_clock::now();
+  run();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// [count, 3] -> [3, count]. `first`: which channel is red, 0 or 2.
+void Normalise(const uint8_t* pixels, size_t count, int first, std::vector<float>& out) {
+  ImageConfig config;
+  config.mean = {0.485, 0.456, 0.406};
+  config.std = {0.229, 0.224, 0.225};
+  out.resize(3 * count);
+  for (int c = 0; c < 3; ++c) {
+    const float scale = config.scale()[c], offset = config.offset()[c];
+    const uint8_t* from = pixels + std::abs(first - c);
+    float* to = out.data() + c * count;
+    for (size_t i = 0; i < count; ++i) to[i] = static_cast<float>(from[3 * i]) * scale + offset;
+  }
+}
+
+int Resize(char** argv) {
+  Pixels source;
+  const std::string bytes = ReadAll();
+  source.Resize(std::atoi(argv[0]), std::atoi(argv[1]));
+  if (bytes.size() != source.bytes.size()) return 1;
+  std::memcpy(source.bytes.data(), bytes.data(), bytes.size());
+  const ImageSize size = {std::atoi(argv[3]), std::atoi(argv[2])};
+  const ResamplePlan plan = {
+      .filter = static_cast<Resample>(std::atoi(argv[4])), .resized = size, .window = size};
+  Resampler resampler;
+  std::vector<uint8_t> pixels(size_t{3} * size.width * size.height);
+  std::vector<float> values;
+  for (int i = std::atoi(argv[5]); i > 0; --i) {
+    std::printf("%.7f ", Seconds([&] {
+                  resampler.Resample(source, plan, pixels.data(), size_t{3} * size.width);
+                  Normalise(pixels.data(), pixels.size() / 3, 0, values);
+                }));
+  }
+  return 0;
+}
+
+int File(char** argv) {
+  const std::string file = ReadAll();
+  const int32_t side = std::atoi(argv[0]);
+  ImageConfig config;
+  config.size = config.resize = {side, side};
+  const ImageProcessor processor(config);
+  std::vector<uint8_t> pixels(processor.pixel_bytes());
+  std::vector<float> values;
+  cv::setNumThreads(1);
+  const cv::Mat input(1, static_cast<int>(file.size()), CV_8UC1, const_cast<char*>(file.data()));
+  cv::Mat decoded, resized;
+  const auto theirs = [&](int filter) {
+    cv::imdecode(input, cv::IMREAD_COLOR, &decoded);
+    cv::resize(decoded, resized, {side, side}, 0, 0, filter);
+    Normalise(resized.data, resized.total(), 2, values);
+  };
+  for (int i = std::atoi(argv[1]); i > 0; --i) {
+    const double ours = Seconds([&] {
+      if (!processor.Prepare(file, {}, std::span(pixels)).ok()) std::exit(1);
+      Normalise(pixels.data(), pixels.size() / 3, 0, values);
+    });
+    const double linear = Seconds([&] { theirs(cv::INTER_LINEAR); });
+    const double area = Seconds([&] { theirs(cv::INTER_AREA); });
+    const double decode = Seconds([&] { cv::imdecode(input, cv::IMREAD_COLOR, &decoded); });
+    std::printf("%.7f %.7f %.7f %.7f\n", ours, linear, area, decode);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace contextpool::engine
+
+int main(int argc, char** argv) {
+  if (argc == 8 && std::strcmp(argv[1], "resize") == 0) {
+    return contextpool::engine::Resize(argv + 2);
+  }
+  if (argc == 4 && std::strcmp(argv[1], "file") == 0) return contextpool::engine::File(argv + 2);
+  return 2;
+}
