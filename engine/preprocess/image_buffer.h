@@ -9,7 +9,7 @@
 namespace contextpool::engine {
 
 // Vectorised code reads so many bytes past a buffer's end, and ignores what they hold.
-inline constexpr size_t kImageSlackBytes = 32;
+inline constexpr size_t kImageSlackBytes = 64;
 
 // Bytes whose content is left as it is: memory that a file's header asks for costs nothing before
 // pixels are written to it.

@@ -71,46 +71,58 @@ int32_t LowPart(int32_t weight) {
   return ((weight + kHalf) & ((1 << kLowBits) - 1)) - kHalf;
 }
 
+void Split(const int32_t* weights, int32_t count, int16_t* split) {
+  for (int32_t t = 0; t < count; ++t) {
+    const int32_t low = LowPart(weights[t]);
+    int16_t* pair = split + t / 2 * 4 + t % 2;
+    pair[0] = static_cast<int16_t>((weights[t] - low) >> kLowBits);
+    pair[2] = static_cast<int16_t>(low);
+  }
+}
+
 }  // namespace
 
-void AxisFilter::Make(Resample filter, int32_t from, int32_t to, int32_t begin, int32_t count) {
-  const Kernel kernel = KernelOf(filter);
-  const double scale = static_cast<double>(from) / to;
-  // Shrinking widens the filter, which is the antialiasing.
-  const double width = std::max(scale, 1.0);
-  const double support = kernel.support * width;
-  const double per_width = 1.0 / width;
-
-  const int32_t bound = std::min(static_cast<int32_t>(std::ceil(support)) * 2 + 1, from);
-  stride_ = (bound + kTapGroup - 1) / kTapGroup * kTapGroup;
-  spans_.resize(count);
-  weights_.assign(size_t{1} * count * stride_, 0);
-  split_.resize(size_t{2} * count * stride_);
-  exact_.resize(bound);
+void AxisFilter::MakeSpans(const Axis& axis, double scale, double support) {
+  spans_.resize(axis.count);
   max_taps_ = 0;
-  for (int32_t i = 0; i < count; ++i) {
-    const double center = (begin + i + 0.5) * scale;
+  for (int32_t i = 0; i < axis.count; ++i) {
+    const double center = (axis.begin + i + 0.5) * scale;
     const int32_t first = std::max(static_cast<int32_t>(center - support + 0.5), 0);
-    const int32_t end = std::min(static_cast<int32_t>(center + support + 0.5), from);
+    const int32_t end = std::min(static_cast<int32_t>(center + support + 0.5), axis.from);
     spans_[i] = {first, end - first};
     max_taps_ = std::max(max_taps_, end - first);
+  }
+}
+
+void AxisFilter::Make(const Axis& axis) {
+  if (axis == axis_) return;
+  // Nothing, should memory run out below.
+  axis_ = Axis();
+  const Kernel kernel = KernelOf(axis.filter);
+  const double scale = static_cast<double>(axis.from) / axis.to;
+  // Shrinking widens the filter, which is the antialiasing.
+  const double width = std::max(scale, 1.0);
+  const double per_width = 1.0 / width;
+  MakeSpans(axis, scale, kernel.support * width);
+  stride_ = (max_taps_ + 1) / 2 * 2;
+  weights_.assign(size_t{1} * axis.count * stride_, 0);
+  split_.resize(size_t{2} * axis.count * stride_);
+  exact_.resize(max_taps_);
+  for (int32_t i = 0; i < axis.count; ++i) {
+    const Span& span = spans_[i];
+    const double center = (axis.begin + i + 0.5) * scale;
     double sum = 0;
-    for (int32_t t = 0; t < end - first; ++t) {
-      exact_[t] = kernel.function((t + first - center + 0.5) * per_width);
+    for (int32_t t = 0; t < span.taps; ++t) {
+      exact_[t] = kernel.function((t + span.first - center + 0.5) * per_width);
       sum += exact_[t];
     }
     int32_t* weights = &weights_[size_t{1} * i * stride_];
-    for (int32_t t = 0; t < end - first; ++t) {
+    for (int32_t t = 0; t < span.taps; ++t) {
       weights[t] = ToWeight(sum == 0 ? exact_[t] : exact_[t] / sum);
     }
-    int16_t* split = &split_[size_t{2} * i * stride_];
-    for (int32_t t = 0; t < stride_; ++t) {
-      int16_t* group = split + t / kTapGroup * 2 * kTapGroup + t % kTapGroup;
-      const int32_t low = LowPart(weights[t]);
-      group[0] = static_cast<int16_t>((weights[t] - low) >> kLowBits);
-      group[kTapGroup] = static_cast<int16_t>(low);
-    }
+    Split(weights, stride_, &split_[size_t{2} * i * stride_]);
   }
+  axis_ = axis;
 }
 
 void NearestPixels(int32_t from, int32_t to, int32_t begin, int32_t count,

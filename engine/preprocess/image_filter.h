@@ -13,11 +13,8 @@ namespace contextpool::engine {
 // overshoot (PRECISION_BITS of Pillow's Resample.c, whose results these reproduce).
 inline constexpr int kWeightBits = 32 - 8 - 2;
 
-// Weights are made in groups of so many, for vectorised code.
-inline constexpr int32_t kTapGroup = 4;
-
 // Which pixels make an output, and how much of each: output = sum over t of
-// weights()[t] * pixel[first + t]. Reused for one image after another.
+// weights()[t] * pixel[first + t].
 class AxisFilter {
  public:
   struct Span {
@@ -25,22 +22,36 @@ class AxisFilter {
     int32_t taps;
   };
 
-  // For the outputs [begin, begin + count) of an axis whose `from` pixels become `to`.
-  // REQUIRES: a filter other than kNearest.
-  void Make(Resample filter, int32_t from, int32_t to, int32_t begin, int32_t count);
+  // The outputs [begin, begin + count) of an axis whose `from` pixels become `to`.
+  struct Axis {
+    // Not kNearest.
+    Resample filter = Resample::kBilinear;
+    int32_t from = 0;
+    int32_t to = 0;
+    int32_t begin = 0;
+    int32_t count = 0;
+
+    friend bool operator==(const Axis&, const Axis&) = default;
+  };
+
+  // Costs nothing for the same axis as the last time: images often have one size.
+  void Make(const Axis& axis);
 
   int32_t outputs() const { return static_cast<int32_t>(spans_.size()); }
   const Span& span(int32_t output) const { return spans_[output]; }
   int32_t max_taps() const { return max_taps_; }
   size_t weight_bytes() const { return weights_.capacity() * sizeof(int32_t); }
 
-  // [taps], and zeros up to the next multiple of kTapGroup.
+  // [max_taps()], zero from `taps` on, and one zero more where that is odd.
   const int32_t* weights(int32_t output) const { return &weights_[size_t{1} * output * stride_]; }
-  // The same as weight = high * 2^12 + low, which 16 bits hold: for each group four high parts,
-  // then four low ones.
+  // The same as weight = high * 2^kLowBits + low, which 16 bits hold: for each two taps the two
+  // high parts, then the low ones.
   const int16_t* split(int32_t output) const { return &split_[size_t{2} * output * stride_]; }
 
  private:
+  void MakeSpans(const Axis& axis, double scale, double support);
+
+  Axis axis_;
   std::vector<Span> spans_;
   std::vector<int32_t> weights_;
   std::vector<int16_t> split_;

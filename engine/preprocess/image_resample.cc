@@ -30,10 +30,10 @@ void Resampler::Resample(const Pixels& source, const ResamplePlan& plan, uint8_t
     return;
   }
   if (changes_width_) {
-    along_.Make(plan.filter, source.width, plan.resized.width, plan.left, plan.window.width);
+    along_.Make({plan.filter, source.width, plan.resized.width, plan.left, plan.window.width});
   }
   if (changes_height_) {
-    across_.Make(plan.filter, source.height, plan.resized.height, plan.top, plan.window.height);
+    across_.Make({plan.filter, source.height, plan.resized.height, plan.top, plan.window.height});
     rows_.resize(across_.max_taps() + 1);
   }
   ring_stride_ = size_t{3} * plan.window.width + kImageSlackBytes;

@@ -1,6 +1,7 @@
 #include "engine/preprocess/image_rows.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/preprocess/image_rows_avx2.h"
 
@@ -40,7 +41,11 @@ void Across(const uint8_t* const* rows, const AxisFilter& filter, int32_t output
   }
 }
 
-constexpr RowFunctions kPlainRows = {Along, Across};
+void SwapChannels(uint8_t* pixels, size_t count) {
+  for (size_t i = 0; i < count; ++i) std::swap(pixels[3 * i], pixels[3 * i + 2]);
+}
+
+constexpr RowFunctions kPlainRows = {Along, Across, SwapChannels};
 
 }  // namespace
 

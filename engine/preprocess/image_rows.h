@@ -1,4 +1,4 @@
-// The two inner loops of resampling: along rows, and across them.
+// The inner loops of preparing an image.
 #pragma once
 
 #include <array>
@@ -12,7 +12,7 @@ namespace contextpool::engine {
 // Rows that are filtered along together, so that they share the weights' preparation.
 inline constexpr int32_t kRowGroup = 4;
 
-// One implementation of both. All implementations give the same bytes.
+// One implementation of all. All implementations give the same bytes.
 struct RowFunctions {
   // For each row of the group: the output [filter.outputs(), 3] from pixels [..., 3].
   // REQUIRES: kImageSlackBytes readable after each row's last pixel and writable after each output.
@@ -23,6 +23,9 @@ struct RowFunctions {
   // be readable and does not count; kImageSlackBytes readable after each row.
   void (*across)(const uint8_t* const* rows, const AxisFilter& filter, int32_t output, size_t bytes,
                  uint8_t* out);
+
+  // Exchanges the first and the third channel of pixels [count, 3].
+  void (*swap_channels)(uint8_t* pixels, size_t count);
 };
 
 // The plain form that every CPU runs.

@@ -11,82 +11,98 @@
 
 #include <cstring>
 
+#include "engine/preprocess/image_buffer.h"
+
 #define CONTEXTPOOL_AVX2 __attribute__((target("avx2")))
 
 namespace contextpool::engine {
 namespace {
 
-constexpr int kGroupBytes = kTapGroup * 3;
 // Bytes of an output row that are made at a time.
 constexpr size_t kChunk = 32;
 
-// Sums in 32-bit lanes to pixel values, not yet clamped.
-CONTEXTPOOL_AVX2 inline __m256i Join(__m256i high, __m256i low) {
+// Sums of high and low parts to pixel values, not yet clamped.
+CONTEXTPOOL_AVX2 inline __m256i Rounded(__m256i high, __m256i low) {
   const __m256i half = _mm256_set1_epi32(1 << (kWeightBits - 1));
   const __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(high, kLowBits), low);
   return _mm256_srai_epi32(_mm256_add_epi32(sum, half), kWeightBits);
 }
 
-// The same for one pixel whose taps are spread over both halves: the sums are added first.
-CONTEXTPOOL_AVX2 inline void StorePixel(__m256i high, __m256i low, uint8_t* out) {
-  const __m256i both = _mm256_add_epi32(_mm256_slli_epi32(high, kLowBits), low);
-  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
-  sum = _mm_srai_epi32(_mm_add_epi32(sum, _mm_set1_epi32(1 << (kWeightBits - 1))), kWeightBits);
-  const __m128i bytes = _mm_packus_epi16(_mm_packs_epi32(sum, sum), sum);
-  const int32_t pixel = _mm_cvtsi128_si32(bytes);
-  // The fourth byte is overwritten by the next pixel.
+CONTEXTPOOL_AVX2 inline __m256i LoadBoth(const uint8_t* lower, const uint8_t* upper) {
+  const __m128i first = _mm_loadu_si128(reinterpret_cast<const __m128i*>(lower));
+  const __m128i second = _mm_loadu_si128(reinterpret_cast<const __m128i*>(upper));
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(first), second, 1);
+}
+
+// The high and the low parts of the weights t and t + 1, for even t, in every lane.
+struct WeightPair {
+  __m256i high;
+  __m256i low;
+};
+
+CONTEXTPOOL_AVX2 inline WeightPair LoadWeights(const int16_t* split, int32_t t) {
+  int32_t pairs[2];
+  std::memcpy(pairs, split + ptrdiff_t{2} * t, sizeof(pairs));
+  return {_mm256_set1_epi32(pairs[0]), _mm256_set1_epi32(pairs[1])};
+}
+
+// Four bytes, of which the next pixel overwrites the last.
+CONTEXTPOOL_AVX2 inline void StorePixel(int32_t pixel, uint8_t* out) {
   std::memcpy(out, &pixel, sizeof(pixel));
 }
 
-// Four pixels are twelve bytes. The lower half of a register takes the first two of them, the upper
-// half the others, as pairs of 16-bit numbers of one channel.
-CONTEXTPOOL_AVX2 inline __m256i PixelPairs() {
-  return _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1,  //
-                          6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
-}
+using SourceRows = std::array<const uint8_t*, kRowGroup>;
+using OutputRows = std::array<uint8_t*, kRowGroup>;
 
-// Their weights, of which a group holds four high parts and four low ones: `at` is 0 or 8.
-CONTEXTPOOL_AVX2 inline __m256i WeightPairs(int32_t at) {
-  const int32_t first = 0x03020100 + 0x01010101 * at;
-  const int32_t second = first + 0x04040404;
-  return _mm256_setr_epi32(first, first, first, first, second, second, second, second);
-}
-
-CONTEXTPOOL_AVX2 inline __m256i LoadTwice(const void* p) {
-  return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
-}
-
-CONTEXTPOOL_AVX2 void Along(const std::array<const uint8_t*, kRowGroup>& rows,
-                            const AxisFilter& filter, const std::array<uint8_t*, kRowGroup>& out) {
-  const __m256i pixel_pairs = PixelPairs();
-  const __m256i high_pairs = WeightPairs(0);
-  const __m256i low_pairs = WeightPairs(8);
-  for (int32_t x = 0; x < filter.outputs(); ++x) {
-    const AxisFilter::Span& span = filter.span(x);
+// Each register holds two rows, one in each half, of which it takes two pixels at a time: three
+// lanes of four, one for each channel. kPairs: two taps each, of every output, for the compiler to
+// unroll; 0: as many as there are.
+template <int32_t kPairs>
+CONTEXTPOOL_AVX2 void AlongBy(const SourceRows& source, const AxisFilter& filter,
+                              const OutputRows& output) {
+  static_assert(kRowGroup == 4);
+  // Copies, so that the compiler knows that no output changes them.
+  const SourceRows rows = source;
+  const OutputRows out = output;
+  const __m256i first_two = _mm256_broadcastsi128_si256(
+      _mm_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1));
+  const int32_t outputs = filter.outputs();
+  for (int32_t x = 0; x < outputs; ++x) {
+    const AxisFilter::Span span = filter.span(x);
     const int16_t* split = filter.split(x);
-    const int32_t groups = (span.taps + kTapGroup - 1) / kTapGroup;
-    __m256i high[kRowGroup], low[kRowGroup];
-    for (int32_t r = 0; r < kRowGroup; ++r) high[r] = low[r] = _mm256_setzero_si256();
-    for (int32_t g = 0; g < groups; ++g) {
-      const __m256i weights = LoadTwice(split + ptrdiff_t{2} * kTapGroup * g);
-      const __m256i high_weights = _mm256_shuffle_epi8(weights, high_pairs);
-      const __m256i low_weights = _mm256_shuffle_epi8(weights, low_pairs);
-      const ptrdiff_t at = ptrdiff_t{3} * span.first + ptrdiff_t{kGroupBytes} * g;
-      for (int32_t r = 0; r < kRowGroup; ++r) {
-        const __m256i pixels = _mm256_shuffle_epi8(LoadTwice(rows[r] + at), pixel_pairs);
-        high[r] = _mm256_add_epi32(high[r], _mm256_madd_epi16(pixels, high_weights));
-        low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(pixels, low_weights));
+    const int32_t pairs = kPairs > 0 ? kPairs : (span.taps + 1) / 2;
+    __m256i high[2], low[2];
+    for (int i = 0; i < 2; ++i) high[i] = low[i] = _mm256_setzero_si256();
+    for (int32_t p = 0; p < pairs; ++p) {
+      const WeightPair weights = LoadWeights(split, 2 * p);
+      const ptrdiff_t at = ptrdiff_t{3} * span.first + ptrdiff_t{6} * p;
+      for (int i = 0; i < 2; ++i) {
+        const __m256i both = LoadBoth(rows[2 * i] + at, rows[2 * i + 1] + at);
+        const __m256i pixels = _mm256_shuffle_epi8(both, first_two);
+        high[i] = _mm256_add_epi32(high[i], _mm256_madd_epi16(pixels, weights.high));
+        low[i] = _mm256_add_epi32(low[i], _mm256_madd_epi16(pixels, weights.low));
       }
     }
-    for (int32_t r = 0; r < kRowGroup; ++r) StorePixel(high[r], low[r], out[r] + ptrdiff_t{3} * x);
+    const __m256i values = _mm256_packs_epi32(Rounded(high[0], low[0]), Rounded(high[1], low[1]));
+    const __m256i bytes = _mm256_packus_epi16(values, values);
+    const __m128i lower = _mm256_castsi256_si128(bytes);
+    const __m128i upper = _mm256_extracti128_si256(bytes, 1);
+    StorePixel(_mm_cvtsi128_si32(lower), out[0] + ptrdiff_t{3} * x);
+    StorePixel(_mm_cvtsi128_si32(upper), out[1] + ptrdiff_t{3} * x);
+    StorePixel(_mm_extract_epi32(lower, 1), out[2] + ptrdiff_t{3} * x);
+    StorePixel(_mm_extract_epi32(upper, 1), out[3] + ptrdiff_t{3} * x);
   }
 }
 
-// Two 16-bit weights of neighbouring rows in every lane.
-CONTEXTPOOL_AVX2 inline __m256i BroadcastPair(const int16_t* weights) {
-  int32_t pair;
-  std::memcpy(&pair, weights, sizeof(pair));
-  return _mm256_set1_epi32(pair);
+// Beyond, outputs at the right edge, which have fewer taps, would read past the slack of a row.
+constexpr int32_t kMostPairs = 6;
+static_assert(6 * kMostPairs + 16 <= kImageSlackBytes);
+
+void Along(const SourceRows& rows, const AxisFilter& filter, const OutputRows& out) {
+  constexpr decltype(&Along) kByPairs[kMostPairs + 1] = {
+      AlongBy<0>, AlongBy<1>, AlongBy<2>, AlongBy<3>, AlongBy<4>, AlongBy<5>, AlongBy<6>};
+  const int32_t pairs = (filter.max_taps() + 1) / 2;
+  kByPairs[pairs <= kMostPairs ? pairs : 0](rows, filter, out);
 }
 
 CONTEXTPOOL_AVX2 inline __m256i Load(const uint8_t* p) {
@@ -101,9 +117,7 @@ CONTEXTPOOL_AVX2 inline __m256i AcrossChunk(const uint8_t* const* rows, const in
   __m256i high[4], low[4];
   for (int i = 0; i < 4; ++i) high[i] = low[i] = zero;
   for (int32_t t = 0; t < taps; t += 2) {
-    const int16_t* group = split + ptrdiff_t{t} / kTapGroup * 2 * kTapGroup + t % kTapGroup;
-    const __m256i high_weights = BroadcastPair(group);
-    const __m256i low_weights = BroadcastPair(group + kTapGroup);
+    const WeightPair weights = LoadWeights(split, t);
     const __m256i first = Load(rows[t] + at);
     const __m256i second = Load(rows[t + 1] + at);
     const __m256i lower = _mm256_unpacklo_epi8(first, second);
@@ -111,12 +125,14 @@ CONTEXTPOOL_AVX2 inline __m256i AcrossChunk(const uint8_t* const* rows, const in
     const __m256i pairs[4] = {_mm256_unpacklo_epi8(lower, zero), _mm256_unpackhi_epi8(lower, zero),
                               _mm256_unpacklo_epi8(upper, zero), _mm256_unpackhi_epi8(upper, zero)};
     for (int i = 0; i < 4; ++i) {
-      high[i] = _mm256_add_epi32(high[i], _mm256_madd_epi16(pairs[i], high_weights));
-      low[i] = _mm256_add_epi32(low[i], _mm256_madd_epi16(pairs[i], low_weights));
+      high[i] = _mm256_add_epi32(high[i], _mm256_madd_epi16(pairs[i], weights.high));
+      low[i] = _mm256_add_epi32(low[i], _mm256_madd_epi16(pairs[i], weights.low));
     }
   }
-  return _mm256_packus_epi16(_mm256_packs_epi32(Join(high[0], low[0]), Join(high[1], low[1])),
-                             _mm256_packs_epi32(Join(high[2], low[2]), Join(high[3], low[3])));
+  __m256i values[4];
+  for (int i = 0; i < 4; ++i) values[i] = Rounded(high[i], low[i]);
+  return _mm256_packus_epi16(_mm256_packs_epi32(values[0], values[1]),
+                             _mm256_packs_epi32(values[2], values[3]));
 }
 
 CONTEXTPOOL_AVX2 void Across(const uint8_t* const* rows, const AxisFilter& filter, int32_t output,
@@ -133,7 +149,18 @@ CONTEXTPOOL_AVX2 void Across(const uint8_t* const* rows, const AxisFilter& filte
   std::memcpy(out + at, last, bytes - at);
 }
 
-constexpr RowFunctions kAvx2Rows = {Along, Across};
+// Five pixels at a time. The byte after them is the next pixel's, and stays.
+CONTEXTPOOL_AVX2 void SwapChannels(uint8_t* pixels, size_t count) {
+  const __m128i swapped = _mm_setr_epi8(2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9, 14, 13, 12, 15);
+  size_t i = 0;
+  for (; i + 6 <= count; i += 5) {
+    auto* at = reinterpret_cast<__m128i*>(pixels + 3 * i);
+    _mm_storeu_si128(at, _mm_shuffle_epi8(_mm_loadu_si128(at), swapped));
+  }
+  PlainRows().swap_channels(pixels + 3 * i, count - i);
+}
+
+constexpr RowFunctions kAvx2Rows = {Along, Across, SwapChannels};
 
 }  // namespace
 

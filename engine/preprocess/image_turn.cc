@@ -59,8 +59,4 @@ void TurnUpright(const Pixels& stored, int orientation, Pixels& upright) {
   }
 }
 
-void SwapRedAndBlue(uint8_t* pixels, size_t count) {
-  for (size_t i = 0; i < count; ++i) std::swap(pixels[3 * i], pixels[3 * i + 2]);
-}
-
 }  // namespace contextpool::engine

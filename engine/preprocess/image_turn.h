@@ -9,7 +9,4 @@ namespace contextpool::engine {
 // ImageOps.exif_transpose does. REQUIRES: `orientation` from 1 to 8.
 void TurnUpright(const Pixels& stored, int orientation, Pixels& upright);
 
-// Swaps the first and the third channel of `count` pixels.
-void SwapRedAndBlue(uint8_t* pixels, size_t count);
-
 }  // namespace contextpool::engine

@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "absl/strings/escaping.h"
-#include "engine/preprocess/image_turn.h"
+#include "engine/preprocess/image_rows.h"
 #include "gtest/gtest.h"
 #include "tests/unit/engine/preprocess/image_fixture.h"
 
@@ -22,7 +22,7 @@ absl::StatusOr<std::string> Decode(const std::string& file, uint8_t poison = 0) 
     std::fill_n(buffer->Resize(1 << 16), 1 << 16, poison);
   }
   if (absl::Status status = DecodeImage(*image, scratch, pixels); !status.ok()) return status;
-  SwapRedAndBlue(pixels.bytes.data(), pixels.bytes.size() / 3);
+  PlainRows().swap_channels(pixels.bytes.data(), pixels.bytes.size() / 3);
   return std::string(reinterpret_cast<const char*>(pixels.bytes.data()), pixels.bytes.size());
 }
 

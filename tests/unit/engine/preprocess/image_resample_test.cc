@@ -64,6 +64,19 @@ TEST(Resampler, VectorisedFormsGiveThePlainFormsBytes) {
   }
 }
 
+TEST(Resampler, ChannelsAreSwappedInEveryForm) {
+  for (int32_t count = 0; count < 40; ++count) {
+    const Bytes pixels = Noise(count, 1);
+    Bytes expected = pixels;
+    for (int32_t i = 0; i < count; ++i) std::swap(expected[3 * i], expected[3 * i + 2]);
+    for (const RowFunctions* rows : AllRows()) {
+      Bytes swapped = pixels;
+      rows->swap_channels(swapped.data(), count);
+      EXPECT_EQ(swapped, expected) << count;
+    }
+  }
+}
+
 TEST(Resampler, AWindowIsThatPartOfTheWhole) {
   std::mt19937 random(8);
   for (int i = 0; i < 300; ++i) {
