@@ -11,12 +11,25 @@ namespace {
 // Like the ids that warm a model up: valid in every vocabulary.
 constexpr std::array<int32_t, 4> kTokenIds = {0, 0, 0, 0};
 
+// A black pixel as PNG: signature, header (1 x 1, 8 bits of grey), data, end.
+constexpr unsigned char kImage[] = {0x89, 'P', 'N', 'G',  '\r', '\n', 0x1a, '\n', 0,    0, 0, 13,
+                                    'I',  'H', 'D', 'R',  0,    0,    0,    1,    0,    0, 0, 1,
+                                    8,    0,   0,   0,    0,    0x3a, 0x7e, 0x9b, 0x55, 0, 0, 0,
+                                    10,   'I', 'D', 'A',  'T',  0x78, 0x9c, 0x63, 0x60, 0, 0, 0,
+                                    2,    0,   1,   0x48, 0xaf, 0xa4, 0x71, 0,    0,    0, 0, 'I',
+                                    'E',  'N', 'D', 0xae, 0x42, 0x60, 0x82};
+
+Input CanaryInput(const ModelInfo& model) {
+  if (model.image) return ImageInput{{reinterpret_cast<const char*>(kImage), sizeof(kImage)}};
+  const size_t tokens = std::min<size_t>(kTokenIds.size(), model.max_tokens);
+  return TokenIdsInput{std::span(kTokenIds).first(tokens)};
+}
+
 Request CanaryRequest(const ModelInfo& model, TimePoint now) {
   Request request;
   request.model = model.name;
   request.version = model.version;
-  const size_t tokens = std::min<size_t>(kTokenIds.size(), model.max_tokens);
-  request.inputs.emplace_back(TokenIdsInput{std::span(kTokenIds).first(tokens)});
+  request.inputs.push_back(CanaryInput(model));
   request.deadline = now + Canaries::kAnswerLimit;
   request.canary = true;
   return request;

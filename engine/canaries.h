@@ -1,8 +1,8 @@
 // Requests of the engine's own that show whether idle models would answer.
 //
 // A model that has computed nothing for an interval is asked for the embedding of a few token ids
-// on the way that callers' requests take: queue, batch, device, answer. Nothing of it is counted as
-// traffic, and no cached answer is taken for it.
+// or of a tiny image on the way that callers' requests take: queue, batch, device, answer. Nothing
+// of it is counted as traffic, and no cached answer is taken for it.
 #pragma once
 
 #include <cstdint>

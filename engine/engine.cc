@@ -7,33 +7,14 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "engine/device/cpu_count.h"
 #include "engine/engine_impl.h"
 #include "engine/explain.h"
+#include "engine/image_inputs.h"
+#include "engine/text_inputs.h"
 
 namespace contextpool::engine {
 namespace {
-
-absl::Status AtInput(int32_t index, absl::string_view field, const absl::Status& status) {
-  return absl::Status(status.code(),
-                      absl::StrCat("inputs[", index, "].", field, ": ", status.message()));
-}
-
-absl::Status CheckTokenIds(std::span<const int32_t> ids, const ModelInfo& info) {
-  if (ids.empty()) return absl::InvalidArgumentError("holds no token id");
-  if (ids.size() > static_cast<size_t>(info.max_tokens)) {
-    return absl::InvalidArgumentError(absl::StrCat("holds ", ids.size(), " ids, the model reads ",
-                                                   info.max_tokens,
-                                                   " tokens; token ids are never truncated"));
-  }
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] < 0 || ids[i] >= info.vocabulary_size) {
-      return absl::InvalidArgumentError(absl::StrCat("ids[", i, "] is ", ids[i],
-                                                     ", outside the vocabulary of ",
-                                                     info.vocabulary_size, " tokens"));
-    }
-  }
-  return absl::OkStatus();
-}
 
 // The modality of a request: images if it starts with one. What does not fit the model afterwards
 // is that input's own error.
@@ -42,9 +23,16 @@ Modality ModalityOf(const Request& request) {
                                                                     : Modality::kText;
 }
 
-// What the request's inputs will take while they wait: text or ids, task and row of the answer.
+// Half of the CPUs: those that compute are busy too.
+int DecodeThreads(const EngineOptions& options) {
+  return options.decode_threads > 0 ? options.decode_threads : std::max(1, AvailableCpus() / 2);
+}
+
+// What the request's inputs will take while they wait: text, ids or pixels, task and row of the
+// answer.
 int64_t BytesOf(const Request& request, const ModelInfo& info) {
-  size_t bytes = request.inputs.size() * Call::BytesPerTask(request.task, info);
+  const size_t pixels = info.image ? info.image->bytes() : 0;
+  size_t bytes = request.inputs.size() * (Call::BytesPerTask(request.task, info) + pixels);
   for (const Input& input : request.inputs) {
     if (const auto* text = std::get_if<TextInput>(&input)) bytes += text->utf8.size();
     if (const auto* ready = std::get_if<TokenIdsInput>(&input)) bytes += ready->ids.size_bytes();
@@ -66,6 +54,8 @@ EngineImpl::EngineImpl(EngineOptions options, EngineParts parts, Clock& clock)
       models_(options.models),
       batcher_(clock, options.queue),
       executor_(*parts_.device, clock),
+      decode_pool_(DecodeThreads(options)),
+      decoding_{decode_pool_, options.image_limits, clock},
       watchdog_(options.canary_interval, executor_.steps(), clock,
                 {[this] { return ReadyModels(); },
                  [this](Request request, Callback done) {
@@ -113,7 +103,7 @@ void EngineImpl::Leave(bool canary) {
 std::vector<CanaryModel> EngineImpl::ReadyModels() const {
   std::vector<CanaryModel> ready;
   for (const ModelListing& model : models_.All()) {
-    if (model.serving == nullptr || model.serving->info->modality != Modality::kText) continue;
+    if (model.serving == nullptr) continue;
     ready.push_back({model.serving->info, model.counters});
   }
   return ready;
@@ -153,79 +143,29 @@ void EngineImpl::Infer(Request request, Callback done) {
   auto* call =
       new Call(std::move(request), served.info, counters, std::move(done), std::move(at_end));
   const TimePoint start = clock_.Now();
-  Preprocess(served, *call);
-  absl::Status status = PrepareExplanations(served, *call);
-  call->response().timing.preprocess = clock_.Now() - start;
-  counters.Observe(Stage::kTokenize, call->response().timing.preprocess);
-  if (status.ok() && served.cache && !call->request().canary) call->UseCache(*served.cache);
-  if (status.ok() && call->tasks().empty()) return call->AnswerNow(absl::OkStatus());
-  const auto inputs = static_cast<int64_t>(call->tasks().size());
   const TimePoint deadline =
       call->request().deadline.value_or(start + served.spec.queue.default_deadline);
-  if (status.ok()) status = call->Queue(batcher_, served.queue, deadline);
+  const auto submit = [this, &served, call, start, deadline] {
+    Submit(served, *call, start, deadline);
+  };
+  if (served.image_processor != nullptr) {
+    return DecodeImages(decoding_, served, *call, deadline, submit);
+  }
+  TokenizeInputs(served, *call);
+  counters.Observe(Stage::kTokenize, clock_.Now() - start);
+  submit();
+}
+
+void EngineImpl::Submit(ServedModel& served, Call& call, TimePoint start, TimePoint deadline) {
+  absl::Status status = PrepareExplanations(served, call);
+  call.response().timing.preprocess = clock_.Now() - start;
+  if (status.ok() && served.cache && !call.request().canary) call.UseCache(*served.cache);
+  if (status.ok() && call.tasks().empty()) return call.AnswerNow(absl::OkStatus());
+  const auto inputs = static_cast<int64_t>(call.tasks().size());
+  if (status.ok()) status = call.Queue(batcher_, served.queue, deadline);
   if (status.ok()) return;
-  counters.CountRefused(status, inputs);
-  call->AnswerNow(status);
-}
-
-void EngineImpl::Preprocess(ServedModel& served, Call& call) {
-  const Request& request = call.request();
-  Response& response = call.response();
-  const auto inputs = static_cast<int32_t>(request.inputs.size());
-  for (int32_t i = 0; i < inputs; ++i) {
-    InputResult& result = response.results[i];
-    result.status = AddTask(served, call, i);
-    if (!result.status.ok()) continue;
-    call.counters().input_tokens.Observe(result.tokens_used);
-    if (result.truncated) ++call.counters().truncated_inputs;
-  }
-  // Ids of texts were appended to one block, which has stopped growing only now.
-  const ModelInfo& info = *response.model;
-  const int32_t* next = call.token_ids().data();
-  for (Task& task : call.tasks()) {
-    const auto tokens = static_cast<size_t>(response.results[task.index].tokens_used);
-    if (task.token_ids.empty()) {
-      task.token_ids = {next, tokens};
-      next += tokens;
-    }
-    task.cost = static_cast<int64_t>(tokens);
-    task.output = {request.task, request.pooling.value_or(info.pooling),
-                   request.normalize.value_or(info.normalize), request.explain};
-  }
-}
-
-absl::Status EngineImpl::AddTask(const ServedModel& served, Call& call, int32_t index) {
-  const Request& request = call.request();
-  const ModelInfo& info = *call.response().model;
-  InputResult& result = call.response().results[index];
-  const Input& input = request.inputs[index];
-  if (const auto* ready = std::get_if<TokenIdsInput>(&input)) {
-    if (absl::Status status = CheckTokenIds(ready->ids, info); !status.ok()) {
-      return AtInput(index, "token_ids", status);
-    }
-    Task& task = call.AddTask(index);
-    task.token_ids = ready->ids;
-    task.bytes += static_cast<int64_t>(ready->ids.size_bytes());
-    result.tokens_used = static_cast<int32_t>(ready->ids.size());
-    result.tokens_seen = result.tokens_used;
-    return absl::OkStatus();
-  }
-  if (std::holds_alternative<ImageInput>(input)) {
-    return AtInput(index, "image", absl::InvalidArgumentError("the model reads text, not images"));
-  }
-  const auto& text = std::get<TextInput>(input);
-  const EncodeOptions options{info.max_tokens, request.truncation, true};
-  absl::StatusOr<EncodeSummary> summary =
-      served.tokenizer->Encode(text.utf8, options, call.token_ids());
-  if (!summary.ok()) return AtInput(index, "text", summary.status());
-  result.tokens_used = summary->tokens_used;
-  result.tokens_seen = summary->tokens_seen;
-  result.truncated = summary->truncated;
-  if (summary->tokens_used == 0) {
-    return AtInput(index, "text", absl::InvalidArgumentError("has no token"));
-  }
-  call.AddTask(index).bytes += static_cast<int64_t>(text.utf8.size());
-  return absl::OkStatus();
+  call.counters().CountRefused(status, inputs);
+  call.AnswerNow(status);
 }
 
 absl::StatusOr<TokenizeResponse> EngineImpl::Tokenize(const TokenizeOptions& options,

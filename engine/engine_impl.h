@@ -9,8 +9,10 @@
 #include "engine/base/mutex.h"
 #include "engine/batching/batcher.h"
 #include "engine/call.h"
+#include "engine/decode_pool.h"
 #include "engine/engine.h"
 #include "engine/execution/executor.h"
+#include "engine/image_inputs.h"
 #include "engine/model_loader.h"
 #include "engine/served_model.h"
 #include "engine/watchdog.h"
@@ -38,9 +40,8 @@ class EngineImpl final : public Engine {
   // Why the request is refused before the work of tokenising, if it is.
   absl::Status CheckAcceptable(const ServedModel& served, const Request& request,
                                ModelCounters& counters) const;
-  // Turns every input into a task, or into the error of that input.
-  void Preprocess(ServedModel& served, Call& call);
-  absl::Status AddTask(const ServedModel& served, Call& call, int32_t index);
+  // Queues what became of a request's inputs, or answers if there is nothing to compute.
+  void Submit(ServedModel& served, Call& call, TimePoint start, TimePoint deadline);
 
   // Counts a request as in flight, unless the engine is draining.
   bool Accept(const Request& request);
@@ -54,6 +55,8 @@ class EngineImpl final : public Engine {
   ModelSet models_;
   Batcher batcher_;
   Executor executor_;
+  DecodePool decode_pool_;
+  const ImageDecoding decoding_;
 
   mutable Mutex mutex_;
   CondVar changed_;

@@ -15,8 +15,7 @@
 namespace contextpool::engine {
 namespace {
 
-absl::Status CheckFit(const ModelInfo& info, const Tokenizer& tokenizer,
-                      const QueueOptions& queue) {
+absl::Status CheckFit(const ModelInfo& info, const Tokenizer& tokenizer) {
   if (tokenizer.vocabulary_size() > info.vocabulary_size) {
     return absl::InvalidArgumentError(absl::StrCat(
         "tokenizer.json knows ", tokenizer.vocabulary_size(), " tokens, the model embeds ",
@@ -28,12 +27,16 @@ absl::Status CheckFit(const ModelInfo& info, const Tokenizer& tokenizer,
                                                    " tokens, too few for the ", added,
                                                    " special tokens of tokenizer.json"));
   }
-  if (info.max_tokens > queue.batch_token_budget) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "batching.token_budget is ", queue.batch_token_budget, ", less than the longest input of ",
-        info.max_tokens, " tokens; raise it or lower max_tokens in serving.textproto"));
-  }
   return absl::OkStatus();
+}
+
+absl::Status CheckBudget(const ModelInfo& info, const QueueOptions& queue) {
+  if (info.max_tokens <= queue.batch_token_budget) return absl::OkStatus();
+  const bool image = info.image.has_value();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "batching.token_budget is ", queue.batch_token_budget, ", less than the ",
+      image ? "" : "longest input of ", info.max_tokens, " tokens", image ? " of an image" : "",
+      "; raise it", image ? "" : " or lower max_tokens", " in serving.textproto"));
 }
 
 }  // namespace
@@ -179,25 +182,28 @@ absl::StatusOr<std::unique_ptr<ServedModel>> ModelLoader::Prepare(ModelSpec spec
   absl::StatusOr<std::unique_ptr<Model>> model = parts_.load_model(spec, *parts_.device);
   // What is wrong with the model says more than that there is no tokeniser. But a tokeniser that
   // could not be read may be all that is wrong with the model.
-  if (!model.ok() && (tokenizer.ok() || absl::IsNotFound(tokenizer.status()))) {
-    return model.status();
-  }
-  if (!tokenizer.ok()) return tokenizer.status();
-  QueueOptions& queue = spec.queue;
-  if (queue.batch_token_budget == 0) {
-    queue.batch_token_budget =
-        std::max<int64_t>(kDefaultBatchTokenBudget, (*model)->info().max_tokens);
-  }
-  if (absl::Status status = CheckFit((*model)->info(), **tokenizer, queue); !status.ok()) {
-    return status;
+  if (!model.ok()) {
+    const bool unread = !tokenizer.ok() && !absl::IsNotFound(tokenizer.status());
+    return unread ? tokenizer.status() : model.status();
   }
   auto info = std::make_shared<ModelInfo>((*model)->info());
+  QueueOptions& queue = spec.queue;
+  if (queue.batch_token_budget == 0) {
+    queue.batch_token_budget = std::max<int64_t>(kDefaultBatchTokenBudget, info->max_tokens);
+  }
+  if (absl::Status status = CheckBudget(*info, queue); !status.ok()) return status;
   info->batch_token_budget = static_cast<int32_t>(queue.batch_token_budget);
   auto served = std::make_unique<ServedModel>();
+  if (info->image) {
+    served->image_processor = std::make_unique<ImageProcessor>(*info->image);
+  } else {
+    if (!tokenizer.ok()) return tokenizer.status();
+    if (absl::Status status = CheckFit(*info, **tokenizer); !status.ok()) return status;
+    served->tokenizer = *std::move(tokenizer);
+  }
   served->counters = stages_.models.CountersFor(*info);
   served->info = std::move(info);
   served->model = *std::move(model);
-  served->tokenizer = *std::move(tokenizer);
   if (queue.result_cache_bytes > 0) {
     served->cache = std::make_unique<ResultCache>(queue.result_cache_bytes);
   }

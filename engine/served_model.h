@@ -17,6 +17,7 @@
 #include "engine/base/stats.h"
 #include "engine/engine.h"
 #include "engine/model/model.h"
+#include "engine/preprocess/image_processor.h"
 #include "engine/preprocess/tokenizer.h"
 #include "engine/result_cache.h"
 
@@ -32,11 +33,15 @@ struct ServedModel {
   std::shared_ptr<const ModelInfo> info;
   // Of the version: they outlive this copy.
   std::shared_ptr<ModelCounters> counters;
+  // One of the two: what the model reads is made ready by it.
   std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<ImageProcessor> image_processor;
   std::unique_ptr<Model> model;
   QueueId queue = -1;
   // Null: results are not kept.
   std::unique_ptr<ResultCache> cache;
+  // Pixels of images that are not queued yet.
+  ByteBudget decoding;
   // Explanations of requests that are not answered yet.
   ByteBudget explaining;
 

@@ -326,6 +326,8 @@ absl::Status Run(const Options& options) {
 
   engine::EngineOptions engine_options;
   engine_options.cpu_threads = options.threads;
+  engine_options.decode_threads = options.decode_threads;
+  engine_options.image_limits = options.image;
   engine_options.queue = options.queue;
   engine_options.models = repository->models;
   engine_options.canary_interval = options.canary_interval;

@@ -28,6 +28,10 @@ ABSL_FLAG(absl::Duration, repository_poll_interval, absl::ZeroDuration(),
 ABSL_FLAG(int32_t, threads, 0,
           "Threads that compute. 0: as many as the process may use (CPU quota of its cgroup and its"
           " CPU affinity).");
+ABSL_FLAG(
+    int32_t, decode_threads, 0,
+    "Threads that decode images, beside those that compute. 0: half as many as the process may"
+    " use.");
 ABSL_FLAG(std::string, bind_address, "0.0.0.0", "Address that both ports listen on.");
 ABSL_FLAG(int32_t, grpc_port, 8001, "Port of the gRPC services. 0 picks a free one.");
 ABSL_FLAG(int32_t, metrics_port, 8002,
@@ -51,6 +55,9 @@ ABSL_FLAG(absl::Duration, unhealthy_exit, absl::Seconds(30),
           " supervisor starts it again. 0: never.");
 ABSL_FLAG(int64_t, max_message_bytes, 64 << 20, "Largest request message, in bytes.");
 ABSL_FLAG(int32_t, max_inputs, 4096, "Most inputs in one request.");
+ABSL_FLAG(int64_t, max_image_bytes, 16 << 20, "Largest image file, in bytes.");
+ABSL_FLAG(int64_t, max_image_pixels, 50'000'000,
+          "Most pixels of an image, by its header; larger ones are not decoded.");
 ABSL_FLAG(int32_t, max_in_flight_requests, 8192,
           "Most requests being answered at one time; more are told to retry later.");
 ABSL_FLAG(int64_t, max_in_flight_bytes, 512 << 20,
@@ -89,15 +96,16 @@ const std::vector<HelpSection>& HelpSections() {
   static const std::vector<HelpSection>& sections = *new std::vector<HelpSection>{
       {"Models",
        {"model_repository", "require_all_models", "enable_admin", "repository_poll_interval",
-        "threads"}},
+        "threads", "decode_threads"}},
       {"Ports and lifetime",
        {"bind_address", "grpc_port", "metrics_port", "ready_file", "drain_grace", "drain_timeout",
         "healthcheck"}},
       {"Health", {"canary_interval", "unhealthy_exit"}},
       {"Limits",
-       {"max_message_bytes", "max_inputs", "max_in_flight_requests", "max_in_flight_bytes",
-        "max_queue_inputs", "max_queue_tokens", "max_queue_bytes", "grpc_memory_mib",
-        "max_concurrent_streams", "max_connection_age", "max_connection_age_grace"}},
+       {"max_message_bytes", "max_inputs", "max_image_bytes", "max_image_pixels",
+        "max_in_flight_requests", "max_in_flight_bytes", "max_queue_inputs", "max_queue_tokens",
+        "max_queue_bytes", "grpc_memory_mib", "max_concurrent_streams", "max_connection_age",
+        "max_connection_age_grace"}},
       {"Log", {"log_format", "log_level"}},
   };
   return sections;
@@ -155,6 +163,7 @@ absl::StatusOr<Options> OptionsFromFlags() {
   options.enable_admin = absl::GetFlag(FLAGS_enable_admin);
   options.repository_poll_interval = Milliseconds(absl::GetFlag(FLAGS_repository_poll_interval));
   options.threads = absl::GetFlag(FLAGS_threads);
+  options.decode_threads = absl::GetFlag(FLAGS_decode_threads);
   options.bind_address = absl::GetFlag(FLAGS_bind_address);
   options.grpc_port = absl::GetFlag(FLAGS_grpc_port);
   options.metrics_port = absl::GetFlag(FLAGS_metrics_port);
@@ -165,6 +174,8 @@ absl::StatusOr<Options> OptionsFromFlags() {
   options.unhealthy_exit = Milliseconds(absl::GetFlag(FLAGS_unhealthy_exit));
   options.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes);
   options.max_inputs = absl::GetFlag(FLAGS_max_inputs);
+  options.image.max_bytes = absl::GetFlag(FLAGS_max_image_bytes);
+  options.image.max_pixels = absl::GetFlag(FLAGS_max_image_pixels);
   options.max_in_flight_requests = absl::GetFlag(FLAGS_max_in_flight_requests);
   options.max_in_flight_bytes = absl::GetFlag(FLAGS_max_in_flight_bytes);
   options.queue.max_inputs = absl::GetFlag(FLAGS_max_queue_inputs);

@@ -68,10 +68,14 @@ absl::Status CheckDurations(const Options& options) {
 absl::Status ValidateOptions(const Options& options) {
   const Range ranges[] = {
       {"threads", options.threads, 0, 1024, "threads (0: all that the process may use)"},
+      {"decode_threads", options.decode_threads, 0, 1024,
+       "threads (0: half of those that the process may use)"},
       {"grpc_port", options.grpc_port, 0, 65535, ""},
       {"metrics_port", options.metrics_port, 0, 65535, ""},
       {"max_message_bytes", options.max_message_bytes, 1024, 1024 * kMiB, "bytes"},
       {"max_inputs", options.max_inputs, 1, 1 << 20, "inputs"},
+      {"max_image_bytes", options.image.max_bytes, 1024, 1024 * kMiB, "bytes"},
+      {"max_image_pixels", options.image.max_pixels, 1, int64_t{1} << 30, "pixels"},
       {"max_in_flight_requests", options.max_in_flight_requests, 1, 1 << 24, "requests"},
       {"max_in_flight_bytes", options.max_in_flight_bytes, options.max_message_bytes,
        std::numeric_limits<int64_t>::max(), "bytes (at least --max_message_bytes)"},

@@ -25,6 +25,8 @@ struct Options {
   std::chrono::milliseconds repository_poll_interval{0};
   // Threads of the CPU device; 0: as many as the process may use.
   int32_t threads = 0;
+  // Threads that decode images; 0: half as many as the process may use.
+  int32_t decode_threads = 0;
 
   std::string bind_address = "0.0.0.0";
   // 0 picks a free port.
@@ -46,6 +48,8 @@ struct Options {
   // Limits of one request.
   int64_t max_message_bytes = 64 << 20;
   int32_t max_inputs = 4096;
+  // Limits of one image.
+  engine::ImageLimits image;
   // Limits of all requests together.
   int32_t max_in_flight_requests = 8192;
   int64_t max_in_flight_bytes = 512 << 20;

@@ -32,6 +32,9 @@ struct NameStats {
   engine::HistogramSnapshot batch_inputs;
   engine::HistogramSnapshot batch_tokens;
   engine::HistogramSnapshot input_tokens;
+  engine::HistogramSnapshot image_bytes;
+  engine::HistogramSnapshot image_pixels;
+  bool reads_images = false;
   double truncated = 0;
   double load_seconds = 0;
   std::array<double, engine::kRejectReasons.size()> rejected{};
@@ -74,6 +77,9 @@ void AddVersion(const engine::ModelStats& model, NameStats& total) {
   Accumulate(total.batch_inputs, model.batch_inputs);
   Accumulate(total.batch_tokens, model.batch_tokens);
   Accumulate(total.input_tokens, model.input_tokens);
+  Accumulate(total.image_bytes, model.image_bytes);
+  Accumulate(total.image_pixels, model.image_pixels);
+  total.reads_images = total.reads_images || model.info->image.has_value();
   total.truncated += static_cast<double>(model.truncated_inputs);
   total.load_seconds = model.load_seconds;
   AddAll(total.rejected, model.rejected);
@@ -204,6 +210,22 @@ void AppendBatches(const std::map<std::string, NameStats>& models,
   families.push_back(truncated.Take());
 }
 
+// Only of models that read images.
+void AppendImages(const std::map<std::string, NameStats>& models,
+                  std::vector<MetricFamily>& families) {
+  FamilyBuilder bytes("contextpool_image_bytes", "Bytes of the image files.",
+                      MetricType::Histogram);
+  FamilyBuilder pixels("contextpool_image_pixels",
+                       "Pixels of the images before they are resized, by their headers.",
+                       MetricType::Histogram);
+  for (const auto& [name, figures] : models) {
+    if (!figures.reads_images) continue;
+    bytes.Add({{"model", name}}, figures.image_bytes);
+    pixels.Add({{"model", name}}, figures.image_pixels);
+  }
+  for (FamilyBuilder* family : {&bytes, &pixels}) families.push_back(family->Take());
+}
+
 void AppendQueues(const engine::Stats& stats, const std::map<std::string, NameStats>& models,
                   const Admission& admission, std::vector<MetricFamily>& families) {
   FamilyBuilder depth("contextpool_queue_depth", "Inputs that wait.", MetricType::Gauge);
@@ -329,6 +351,7 @@ std::vector<MetricFamily> ContextPoolCollectable::Collect() const {
   AppendCalls(metrics_, families);
   AppendStages(metrics_, models, families);
   AppendBatches(models, families);
+  AppendImages(models, families);
   AppendQueues(stats, models, admission_, families);
   AppendReuse(models, families);
   AppendContextPool(models, families);

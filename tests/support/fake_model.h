@@ -1,13 +1,16 @@
 // A model whose answers can be told by looking: the embedding of a sequence is (its length, the sum
 // of its ids), its logits are (its first id, minus its first id). Of the name "pools" it has two
 // layers with ContextPool: in each the pooling weight of a token is its id, the support size its
-// position in the sequence, plus 0.5 in the second layer; three of four tiles are skipped.
+// position in the sequence, plus 0.5 in the second layer; three of four tiles are skipped. Of the
+// name "images" it reads images of 2 x 2 pixels as 5 tokens, and the sum is that of all their
+// values.
 #pragma once
 
 #include <atomic>
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -45,6 +48,7 @@ class FakeModel : public engine::Model {
     info_.labels = {"first", "minus first"};
     if (spec.name == "long") info_.max_tokens = 5000;
     if (spec.name == "pools") info_.context_pool_layers = {0, 3};
+    if (spec.name == "images") ReadImages();
     info_.problem_type = engine::ProblemType::kSingleLabel;
     ++hooks_.models;
   }
@@ -78,8 +82,14 @@ class FakeModel : public engine::Model {
     auto* embedding = output.embeddings.as<float>();
     auto* logits = output.logits.as<float>();
     for (int32_t i = 0; i < batch.sequences(); ++i) {
-      const auto ids = batch.token_ids.subspan(batch.cu_lengths[i],
-                                               batch.cu_lengths[i + 1] - batch.cu_lengths[i]);
+      const int32_t length = batch.cu_lengths[i + 1] - batch.cu_lengths[i];
+      if (info_.image) {
+        const auto pixels = batch.pixels.subspan(i * info_.image->bytes(), info_.image->bytes());
+        *embedding++ = static_cast<float>(length);
+        *embedding++ = std::accumulate(pixels.begin(), pixels.end(), 0.0f);
+        continue;
+      }
+      const auto ids = batch.token_ids.subspan(batch.cu_lengths[i], length);
       float sum = hooks_.nan ? NAN : 0;
       for (int32_t id : ids) sum += id == kNanId ? NAN : static_cast<float>(id);
       if (batch.outputs[i].task == engine::TaskKind::kEmbed) {
@@ -96,6 +106,16 @@ class FakeModel : public engine::Model {
   }
 
  private:
+  void ReadImages() {
+    info_.modality = engine::Modality::kImage;
+    info_.image.emplace();
+    info_.image->size = {2, 2};
+    info_.image->resize = {2, 2};
+    info_.max_tokens = 5;
+    info_.labels.clear();
+    info_.vocabulary_size = 0;
+  }
+
   void Choose(const engine::PackedBatch& batch, engine::Arena& workspace,
               engine::ModelOutput& output) const {
     const int64_t tokens = batch.total_tokens();

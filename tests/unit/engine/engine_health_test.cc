@@ -208,6 +208,22 @@ TEST_F(EngineHealthTest, AnIdleModelIsAskedOnTheRealPath) {
   EXPECT_TRUE(engine_->Health().healthy);
 }
 
+TEST_F(EngineHealthTest, AnIdleModelThatReadsImagesIsAskedWithAnImage) {
+  canary_interval_ = seconds(10);
+  Start({Spec("images")});
+  size_t pixels = 0;
+  hooks_.forward = [&](const PackedBatch& batch) {
+    pixels = batch.pixels.size();
+    gate_.Pass();
+    return absl::OkStatus();
+  };
+  time_.Advance(seconds(10));
+  gate_.WaitForArrivals(1);
+  WaitForCanaries(1);
+  EXPECT_EQ(pixels, 12u);
+  EXPECT_TRUE(engine_->Health().healthy);
+}
+
 TEST_F(EngineHealthTest, CanariesAreNotCountedAsTraffic) {
   StartWithCanaries();
   HoldPasses();

@@ -6,6 +6,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/device/cpu_device.h"
@@ -137,12 +138,15 @@ class MutationBase : public ::testing::Test {
       return false;
     }
     const ModelInfo& info = (*model)->info();
-    const int32_t length = std::min(info.max_tokens, 9);
-    std::vector<int32_t> ids(static_cast<size_t>(length), info.vocabulary_size - 1);
+    const bool image = info.image.has_value();
+    const int32_t length = image ? info.max_tokens : std::min(info.max_tokens, 9);
+    const std::vector<int32_t> ids(image ? 0 : static_cast<size_t>(length),
+                                   info.vocabulary_size - 1);
+    const std::vector<uint8_t> pixels(image ? static_cast<size_t>(info.image->bytes()) : 0, 200);
     const std::vector<int32_t> cu_lengths = {0, length};
     std::vector<OutputSpec> outputs(1);
     outputs[0].task = info.classifies() ? TaskKind::kClassify : TaskKind::kEmbed;
-    const PackedBatch batch = {ids, {}, cu_lengths, outputs, length};
+    const PackedBatch batch = {ids, pixels, cu_lengths, outputs, length};
     auto workspace = Arena::Create(*device_, (*model)->WorkspaceBytes({length, 1}));
     EXPECT_TRUE(workspace.ok());
     EXPECT_TRUE((*model)->Forward(batch, *workspace).ok());
@@ -241,6 +245,36 @@ TEST_F(ContextPoolMutationTest, NeverCrashesForWhateverTensors) {
     return MutateSafetensorsHeader(good, random);
   });
 }
+
+// A checkpoint of tests/golden/vit and one of its files.
+using ImageFile = std::pair<const char*, const char*>;
+
+class ImageMutationTest : public MutationBase, public ::testing::WithParamInterface<ImageFile> {
+ protected:
+  ImageMutationTest() { directory_.CopyFrom(GoldenFolder() / "vit" / GetParam().first); }
+};
+
+TEST_P(ImageMutationTest, NeverCrashes) {
+  const std::string name = GetParam().second;
+  TryMutations(name, [&](const std::string& good, int round, Random& random) {
+    if (round % 2 == 0) return MutateBytes(good, random);
+    return name == "model.safetensors" ? MutateSafetensorsHeader(good, random)
+                                       : MutateJson(good, random);
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Files, ImageMutationTest,
+    ::testing::Values(ImageFile{"deit_teacher_p8_f32", "config.json"},
+                      ImageFile{"deit_teacher_p8_f32", "model.safetensors"},
+                      ImageFile{"dinov2_registers_smaller_f32", "config.json"},
+                      ImageFile{"dinov2_registers_smaller_f32", "preprocessor_config.json"},
+                      ImageFile{"context_pool_classifier_f32", "config.json"},
+                      ImageFile{"context_pool_classifier_f32", "model.safetensors"}),
+    [](const ::testing::TestParamInfo<ImageFile>& info) {
+      const std::string file = info.param.second;
+      return std::string(info.param.first) + "_" + file.substr(0, file.find('.'));
+    });
 
 INSTANTIATE_TEST_SUITE_P(Files, MutationTest,
                          ::testing::Values("model.safetensors", "config.json", "modules.json",
