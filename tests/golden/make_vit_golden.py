@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes vit/: what the C++ engine must compute of ViT, DeiT and DINOv2.
 
-    venv/bin/python make_vit_golden.py
+    PYTHONPATH=../../training venv/bin/python make_vit_golden.py
 
 with the environment of make_golden.py. The same versions write the same bytes.
 
@@ -12,8 +12,10 @@ that such checkpoints have, and expected.safetensors over m images:
     cls     F32 [m, hidden]: the class token after the last LayerNorm
     mean, max, last  F32 [m, hidden]: over the patches, without the tokens before them
     logits  F32 [m, labels]: of models with a head
+    context_pool  F32 [layers with ContextPool, 2, m * tokens]: of each such layer the pooling
+            weights (not their logarithms), then the support sizes in cells; 0 for the class token
 
-They are computed in double precision from the stored (rounded) weights, one image at a time, so
+Models with ContextPool are those of contextpool_training, the others transformers' own. They are computed in double precision from the stored (rounded) weights, one image at a time, so
 that the difference that a test sees is the engine's alone. "classifier_pooling" is no key of
 transformers: the mean over all tokens is taken here.
 
@@ -27,6 +29,7 @@ import shutil
 import numpy
 import torch
 import transformers
+from contextpool_training import pools, vit
 from safetensors.numpy import save_file
 from versions import FOLDER, check_versions
 
@@ -105,6 +108,28 @@ CASES = [
         dict(SMALL, mlp_ratio=2, image_size=56, patch_size=8, num_register_tokens=4),
         image=(24, 24), labels=LABELS,
     ),
+    # "auto" leaves out the last layer: the class token reads nothing of its pool.
+    Case(
+        "context_pool_classifier_f32", vit.ViTForImageClassification, torch.float32,
+        dict(SMALL, intermediate_size=40, image_size=[16, 20], patch_size=2,
+             context_pool={"bottleneck": 8}),
+        labels=LABELS,
+    ),
+    Case(
+        "context_pool_mean_after_layer_bf16", vit.ViTForImageClassification, torch.bfloat16,
+        dict(SMALL, intermediate_size=40, image_size=[12, 9], patch_size=1,
+             classifier_pooling="mean",
+             context_pool={"layers": "all", "placement": "after_layer", "kernel_size": 1,
+                           "bottleneck": 5, "weight_activation": "exp", "residual": "add",
+                           "r": 0.2}),
+        labels=LABELS, images=3,
+    ),
+    Case(
+        "context_pool_encoder_gate_f16", vit.ViTModel, torch.float16,
+        dict(SMALL, intermediate_size=40, image_size=28, patch_size=4,
+             context_pool={"layers": [1], "kernel_size": 5, "bottleneck": 3, "residual": "gate",
+                           "normalization": "mean", "n_mode": {"fixed": 12}}),
+    ),
 ]  # fmt: skip
 
 
@@ -113,7 +138,11 @@ def randomize(model, generator):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            if "norm" in name and name.endswith("weight") or "lambda1" in name:
+            if name.endswith("gamma"):
+                parameter.fill_(0.7)
+            elif name.endswith("conv2.bias"):
+                parameter.copy_(torch.tensor([0.3, 1.0]) + 0.1 * noise)
+            elif "norm" in name and name.endswith("weight") or "lambda1" in name:
                 parameter.copy_(1 + 0.2 * noise)
             elif name.endswith("bias"):
                 parameter.copy_(0.2 * noise)
@@ -165,10 +194,13 @@ def expected_of(case, model, pixels):
     encoder = model.base_model
     mean, std = (torch.tensor(values, dtype=model.dtype).view(3, 1, 1) for values in (MEAN, STD))
     rows = {"cls": [], "mean": [], "max": [], "last": [], "logits": []}
+    chosen = []
     with torch.no_grad():
         for image in pixels:
             values = (torch.from_numpy(image).permute(2, 0, 1).to(model.dtype) / 255 - mean) / std
-            hidden = encoder(values[None]).last_hidden_state[0]
+            with pools.recorded_support(encoder) as support:
+                hidden = encoder(values[None]).last_hidden_state[0]
+            chosen.append([layer[:, 0] for layer in support])
             rows["cls"].append(hidden[0])
             rows["mean"].append(hidden[prefix:].mean(dim=0))
             rows["max"].append(hidden[prefix:].max(dim=0).values)
@@ -179,7 +211,11 @@ def expected_of(case, model, pixels):
                     model.classifier(hidden.mean(dim=0)) if mean_of_all
                     else model(values[None]).logits[0]
                 )  # fmt: skip
-    return {key: torch.stack(value).float().numpy() for key, value in rows.items() if value}
+    tensors = {key: torch.stack(value) for key, value in rows.items() if value}
+    if chosen[0]:
+        images = [torch.stack(layers) for layers in chosen]
+        tensors["context_pool"] = torch.cat(images, dim=2)
+    return {key: value.float().numpy() for key, value in tensors.items()}
 
 
 def write_case(case, seed):

@@ -1,7 +1,8 @@
-// Random-weight ViT, DeiT and DINOv2 checkpoints saved by transformers, against transformers in
-// double precision given the same pixels.
+// Random-weight ViT, DeiT and DINOv2 checkpoints saved by transformers, and ViT with ContextPool,
+// against PyTorch in double precision given the same pixels.
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <string>
 #include <tuple>
@@ -32,9 +33,9 @@ std::vector<std::string> Checkpoints() {
 
 using Param = std::tuple<std::string, Backend>;
 
-class VitParityTest : public ::testing::TestWithParam<Param> {
+class VitCheckpointTest : public ::testing::TestWithParam<Param> {
  protected:
-  VitParityTest()
+  VitCheckpointTest()
       : directory_(GoldenFolder() / "vit" / std::get<0>(GetParam())),
         golden_(directory_ / "expected.safetensors"),
         model_(directory_, std::get<1>(GetParam())) {}
@@ -49,7 +50,7 @@ class VitParityTest : public ::testing::TestWithParam<Param> {
   const TestModel model_;
 };
 
-TEST_P(VitParityTest, EveryPoolingEqualsTransformers) {
+TEST_P(VitCheckpointTest, EveryPoolingEqualsPyTorch) {
   for (const auto& [name, pooling] : kPoolings) {
     const double error = MaxError(Run({.pooling = pooling}), golden_.Rows(name), 1);
     RecordError(name, error);
@@ -57,7 +58,7 @@ TEST_P(VitParityTest, EveryPoolingEqualsTransformers) {
   }
 }
 
-TEST_P(VitParityTest, LogitsEqualTransformers) {
+TEST_P(VitCheckpointTest, LogitsEqualPyTorch) {
   ASSERT_EQ(model_.info().classifies(), golden_.Has("logits"));
   if (!golden_.Has("logits")) return;
   const std::vector<Row> wanted = golden_.Rows("logits");
@@ -67,8 +68,29 @@ TEST_P(VitParityTest, LogitsEqualTransformers) {
   EXPECT_LT(error, kTolerance);
 }
 
+// Weights are compared as their logarithms.
+TEST_P(VitCheckpointTest, WeightsAndSupportSizesEqualPyTorch) {
+  const std::vector<OutputSpec> outputs(golden_.images.size());
+  const std::vector<float> found = model_.Ask(golden_.images, outputs).context_pool;
+  ASSERT_EQ(found.empty(), !golden_.Has("context_pool"));
+  if (found.empty()) return;
+  const std::vector<float> wanted = golden_.Values("context_pool");
+  ASSERT_EQ(found.size(), wanted.size());
+  const size_t tokens = golden_.images.size() * static_cast<size_t>(model_.info().max_tokens);
+  ASSERT_EQ(found.size(), model_.info().context_pool_layers.size() * 2 * tokens);
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const bool is_weight = i / tokens % 2 == 0;
+    const float value = is_weight ? std::log2(wanted[i]) : wanted[i];
+    if (std::isinf(value)) {
+      EXPECT_EQ(found[i], value) << "token " << i % tokens << " is passed through";
+    } else {
+      EXPECT_NEAR(found[i], value, kTolerance) << "token " << i % tokens;
+    }
+  }
+}
+
 // Bit for bit, where a product's result does not depend on how many rows it has.
-TEST_P(VitParityTest, AnImageAloneEqualsItselfInABatch) {
+TEST_P(VitCheckpointTest, AnImageAloneEqualsItselfInABatch) {
   const CpuDeviceOptions& options = std::get<1>(GetParam()).options;
   const double allowed = options.gemm == CpuGemm::kLibTorch ? 1e-5 : 0;
   std::vector<OutputSpec> outputs(golden_.images.size());
@@ -85,7 +107,7 @@ TEST_P(VitParityTest, AnImageAloneEqualsItselfInABatch) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, VitParityTest,
+INSTANTIATE_TEST_SUITE_P(All, VitCheckpointTest,
                          ::testing::Combine(::testing::ValuesIn(Checkpoints()),
                                             ::testing::ValuesIn(Backends())),
                          [](const ::testing::TestParamInfo<Param>& info) {
