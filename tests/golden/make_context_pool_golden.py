@@ -34,8 +34,9 @@ from unittest import mock
 import torch
 import transformers
 from contextpool_training import bert, context_pool
-from make_golden import FOLDER, check_versions, pack
+from make_golden import pack
 from safetensors.numpy import save_file
+from versions import FOLDER, check_versions
 
 OUTPUT = FOLDER / "context_pool"
 VOCABULARY = 97

@@ -30,8 +30,8 @@ import torch.nn.functional as F
 from contextpool_training.context_pool import ContextPool
 from contextpool_training.options import ContextPoolOptions
 from contextpool_training.strided import Window, downsample
-from make_golden import FOLDER, check_versions
 from safetensors.torch import save_file
+from versions import FOLDER, check_versions
 
 OUTPUT = FOLDER / "context_pool_grid"
 

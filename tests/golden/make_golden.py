@@ -18,7 +18,6 @@ weights, so that the difference that a test sees is the engine's alone.
 
 import argparse
 import dataclasses
-import importlib.metadata
 import json
 import pathlib
 import shutil
@@ -28,18 +27,7 @@ import torch
 import transformers
 from safetensors.numpy import save_file
 from sentence_transformers import SentenceTransformer
-
-FOLDER = pathlib.Path(__file__).resolve().parent
-
-
-def check_versions():
-    for line in (FOLDER / "requirements.txt").read_text().splitlines():
-        if line.startswith("#") or not line:
-            continue
-        name, wanted = line.split("==")
-        found = importlib.metadata.version(name).split("+")[0]
-        if found != wanted:
-            raise SystemExit(f"{name} {wanted} is needed, {found} is installed")
+from versions import FOLDER, check_versions
 
 
 def pack(sequences):
