@@ -1,7 +1,5 @@
 #include "engine/device/cpu_device.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 
@@ -9,6 +7,7 @@
 #include "engine/device/cpu_convolution.h"
 #include "engine/device/cpu_count.h"
 #include "engine/device/cpu_linear.h"
+#include "engine/device/cpu_params.h"
 #include "engine/device/thread_pool.h"
 #include "kernels/attention.h"
 #include "kernels/context_pool.h"
@@ -101,19 +100,7 @@ class CpuDevice final : public Device {
 
   void Embedding(const TensorView& ids, const Sequences& sequences, const EmbeddingTables& tables,
                  const TensorView& out) override {
-    const kernels::EmbeddingParams params = {.ids = ids.as<int32_t>(),
-                                             .cu_lengths = sequences.cu_lengths.as<int32_t>(),
-                                             .words = tables.words.data,
-                                             .positions = tables.positions.data,
-                                             .token_type = tables.token_type.data,
-                                             .gamma = tables.norm.gamma.data,
-                                             .beta = tables.norm.beta.data,
-                                             .out = out.data,
-                                             .dtype = out.dtype,
-                                             .sequences = sequences.count(),
-                                             .tokens = ids.shape[0],
-                                             .columns = out.shape[1],
-                                             .eps = tables.norm.eps};
+    const kernels::EmbeddingParams params = EmbeddingParamsOf(ids, sequences, tables, out);
     if (status_.ok()) Record("Embedding", kernels::cpu::Embedding(params, &pool_));
   }
 
@@ -138,44 +125,16 @@ class CpuDevice final : public Device {
 
   void Attention(const TensorView& qkv, const Sequences& sequences, const AttentionShape& shape,
                  const TensorView& workspace, const TensorView& out) override {
-    const kernels::AttentionParams params = {
-        .qkv = qkv.data,
-        .cu_lengths = sequences.cu_lengths.as<int32_t>(),
-        .out = out.data,
-        .workspace = workspace.data,
-        .dtype = qkv.dtype,
-        .sequences = sequences.count(),
-        .max_length = sequences.max_length,
-        .heads = shape.heads,
-        .head_size = shape.head_size,
-        .scale = 1.0f / std::sqrt(static_cast<float>(shape.head_size))};
+    kernels::AttentionParams params = AttentionParamsOf(qkv, sequences, shape, out);
+    params.workspace = workspace.data;
     if (status_.ok()) Record("Attention", kernels::cpu::Attention(params, &pool_));
   }
 
   void ContextPoolSupport(const TensorView& taps, const Sequences& sequences,
                           const ContextPoolOptions& options, const ContextPoolWeights& weights,
                           const TensorView& support) override {
-    const kernels::ContextPoolSupportParams params = {
-        .taps = taps.data,
-        .conv2_weight = weights.conv2_weight.as<float>(),
-        .conv2_bias = weights.conv2_bias.as<float>(),
-        .cu_lengths = sequences.cu_lengths.as<int32_t>(),
-        .log_weight = support.as<float>(),
-        .support_size = support.as<float>() + support.strides[0],
-        .dtype = taps.dtype,
-        .activation = options.activation,
-        .weight = options.weight,
-        .size = options.size,
-        .fixed_size = options.fixed_size,
-        .r = options.r,
-        .fixed_n = options.fixed_n,
-        .n_is_side = options.n_is_side,
-        .sequences = sequences.count(),
-        .prefix = options.prefix,
-        .grid_width = options.grid_width,
-        .kernel_size = options.kernel_size,
-        .bottleneck = options.bottleneck,
-        .taps_stride = taps.strides[0]};
+    const kernels::ContextPoolSupportParams params =
+        SupportParamsOf(taps, sequences, options, weights, support);
     if (status_.ok()) {
       Record("ContextPoolSupport", kernels::cpu::ContextPoolSupport(params, &pool_));
     }
@@ -189,26 +148,10 @@ class CpuDevice final : public Device {
                    const ContextPoolOptions& options, const ContextPoolWeights& weights,
                    const TensorView& workspace, kernels::ContextPoolTiles* tiles,
                    const TensorView& out) override {
-    const kernels::ContextPoolParams params = {
-        .x = x.data,
-        .log_weight = support.as<float>(),
-        .support_size = support.as<float>() + support.strides[0],
-        .cu_lengths = sequences.cu_lengths.as<int32_t>(),
-        .out = out.data,
-        .workspace = workspace.data,
-        .tiles = tiles,
-        .dtype = x.dtype,
-        .normalization = options.normalization,
-        .residual = options.residual,
-        .gate = weights.gate,
-        .sequences = sequences.count(),
-        .max_length = sequences.max_length,
-        .prefix = options.prefix,
-        .grid_width = options.grid_width,
-        .outputs = options.outputs,
-        .columns = x.shape[1],
-        .x_stride = x.strides[0],
-        .out_stride = out.strides[0]};
+    kernels::ContextPoolParams params = ContextPoolParamsOf(x, support, sequences, options, out);
+    params.gate = weights.gate;
+    params.workspace = workspace.data;
+    params.tiles = tiles;
     if (status_.ok()) Record("ContextPool", kernels::cpu::ContextPool(params, &pool_));
   }
 
@@ -262,18 +205,6 @@ class CpuDevice final : public Device {
   void Free(void* data, size_t) override { std::free(data); }
 
  private:
-  static kernels::LinearParams LinearParamsOf(const TensorView& x, const LinearWeight& weight,
-                                              const TensorView& out) {
-    return {.x = x.data,
-            .out = out.data,
-            .dtype = x.dtype,
-            .rows = x.shape[0],
-            .in_columns = weight.in_columns(),
-            .out_columns = weight.out_columns(),
-            .x_stride = x.strides[0],
-            .out_stride = out.strides[0]};
-  }
-
   kernels::Status Multiply(const LinearWeight& weight, kernels::LinearParams& params) {
     if (!status_.ok()) return kernels::Status::kOk;
     return static_cast<const CpuLinear&>(weight).Multiply(params, pool_);
