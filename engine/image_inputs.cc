@@ -37,6 +37,7 @@ absl::Status Prepare(const ServedModel& served, const ImageDecoding& decoding, C
   if (facts.width > 0) {
     call.counters().image_pixels.Observe(static_cast<double>(facts.width) * facts.height);
   }
+  if (absl::IsInvalidArgument(status)) call.counters().Count(FaultOf(status));
   return status;
 } catch (const std::exception& error) {
   return absl::InternalError(absl::StrCat("decoding ended unexpectedly: ", error.what()));

@@ -92,6 +92,7 @@ ModelStats CountersSnapshot(const ModelCounters& counters) {
   stats.input_tokens = counters.input_tokens.Snapshot();
   stats.image_bytes = counters.image_bytes.Snapshot();
   stats.image_pixels = counters.image_pixels.Snapshot();
+  for (size_t i = 0; i < kImageFaults.size(); ++i) stats.image_faults[i] = counters.image_faults[i];
   stats.truncated_inputs = counters.truncated_inputs;
   for (size_t i = 0; i < kRejectReasons.size(); ++i) stats.rejected[i] = counters.rejected[i];
   for (size_t i = 0; i < kDropReasons.size(); ++i) stats.dropped[i] = counters.dropped[i];
@@ -122,6 +123,7 @@ void Accumulate(ModelStats& total, const ModelStats& part) {
   Accumulate(total.input_tokens, part.input_tokens);
   Accumulate(total.image_bytes, part.image_bytes);
   Accumulate(total.image_pixels, part.image_pixels);
+  for (size_t i = 0; i < kImageFaults.size(); ++i) total.image_faults[i] += part.image_faults[i];
   total.truncated_inputs += part.truncated_inputs;
   for (size_t i = 0; i < kRejectReasons.size(); ++i) total.rejected[i] += part.rejected[i];
   for (size_t i = 0; i < kDropReasons.size(); ++i) total.dropped[i] += part.dropped[i];

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "engine/base/clock.h"
+#include "engine/base/image_fault.h"
 #include "engine/base/model_info.h"
 
 namespace contextpool::engine {
@@ -115,6 +116,7 @@ struct ModelCounters {
   // Of images: files, and what their headers promise.
   Histogram image_bytes{Histogram::SizeBounds()};
   Histogram image_pixels{Histogram::SizeBounds()};
+  std::array<std::atomic<uint64_t>, kImageFaults.size()> image_faults{};
   std::array<std::atomic<uint64_t>, kRejectReasons.size()> rejected{};
   std::array<std::atomic<uint64_t>, kDropReasons.size()> dropped{};
   // Inputs answered with the result of another one that was in flight.
@@ -131,6 +133,7 @@ struct ModelCounters {
     stage_seconds[static_cast<size_t>(stage)].Observe(Seconds(duration));
   }
   void Count(CanaryResult result) { ++canaries[static_cast<size_t>(result)]; }
+  void Count(ImageFault fault) { ++image_faults[static_cast<size_t>(fault)]; }
   void Count(RejectReason reason) { ++rejected[static_cast<size_t>(reason)]; }
   // Inputs that were accepted, or about to be, and are not computed.
   void CountDropped(absl::StatusCode why, int64_t inputs);
@@ -160,6 +163,7 @@ struct ModelStats {
   uint64_t truncated_inputs = 0;
   HistogramSnapshot image_bytes;
   HistogramSnapshot image_pixels;
+  std::array<uint64_t, kImageFaults.size()> image_faults{};
   std::array<uint64_t, kRejectReasons.size()> rejected{};
   std::array<uint64_t, kDropReasons.size()> dropped{};
   uint64_t coalesced_inputs = 0;

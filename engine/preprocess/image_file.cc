@@ -1,6 +1,8 @@
 #include "engine/preprocess/image_file.h"
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "engine/base/image_fault.h"
 #include "engine/preprocess/image_formats.h"
 #include "engine/preprocess/status_macros.h"
 
@@ -17,7 +19,7 @@ absl::Status SetFormat(absl::string_view file, ImageFile& image) {
   } else if (absl::StartsWith(file, "RIFF") && file.size() >= 12 && file.substr(8, 4) == "WEBP") {
     image.format = ImageFormat::kWebp;
   } else {
-    return absl::InvalidArgumentError("the file is no JPEG, PNG or WebP image");
+    return ImageError(ImageFault::kNoImage, "the file is no JPEG, PNG or WebP image");
   }
   return absl::OkStatus();
 }
@@ -59,8 +61,10 @@ absl::Status SetImageSize(uint32_t width, uint32_t height, const ImageLimits& li
   if (width == 0 || height == 0) return BadImage(image, "has no pixels: its width or height is 0");
   const uint64_t pixels = uint64_t{width} * height;
   if (pixels > static_cast<uint64_t>(limits.max_pixels)) {
-    return BadImage(image, "has ", width, " x ", height, " pixels; at most ", limits.max_pixels,
-                    " are accepted");
+    return ImageError(
+        ImageFault::kTooLarge,
+        absl::StrCat("the ", ImageFormatName(image.format), " file has ", width, " x ", height,
+                     " pixels; at most ", limits.max_pixels, " are accepted"));
   }
   if (width > kMaxImageSide || height > kMaxImageSide) {
     return BadImage(image, "has ", width, " x ", height, " pixels; at most ", kMaxImageSide,
@@ -83,8 +87,9 @@ void KeepPart(absl::string_view part, ImageFile& image) {
 
 absl::StatusOr<ImageFile> ParseImageFile(absl::string_view file, const ImageLimits& limits) {
   if (file.size() > static_cast<uint64_t>(limits.max_bytes)) {
-    return absl::InvalidArgumentError(absl::StrCat("the file has ", file.size(), " bytes; at most ",
-                                                   limits.max_bytes, " are accepted for an image"));
+    return ImageError(ImageFault::kTooLarge,
+                      absl::StrCat("the file has ", file.size(), " bytes; at most ",
+                                   limits.max_bytes, " are accepted for an image"));
   }
   ImageFile image;
   CONTEXTPOOL_RETURN_IF_ERROR(SetFormat(file, image));

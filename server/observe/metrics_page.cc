@@ -34,6 +34,7 @@ struct NameStats {
   engine::HistogramSnapshot input_tokens;
   engine::HistogramSnapshot image_bytes;
   engine::HistogramSnapshot image_pixels;
+  std::array<double, engine::kImageFaults.size()> image_faults{};
   bool reads_images = false;
   double truncated = 0;
   double load_seconds = 0;
@@ -79,6 +80,7 @@ void AddVersion(const engine::ModelStats& model, NameStats& total) {
   Accumulate(total.input_tokens, model.input_tokens);
   Accumulate(total.image_bytes, model.image_bytes);
   Accumulate(total.image_pixels, model.image_pixels);
+  AddAll(total.image_faults, model.image_faults);
   total.reads_images = total.reads_images || model.info->image.has_value();
   total.truncated += static_cast<double>(model.truncated_inputs);
   total.load_seconds = model.load_seconds;
@@ -218,12 +220,19 @@ void AppendImages(const std::map<std::string, NameStats>& models,
   FamilyBuilder pixels("contextpool_image_pixels",
                        "Pixels of the images before they are resized, by their headers.",
                        MetricType::Histogram);
+  FamilyBuilder faults("contextpool_image_faults_total",
+                       "Images that were refused: larger than the limits, no image, or damaged.",
+                       MetricType::Counter);
   for (const auto& [name, figures] : models) {
     if (!figures.reads_images) continue;
+    for (size_t i = 0; i < engine::kImageFaults.size(); ++i) {
+      faults.Add({{"model", name}, {"reason", engine::kImageFaults[i].second}},
+                 figures.image_faults[i]);
+    }
     bytes.Add({{"model", name}}, figures.image_bytes);
     pixels.Add({{"model", name}}, figures.image_pixels);
   }
-  for (FamilyBuilder* family : {&bytes, &pixels}) families.push_back(family->Take());
+  for (FamilyBuilder* family : {&bytes, &pixels, &faults}) families.push_back(family->Take());
 }
 
 void AppendQueues(const engine::Stats& stats, const std::map<std::string, NameStats>& models,

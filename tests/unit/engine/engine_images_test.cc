@@ -154,5 +154,18 @@ TEST_F(EngineTest, CountsWhatImagesWeigh) {
   EXPECT_EQ(Total(stats.image_pixels), 1u) << "of what is no image nobody knows";
 }
 
+TEST_F(EngineTest, CountsWhyImagesAreRefused) {
+  Start({Spec("images")});
+  const std::string file = testing::Png(2, 2, {1, 1, 1});
+  const std::string damaged = file.substr(0, file.size() - 20);
+  // The size follows the signature, a length and "IHDR".
+  std::string large = file;
+  large.replace(16, 8, testing::PngNumber(60'000) + testing::PngNumber(60'000));
+  large.replace(29, 4, testing::PngNumber(testing::PngCrc(large.substr(12, 17))));
+  ASSERT_TRUE(Send(Images({file, "text", damaged, large, damaged})).get().ok());
+  EXPECT_THAT(StatsOf(*engine_, "images").image_faults, ElementsAre(1, 1, 2))
+      << "too large, no image, damaged";
+}
+
 }  // namespace
 }  // namespace contextpool::engine
