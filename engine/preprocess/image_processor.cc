@@ -93,7 +93,7 @@ absl::Status ImageProcessor::Prepare(absl::string_view file, const ImageLimits& 
   if (facts != nullptr) *facts = {image.format, image.width, image.height};
   thread_local Scratch scratch;
   try {
-    const absl::Status status = Run(config_, image, pixels, scratch);
+    absl::Status status = Run(config_, image, pixels, scratch);
     scratch.Shrink();
     return status;
   } catch (const std::bad_alloc&) {

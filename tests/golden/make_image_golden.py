@@ -14,31 +14,22 @@ processors.json: preprocessor_config.json files, the size of a source, and the C
 """
 
 import base64
-import importlib.metadata
 import io
 import itertools
 import json
-import pathlib
 import struct
 import zlib
 
 import numpy as np
 from PIL import Image, ImageOps
 from PIL.Image import Resampling
+from versions import FOLDER as GOLDEN
+from versions import check_versions
 
-FOLDER = pathlib.Path(__file__).resolve().parent / "images"
+FOLDER = GOLDEN / "images"
 WIDTH, HEIGHT = 21, 14
 # Those that checkpoints use.
 FILTERS = [kind for kind in Resampling if kind <= 5]
-
-
-def check_versions():
-    for line in (FOLDER.parent / "requirements.txt").read_text().splitlines():
-        name, _, wanted = line.partition("==")
-        if name in ("numpy", "pillow", "transformers"):
-            found = importlib.metadata.version(name)
-            if found != wanted:
-                raise SystemExit(f"{name} {wanted} is needed, {found} is installed")
 
 
 def noise(width, height):
@@ -309,7 +300,7 @@ def write_processors():
 
 
 if __name__ == "__main__":
-    check_versions()
+    check_versions("numpy", "pillow", "transformers")
     write_files()
     write_resample()
     write_processors()
