@@ -46,6 +46,14 @@ absl::Status TooLongToShow(size_t last, size_t texts, int64_t max_bytes) {
       max_bytes, " bytes that one answer may; send fewer texts"));
 }
 
+absl::Status CheckPooling(const Request& request, const ModelInfo& info) {
+  if (!info.fixed_pooling || request.pooling.value_or(info.pooling) == info.pooling) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat("options.pooling: the model \"", info.name,
+                                                 "\" pools in one way only; leave it unset"));
+}
+
 }  // namespace
 
 EngineImpl::EngineImpl(EngineOptions options, EngineParts parts, Clock& clock)
@@ -111,6 +119,7 @@ std::vector<CanaryModel> EngineImpl::ReadyModels() const {
 
 absl::Status EngineImpl::CheckAcceptable(const ServedModel& served, const Request& request,
                                          ModelCounters& counters) const {
+  if (absl::Status status = CheckPooling(request, *served.info); !status.ok()) return status;
   if (absl::Status status = CheckExplains(request, *served.info); !status.ok()) return status;
   if (!executor_.steps().Health(clock_.Now()).healthy) {
     counters.Count(RejectReason::kUnhealthy);

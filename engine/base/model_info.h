@@ -34,6 +34,8 @@ struct ModelInfo {
   int32_t grid_width = 0;
   Pooling pooling = Pooling::kMean;
   bool normalize = false;
+  // Whether `pooling` is the only one there is: requests for another are refused.
+  bool fixed_pooling = false;
   // Both as the checkpoint's own files say, whatever the operator made of them.
   Pooling own_pooling = Pooling::kMean;
   bool own_normalize = false;

@@ -49,6 +49,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadResNet(const ModelSpec& spec, Device&
   info.modality = Modality::kImage;
   info.layers = config->layers();
   info.embedding_dimensions = config->embedding_dimensions();
+  info.fixed_pooling = true;
   info.image = *image;
   info.grid_height = static_cast<int32_t>(last.height);
   info.grid_width = static_cast<int32_t>(last.width);

@@ -3,7 +3,7 @@
 // layers with ContextPool: in each the pooling weight of a token is its id, the support size its
 // position in the sequence, plus 0.5 in the second layer; three of four tiles are skipped. Of the
 // name "images" it reads images of 2 x 2 pixels as 5 tokens, and the sum is that of all their
-// values.
+// values; there is no other pooling.
 #pragma once
 
 #include <atomic>
@@ -108,6 +108,7 @@ class FakeModel : public engine::Model {
  private:
   void ReadImages() {
     info_.modality = engine::Modality::kImage;
+    info_.fixed_pooling = true;
     info_.image.emplace();
     info_.image->size = {2, 2};
     info_.image->resize = {2, 2};

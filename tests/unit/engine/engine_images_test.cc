@@ -75,6 +75,22 @@ TEST_F(EngineTest, TellsWhatEachModelReads) {
   EXPECT_THAT(response->results[2].status.message(), HasSubstr("inputs[2].token_ids: "));
 }
 
+TEST_F(EngineTest, RefusesAPoolingThatTheModelDoesNotOffer) {
+  Start({Spec("images"), Spec("m")});
+  const std::string file = testing::Png(1, 1, {1, 1, 1});
+  Request request = Images({file});
+  request.pooling = Pooling::kMax;
+  const absl::Status refused = Send(request).get().status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(refused.message(), HasSubstr("options.pooling: the model \"images\""));
+  request.pooling = Pooling::kMean;
+  EXPECT_TRUE(Send(request).get().ok()) << "its own";
+  Request text;
+  text.inputs = {TextInput{"text"}};
+  text.pooling = Pooling::kMax;
+  EXPECT_TRUE(Send(text).get().ok()) << "of a model that offers all";
+}
+
 TEST_F(EngineTest, ReadsImagesWithoutATokenizer) {
   tokenizer_error_ = absl::NotFoundError("tokenizer.json: no such file");
   Start({Spec("images"), Spec("m")});

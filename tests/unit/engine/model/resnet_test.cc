@@ -117,6 +117,7 @@ TEST_F(ResNetTest, TellsWhatItLoaded) {
   EXPECT_EQ(info.grid_width, 3);
   EXPECT_EQ(info.max_tokens, 9);
   EXPECT_EQ(info.pooling, Pooling::kMean);
+  EXPECT_TRUE(info.fixed_pooling);
   EXPECT_THAT(info.labels, ElementsAre("cat", "dog", "horse"));
   EXPECT_EQ(info.problem_type, ProblemType::kSingleLabel);
   // The two 3x3 convolutions of the last layer alone.
