@@ -12,6 +12,7 @@ table gives their median and spread over rounds.
 import argparse
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import statistics
@@ -43,20 +44,25 @@ LOG2_E = 1.4426950408889634
 class Case:
     columns: int
     length: int
+    grid: tuple[int, int] | None  # rows and columns; None: one dimension
     size: str
     x: torch.Tensor  # [sequences, length, columns]
     log_weight: torch.Tensor  # [sequences, length]
     support_size: torch.Tensor
 
     @classmethod
-    def make(cls, columns: int, length: int, size: str) -> "Case":
+    def make(cls, columns: int, shape: str, size: str) -> "Case":
+        """`shape`: a length, or a grid's rows and columns as in 14x14."""
+        sides = [int(side) for side in shape.split("x")]
+        length = math.prod(sides)
         generator = torch.Generator().manual_seed(length)
-        sequences = TOKENS // length
-        mean = R * length if size == "r n" else float(size)
+        sequences = max(1, TOKENS // length)
+        mean = R * max(sides) if size == "r n" else float(size)
         spread = torch.rand(sequences, length, generator=generator)
         return cls(
             columns,
             length,
+            (sides[0], sides[1]) if len(sides) == 2 else None,
             size,
             torch.randn(sequences, length, columns, generator=generator),
             # As sigmoid gives them, and sizes 20% to either side of the mean.
@@ -67,20 +73,23 @@ class Case:
 
 class Eager:
     def __init__(self, case: Case) -> None:
-        self.module = ContextPool(case.columns, ContextPoolOptions(num_prefix_tokens=0))
+        options = ContextPoolOptions(num_prefix_tokens=0)
+        self.module = ContextPool(case.columns, options, dimensions=2 if case.grid else 1)
         self.case = case
         self.inside = torch.ones(case.x.shape[:2], dtype=torch.bool)
 
     def __call__(self) -> torch.Tensor:
         case = self.case
         # The part of the module that the kernel replaces.
-        return self.module._pool(case.x, self.inside, case.log_weight, case.support_size, None)
+        distances = self.module._squared_distances(case.x, case.grid, None)
+        return self.module._pool(case.x, self.inside, case.log_weight, case.support_size, distances)
 
 
 class Gemm:
     def __init__(self, case: Case) -> None:
-        places = torch.arange(case.length, dtype=torch.float32)
-        self.squares = (places[:, None] - places[None, :]).square()
+        sides = case.grid or (1, case.length)
+        places = torch.cartesian_prod(*(torch.arange(side) for side in sides)).float()
+        self.squares = (places[:, None] - places[None, :]).square().sum(dim=2)
         self.case = case
         self.weights = torch.empty(*case.x.shape[:2], case.length)
         self.out = torch.empty_like(case.x)
@@ -117,7 +126,8 @@ class Ours:
     def measure(self, seconds: float) -> dict[str, float]:
         case = self.case
         assert self.process.stdin is not None and self.process.stdout is not None
-        shape = f"{len(case.x)} {case.length} {case.columns}"
+        width = case.grid[1] if case.grid else 0
+        shape = f"{len(case.x)} {case.length} {width} {case.columns}"
         self.process.stdin.write(f"{shape} {seconds} {self.folder}\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
@@ -169,9 +179,11 @@ def run_case(case: Case, ours: Ours, args: argparse.Namespace) -> str:
             ratios[name].append(theirs / mine)
     share = tiles["computed"] / (tiles["computed"] + tiles["skipped"])
     mine = statistics.median(seconds)
-    gflops = 2e-9 * TOKENS * case.length * case.columns / mine
-    cells = [str(case.columns), str(case.length), case.size, f"{share:.0%}"]
-    cells += [f"{mine * 1e9 / TOKENS:.0f}", f"{gflops * share:.0f}"]
+    tokens = len(case.x) * case.length
+    gflops = 2e-9 * tokens * case.length * case.columns / mine
+    shape = f"{case.grid[0]} x {case.grid[1]}" if case.grid else str(case.length)
+    cells = [str(case.columns), shape, case.size, f"{share:.0%}"]
+    cells += [f"{mine * 1e9 / tokens:.0f}", f"{gflops * share:.0f}"]
     cells += [compare_cpu.spread(values) for values in ratios.values()]
     return "| " + " | ".join(cells) + " |"
 
@@ -181,7 +193,12 @@ def main() -> None:
     parser.add_argument("--context_pool_bench", required=True, help="the measuring program")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--columns", type=int, nargs="+", default=[384, 768])
-    parser.add_argument("--lengths", type=int, nargs="+", default=[64, 128, 256, 512])
+    parser.add_argument(
+        "--shapes",
+        nargs="+",
+        default=["64", "128", "256", "512", "14x14", "24x24", "37x37"],
+        help="lengths, or rows and columns of grids",
+    )
     parser.add_argument("--sizes", nargs="+", default=SIZES, help='in tokens, or "r n"')
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.1, help="of each measurement")
@@ -201,13 +218,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
             ours = Ours(args.context_pool_bench, threads, args.cpu_time, folder)
             for columns in args.columns:
-                for length in args.lengths:
+                for shape in args.shapes:
                     for size in args.sizes:
-                        rows.append(run_case(Case.make(columns, length, size), ours, args))
+                        rows.append(run_case(Case.make(columns, shape, size), ours, args))
                         print(rows[-1], file=sys.stderr)
             ours.process.communicate()
         rates.append(sgemm.gflops(*sgemm.SHAPES[0]))
-        print(f"\n{threads} thread(s), {TOKENS} tokens; sgemm before and after: ", end="")
+        print(f"\n{threads} thread(s), about {TOKENS} tokens; sgemm before and after: ", end="")
         print(" and ".join(f"{rate:.0f}" for rate in rates), "GFLOP/s\n")
         print("| d | n | sigma | computed | ns/token | GFLOP/s | eager | weights + GEMM | GEMM |")
         print("|---|---|---|---|---|---|---|---|---|")

@@ -197,7 +197,8 @@ TEST_P(ContextPoolGridTest, CountsTheTilesOfWeights) {
 }
 
 TEST_P(ContextPoolGridTest, OutputsStandWhereAPoolingLayerHadThem) {
-  const PoolingLayer layers[] = {{3, 2, 1}, {2, 2, 0}, {3, 3, 0}, {2, 1, 1}, {5, 4, 2}, {1, 1, 0}};
+  const PoolingLayer layers[] = {{3, 2, 1}, {2, 2, 0}, {3, 3, 0}, {2, 1, 1},
+                                 {3, 1, 2}, {5, 4, 2}, {1, 1, 0}};
   for (const PoolingLayer& layer : layers) {
     for (const auto& [rows, width] : {std::pair{5, 5}, {17, 12}, {8, 50}}) {
       Batch batch = MakeGrids({rows, rows}, width, 24);
