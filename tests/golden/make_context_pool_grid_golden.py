@@ -124,8 +124,8 @@ def tensors_of(case: Case, generator: torch.Generator) -> dict[str, torch.Tensor
         )
         tensors["conv1.bias"] = 0.2 * normal(width)
         spread = torch.tensor([case.a[1], case.b[1]]).view(2, 1, 1, 1)
-        tensors["conv2.weight"] = spread * normal(2, width, kernel, kernel) / math.sqrt(
-            width * taps / 3
+        tensors["conv2.weight"] = (
+            spread * normal(2, width, kernel, kernel) / math.sqrt(width * taps / 3)
         )
         tensors["conv2.bias"] = torch.tensor([case.a[0], case.b[0]])
     if options.get("residual") == "gate":
@@ -161,7 +161,8 @@ def sizes(case: Case, b: torch.Tensor) -> torch.Tensor:
     if isinstance(size, dict):
         return torch.full_like(b, size["fixed"])
     mode = case.options.get("n_mode", "side")
-    n = {"side": max(case.grid), "tokens": b.numel()}[mode] if isinstance(mode, str) else mode["fixed"]
+    counts = {"side": max(case.grid), "tokens": b.numel()}
+    n = counts[mode] if isinstance(mode, str) else mode["fixed"]
     share = torch.sigmoid(b) if size == "sigmoid" else torch.softmax(b, 0)
     return case.options.get("r", 0.1) * n * share
 
