@@ -6,9 +6,9 @@
 #include <memory>
 #include <random>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "engine/device/cpu_device.h"
 #include "engine/model/model.h"
 #include "gtest/gtest.h"
@@ -246,16 +246,22 @@ TEST_F(ContextPoolMutationTest, NeverCrashesForWhateverTensors) {
   });
 }
 
-// A checkpoint of tests/golden/vit and one of its files.
-using ImageFile = std::pair<const char*, const char*>;
+// A folder of tests/golden, a checkpoint in it, and one of its files.
+struct ImageFile {
+  const char* family;
+  const char* checkpoint;
+  const char* name;
+};
 
 class ImageMutationTest : public MutationBase, public ::testing::WithParamInterface<ImageFile> {
  protected:
-  ImageMutationTest() { directory_.CopyFrom(GoldenFolder() / "vit" / GetParam().first); }
+  ImageMutationTest() {
+    directory_.CopyFrom(GoldenFolder() / GetParam().family / GetParam().checkpoint);
+  }
 };
 
 TEST_P(ImageMutationTest, NeverCrashes) {
-  const std::string name = GetParam().second;
+  const std::string name = GetParam().name;
   TryMutations(name, [&](const std::string& good, int round, Random& random) {
     if (round % 2 == 0) return MutateBytes(good, random);
     return name == "model.safetensors" ? MutateSafetensorsHeader(good, random)
@@ -265,15 +271,21 @@ TEST_P(ImageMutationTest, NeverCrashes) {
 
 INSTANTIATE_TEST_SUITE_P(
     Files, ImageMutationTest,
-    ::testing::Values(ImageFile{"deit_teacher_p8_f32", "config.json"},
-                      ImageFile{"deit_teacher_p8_f32", "model.safetensors"},
-                      ImageFile{"dinov2_registers_smaller_f32", "config.json"},
-                      ImageFile{"dinov2_registers_smaller_f32", "preprocessor_config.json"},
-                      ImageFile{"context_pool_classifier_f32", "config.json"},
-                      ImageFile{"context_pool_classifier_f32", "model.safetensors"}),
+    ::testing::Values(ImageFile{"vit", "deit_teacher_p8_f32", "config.json"},
+                      ImageFile{"vit", "deit_teacher_p8_f32", "model.safetensors"},
+                      ImageFile{"vit", "dinov2_registers_smaller_f32", "config.json"},
+                      ImageFile{"vit", "dinov2_registers_smaller_f32", "preprocessor_config.json"},
+                      ImageFile{"vit", "context_pool_classifier_f32", "config.json"},
+                      ImageFile{"vit", "context_pool_classifier_f32", "model.safetensors"},
+                      ImageFile{"resnet", "bottleneck_early_encoder_bf16", "config.json"},
+                      ImageFile{"resnet", "bottleneck_early_encoder_bf16", "model.safetensors"},
+                      ImageFile{"resnet", "context_pool_both_f32", "config.json"},
+                      ImageFile{"resnet", "context_pool_both_f32", "model.safetensors"},
+                      ImageFile{"resnet", "context_pool_both_f32", "preprocessor_config.json"}),
     [](const ::testing::TestParamInfo<ImageFile>& info) {
-      const std::string file = info.param.second;
-      return std::string(info.param.first) + "_" + file.substr(0, file.find('.'));
+      const std::string file = info.param.name;
+      return absl::StrCat(info.param.family, "_", info.param.checkpoint, "_",
+                          file.substr(0, file.find('.')));
     });
 
 INSTANTIATE_TEST_SUITE_P(Files, MutationTest,
