@@ -22,23 +22,12 @@ constexpr double kTolerance = 1e-4;
 
 std::filesystem::path Folder() { return GoldenFolder() / "context_pool"; }
 
-std::vector<std::string> Checkpoints() {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(Folder())) {
-    names.push_back(entry.path().filename());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 std::vector<float> Part(const std::vector<float>& values, size_t begin, size_t count) {
   return {values.begin() + static_cast<ptrdiff_t>(begin),
           values.begin() + static_cast<ptrdiff_t>(begin + count)};
 }
 
-using Param = std::tuple<std::string, Backend>;
-
-class ContextPoolParityTest : public ::testing::TestWithParam<Param> {
+class ContextPoolParityTest : public ::testing::TestWithParam<CheckpointAndBackend> {
  protected:
   ContextPoolParityTest()
       : directory_(Folder() / std::get<0>(GetParam())),
@@ -204,11 +193,9 @@ TEST_P(ContextPoolParityTest, ANanInOneSequenceChangesNoBitOfAnother) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ContextPoolParityTest,
-                         ::testing::Combine(::testing::ValuesIn(Checkpoints()),
+                         ::testing::Combine(::testing::ValuesIn(CheckpointsIn("context_pool")),
                                             ::testing::ValuesIn(Backends())),
-                         [](const ::testing::TestParamInfo<Param>& info) {
-                           return std::get<0>(info.param) + "_" + std::get<1>(info.param).name;
-                         });
+                         CheckpointName);
 
 }  // namespace
 }  // namespace contextpool::engine

@@ -106,6 +106,19 @@ std::vector<Backend> Backends() {
   return usable;
 }
 
+std::vector<std::string> CheckpointsIn(const std::string& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(GoldenFolder() / folder)) {
+    if (entry.is_directory()) names.push_back(entry.path().filename());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::string CheckpointName(const ::testing::TestParamInfo<CheckpointAndBackend>& info) {
+  return std::get<0>(info.param) + "_" + std::get<1>(info.param).name;
+}
+
 TestModel::TestModel(const std::filesystem::path& directory, const Backend& backend)
     : device_(ValueOrThrow(CreateCpuDevice(backend.options))) {
   ModelSpec spec;

@@ -7,12 +7,15 @@
 #include <ostream>
 #include <span>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "engine/base/packed_batch.h"
 #include "engine/device/cpu_device.h"
 #include "engine/device/device.h"
 #include "engine/model/model.h"
+#include "gtest/gtest.h"
 #include "tests/unit/engine/model/model_files.h"
 
 namespace contextpool::engine {
@@ -48,6 +51,19 @@ std::ostream& operator<<(std::ostream& stream, const Backend& backend);
 // Every one that this CPU executes: the one that serves, LibTorch's products, plain C++. The last
 // is for small models only.
 std::vector<Backend> Backends();
+
+// The folders of tests/golden/`folder` in the order of their names.
+std::vector<std::string> CheckpointsIn(const std::string& folder);
+
+// What tests of checkpoints are run with, and how they are called.
+using CheckpointAndBackend = std::tuple<std::string, Backend>;
+std::string CheckpointName(const ::testing::TestParamInfo<CheckpointAndBackend>& info);
+
+// How tensors of golden files call the ways to pool embeddings.
+inline constexpr std::pair<const char*, Pooling> kPoolings[] = {{"mean", Pooling::kMean},
+                                                                {"cls", Pooling::kCls},
+                                                                {"max", Pooling::kMax},
+                                                                {"last", Pooling::kLastToken}};
 
 // What one pass over a batch gave.
 struct Answer {

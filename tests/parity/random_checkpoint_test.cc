@@ -6,7 +6,6 @@
 #include <random>
 #include <string>
 #include <tuple>
-#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -15,25 +14,10 @@
 namespace contextpool::engine {
 namespace {
 
-constexpr std::pair<const char*, Pooling> kPoolings[] = {{"mean", Pooling::kMean},
-                                                         {"cls", Pooling::kCls},
-                                                         {"max", Pooling::kMax},
-                                                         {"last", Pooling::kLastToken}};
 constexpr OutputSpec kLogits = {TaskKind::kClassify, Pooling::kMean, false};
 constexpr int64_t kTokenBudget = 1536;
 
-std::vector<std::string> Checkpoints() {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(GoldenFolder() / "random")) {
-    names.push_back(entry.path().filename());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-using Param = std::tuple<std::string, Backend>;
-
-class RandomCheckpointTest : public ::testing::TestWithParam<Param> {
+class RandomCheckpointTest : public ::testing::TestWithParam<CheckpointAndBackend> {
  protected:
   RandomCheckpointTest()
       : directory_(GoldenFolder() / "random" / std::get<0>(GetParam())),
@@ -119,11 +103,9 @@ TEST_P(RandomCheckpointTest, OrderDoesNotMatter) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, RandomCheckpointTest,
-                         ::testing::Combine(::testing::ValuesIn(Checkpoints()),
+                         ::testing::Combine(::testing::ValuesIn(CheckpointsIn("random")),
                                             ::testing::ValuesIn(Backends())),
-                         [](const ::testing::TestParamInfo<Param>& info) {
-                           return std::get<0>(info.param) + "_" + std::get<1>(info.param).name;
-                         });
+                         CheckpointName);
 
 }  // namespace
 }  // namespace contextpool::engine

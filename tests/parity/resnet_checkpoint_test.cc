@@ -1,7 +1,6 @@
 // Random-weight ResNets saved by transformers, against transformers in double precision; with
 // ContextPool against the module of training/.
 
-#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <random>
@@ -19,18 +18,7 @@ constexpr OutputSpec kEmbedding = {TaskKind::kEmbed, Pooling::kMean, false};
 constexpr OutputSpec kNormalized = {TaskKind::kEmbed, Pooling::kMean, true};
 constexpr OutputSpec kLogits = {TaskKind::kClassify, Pooling::kMean, false};
 
-std::vector<std::string> Checkpoints() {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(GoldenFolder() / "resnet")) {
-    names.push_back(entry.path().filename());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-using Param = std::tuple<std::string, Backend>;
-
-class ResNetParityTest : public ::testing::TestWithParam<Param> {
+class ResNetParityTest : public ::testing::TestWithParam<CheckpointAndBackend> {
  protected:
   ResNetParityTest()
       : directory_(GoldenFolder() / "resnet" / std::get<0>(GetParam())),
@@ -103,11 +91,9 @@ TEST_P(ResNetParityTest, AnImageAloneEqualsItselfInAnyBatch) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ResNetParityTest,
-                         ::testing::Combine(::testing::ValuesIn(Checkpoints()),
+                         ::testing::Combine(::testing::ValuesIn(CheckpointsIn("resnet")),
                                             ::testing::ValuesIn(Backends())),
-                         [](const ::testing::TestParamInfo<Param>& info) {
-                           return std::get<0>(info.param) + "_" + std::get<1>(info.param).name;
-                         });
+                         CheckpointName);
 
 }  // namespace
 }  // namespace contextpool::engine

@@ -1,12 +1,10 @@
 // Random-weight ViT, DeiT and DINOv2 checkpoints saved by transformers, and ViT with ContextPool,
 // against PyTorch in double precision given the same pixels.
 
-#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <string>
 #include <tuple>
-#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -15,25 +13,10 @@
 namespace contextpool::engine {
 namespace {
 
-constexpr std::pair<const char*, Pooling> kPoolings[] = {{"cls", Pooling::kCls},
-                                                         {"mean", Pooling::kMean},
-                                                         {"max", Pooling::kMax},
-                                                         {"last", Pooling::kLastToken}};
 constexpr OutputSpec kLogits = {.task = TaskKind::kClassify};
 constexpr double kTolerance = 1e-4;
 
-std::vector<std::string> Checkpoints() {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(GoldenFolder() / "vit")) {
-    if (entry.is_directory()) names.push_back(entry.path().filename());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-using Param = std::tuple<std::string, Backend>;
-
-class VitCheckpointTest : public ::testing::TestWithParam<Param> {
+class VitCheckpointTest : public ::testing::TestWithParam<CheckpointAndBackend> {
  protected:
   VitCheckpointTest()
       : directory_(GoldenFolder() / "vit" / std::get<0>(GetParam())),
@@ -108,11 +91,9 @@ TEST_P(VitCheckpointTest, AnImageAloneEqualsItselfInABatch) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, VitCheckpointTest,
-                         ::testing::Combine(::testing::ValuesIn(Checkpoints()),
+                         ::testing::Combine(::testing::ValuesIn(CheckpointsIn("vit")),
                                             ::testing::ValuesIn(Backends())),
-                         [](const ::testing::TestParamInfo<Param>& info) {
-                           return std::get<0>(info.param) + "_" + std::get<1>(info.param).name;
-                         });
+                         CheckpointName);
 
 }  // namespace
 }  // namespace contextpool::engine
