@@ -86,7 +86,7 @@ std::string Checkpoint::FullName(absl::string_view name) const {
 }
 
 std::string Checkpoint::Resolve(absl::string_view name) const {
-  const std::string full = FullName(name);
+  std::string full = FullName(name);
   if (file_->Find(full) != nullptr) return full;
   const std::pair<absl::string_view, absl::string_view> old_names[] = {
       {"LayerNorm.weight", "LayerNorm.gamma"}, {"LayerNorm.bias", "LayerNorm.beta"}};

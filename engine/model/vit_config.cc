@@ -22,7 +22,8 @@ constexpr IntRange kPatchRange = {1, 1 << 12};
 constexpr IntRange kMlpRatioRange = {1, 64};
 constexpr IntRange kRegisterRange = {0, 1 << 10};
 constexpr IntRange kChannelRange = {1, 1 << 16};
-constexpr int32_t kChannels = 3;
+constexpr absl::string_view kTeacher = "DeiTForImageClassificationWithTeacher";
+constexpr absl::string_view kRegisters = "dinov2_with_registers";
 // So that neither positions nor scores of attention take all memory.
 constexpr int64_t kMaxPatches = 1 << 16;
 
@@ -41,26 +42,27 @@ struct Family {
 };
 
 constexpr std::array<Family, 4> kFamilies = {{
-    {"vit", {"ViTModel", "ViTForImageClassification"}, 16, 1e-12f},
-    {"deit",
-     {"DeiTModel", "DeiTForImageClassification", "DeiTForImageClassificationWithTeacher"},
-     16,
-     1e-12f,
-     true},
-    {"dinov2",
-     {"Dinov2Model", "Dinov2ForImageClassification"},
-     14,
-     1e-6f,
-     false,
-     true,
-     PositionResize::kBicubic},
-    {"dinov2_with_registers",
-     {"Dinov2WithRegistersModel", "Dinov2WithRegistersForImageClassification"},
-     16,
-     1e-6f,
-     false,
-     true,
-     PositionResize::kBicubicAntialiased},
+    {.model_type = "vit",
+     .architectures = {"ViTModel", "ViTForImageClassification"},
+     .patch_size = 16,
+     .layer_norm_eps = 1e-12f},
+    {.model_type = "deit",
+     .architectures = {"DeiTModel", "DeiTForImageClassification", kTeacher},
+     .patch_size = 16,
+     .layer_norm_eps = 1e-12f,
+     .distilled = true},
+    {.model_type = "dinov2",
+     .architectures = {"Dinov2Model", "Dinov2ForImageClassification"},
+     .patch_size = 14,
+     .layer_norm_eps = 1e-6f,
+     .dinov2 = true,
+     .position_resize = PositionResize::kBicubic},
+    {.model_type = kRegisters,
+     .architectures = {"Dinov2WithRegistersModel", "Dinov2WithRegistersForImageClassification"},
+     .patch_size = 16,
+     .layer_norm_eps = 1e-6f,
+     .dinov2 = true,
+     .position_resize = PositionResize::kBicubicAntialiased},
 }};
 
 absl::StatusOr<const Family*> ParseFamily(const json& config) {
@@ -106,10 +108,10 @@ absl::Status ParseSize(const json& config, const char* key, IntRange range, int3
 }
 
 absl::Status ParseImage(const json& config, const Family& family, VitConfig& result) {
-  absl::StatusOr<int32_t> channels = IntField(config, "num_channels", kChannelRange, kChannels);
+  absl::StatusOr<int32_t> channels = IntField(config, "num_channels", kChannelRange, 3);
   if (!channels.ok()) return channels.status();
-  if (*channels != kChannels) {
-    return NotSupported("num_channels", absl::StrCat(*channels), absl::StrCat(kChannels));
+  if (*channels != kernels::kPixelChannels) {
+    return NotSupported("num_channels", absl::StrCat(*channels), "3");
   }
   absl::Status status = ParseSize(config, "image_size", kImageRange, 224, result.image);
   if (!status.ok()) return status;
@@ -150,7 +152,7 @@ absl::Status ParseTokens(const json& config, const Family& family, VitConfig& re
   absl::StatusOr<bool> qkv_bias = BoolField(config, "qkv_bias", true);
   if (!qkv_bias.ok()) return qkv_bias.status();
   result.qkv_bias = *qkv_bias;
-  if (family.model_type != "dinov2_with_registers") return absl::OkStatus();
+  if (family.model_type != kRegisters) return absl::OkStatus();
   const SizeField size = {"num_register_tokens", kRegisterRange, 4, &result.registers};
   return ParseSizes(config, {&size, 1});
 }
@@ -161,7 +163,7 @@ absl::Status ParseClassifier(const json& config, const Family& family, VitConfig
   if (absl::Status status = ParseClassifierPooling(config, result); !status.ok()) return status;
   if (result.architecture == family.architectures[0]) return absl::OkStatus();
   if (absl::Status status = ParseHead(config, result); !status.ok()) return status;
-  result.averages_classifiers = result.architecture == "DeiTForImageClassificationWithTeacher";
+  result.averages_classifiers = result.architecture == kTeacher;
   if (!family.dinov2 && !result.averages_classifiers) {
     result.classifier_parts = {{0, result.classifier_pooling}};
     return absl::OkStatus();
