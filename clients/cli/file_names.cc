@@ -61,7 +61,7 @@ absl::Status AppendMatches(const std::string& pattern, std::vector<std::string>&
   }
   if (result != 0) return absl::NotFoundError(absl::StrCat("cannot look for '", pattern, "'"));
   for (size_t i = 0; i < matches.gl_pathc; ++i) {
-    const absl::Status appended = AppendFileOrFolder(matches.gl_pathv[i], names);
+    absl::Status appended = AppendFileOrFolder(matches.gl_pathv[i], names);
     if (!appended.ok()) return appended;
   }
   return absl::OkStatus();

@@ -89,7 +89,7 @@ std::string Printable(absl::string_view text, size_t width) {
 }
 
 std::string PrintableEnd(absl::string_view text, size_t width) {
-  const std::string line = Printable(text, std::numeric_limits<size_t>::max());
+  std::string line = Printable(text, std::numeric_limits<size_t>::max());
   size_t used = DisplayWidth(line);
   if (used <= width) return line;
   if (width == 0) return "";
