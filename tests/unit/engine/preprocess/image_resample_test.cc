@@ -103,13 +103,21 @@ TEST(Resampler, AWindowIsThatPartOfTheWhole) {
 TEST(Resampler, ImagesOneAfterAnotherDoNotMixUp) {
   Resampler resampler;
   std::mt19937 random(9);
-  for (int i = 0; i < 50; ++i) {
-    const Pixels source = NoisePixels(1 + random() % 50, 1 + random() % 50);
-    const ResamplePlan plan = Whole(static_cast<Resample>(random() % 6), {20, 30});
-    Bytes out(size_t{3} * 20 * 30);
-    resampler.Resample(source, plan, out.data(), size_t{3} * 30);
+  for (int i = 0; i < 400; ++i) {
+    // Few sizes, so that what is kept for the same size is used, and each of its parts counts.
+    const Pixels source = NoisePixels(20 + random() % 2, 20 + random() % 2);
+    ResamplePlan plan =
+        Whole(static_cast<Resample>(random() % 6),
+              {static_cast<int32_t>(25 + random() % 2), static_cast<int32_t>(30 + random() % 2)});
+    plan.left = static_cast<int32_t>(random() % 2);
+    plan.top = static_cast<int32_t>(random() % 2);
+    plan.window = {static_cast<int32_t>(20 + random() % 2),
+                   static_cast<int32_t>(20 + random() % 2)};
+    const size_t stride = size_t{3} * plan.window.width;
+    Bytes out(stride * plan.window.height);
+    resampler.Resample(source, plan, out.data(), stride);
     EXPECT_EQ(out, Resized(source, plan, BestRows()));
-    if (i % 7 == 0) resampler.Shrink();
+    if (i % 70 == 0) resampler.Shrink();
   }
 }
 
