@@ -9,11 +9,13 @@
 #include "engine/base/retry.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/fake_clock.h"
 #include "tests/unit/engine/engine_fixture.h"
 
 namespace contextpool::engine {
 namespace {
 
+using ::std::chrono::milliseconds;
 using ::testing::ElementsAre;
 
 using Answer = std::future<absl::StatusOr<Response>>;
@@ -21,11 +23,12 @@ using Answer = std::future<absl::StatusOr<Response>>;
 class EngineScheduleTest : public EngineTest {
  protected:
   // A model that is computing a request, and a hand on when it ends.
-  Answer StartBusy(QueueOptions queue = {}) {
+  Answer StartBusy(QueueOptions queue = {}, const char* text = "running") {
     Start({Spec("m", queue)});
     HoldPasses();
-    Answer running = Send(Texts({"running"}));
-    gate_.WaitForArrivals(1);
+    const int before = passes_;
+    Answer running = Send(Texts({text}));
+    gate_.WaitForArrivals(before + 1);
     return running;
   }
 
@@ -36,7 +39,7 @@ class EngineScheduleTest : public EngineTest {
 TEST_F(EngineScheduleTest, WorkThatExpiresIsAnsweredWhileTheDeviceIsBusy) {
   Answer running = StartBusy();
   Request late = Texts({"a", "b"});
-  late.deadline = Clock::Real().Now() + std::chrono::milliseconds(5);
+  late.deadline = Clock::Real().Now() + milliseconds(5);
   // Answered although the step does not end.
   EXPECT_EQ(Send(std::move(late)).get().status().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(Dropped(DropReason::kDeadline), 2u);
@@ -123,6 +126,36 @@ TEST_F(EngineScheduleTest, BulkWorkWaitsForInteractiveWorkThatCameLater) {
   EXPECT_TRUE(later.get().ok());
   EXPECT_TRUE(sooner.get().ok());
   EXPECT_THAT(order, ElementsAre('a', 'b'));
+}
+
+TEST_F(EngineScheduleTest, OnlyADeadlineThatTheCallerBroughtIsAPromise) {
+  for (const bool brought : {true, false}) {
+    testing::FakeClock time;
+    clock_ = &time;
+    // 16 tokens take 100 ms, and are expected to take 125.
+    hooks_.forward = [&](const PackedBatch&) {
+      time.Advance(milliseconds(100));
+      return absl::OkStatus();
+    };
+    QueueOptions queue;
+    queue.batch_max_inputs = 1;
+    queue.default_deadline = milliseconds(260);
+    gate_.Open();
+    Answer running = StartBusy(queue, "0123456789abcdef");
+    Request first = Texts({"first 89abcdef.."});
+    if (brought) first.deadline = time.Now() + milliseconds(260);
+    Answer promised = Send(std::move(first));
+    // Would be done in time itself, but is due before the first.
+    Request second = Texts({"second 9abcdef.."});
+    second.deadline = time.Now() + milliseconds(255);
+    Answer between = Send(std::move(second));
+    EXPECT_EQ(Model().queue_inputs[0], brought ? 1 : 2);
+    gate_.Open();
+    EXPECT_TRUE(running.get().ok());
+    EXPECT_TRUE(promised.get().ok());
+    EXPECT_EQ(absl::IsResourceExhausted(between.get().status()), brought);
+    engine_.reset();
+  }
 }
 
 TEST_F(EngineScheduleTest, TheEarlierDeadlineIsComputedFirst) {

@@ -39,6 +39,17 @@ TEST(ResultCacheTest, GivesTheResultOfTheSameIdsAndOutput) {
   EXPECT_EQ(again.values, std::vector<float>(4, 0.25f));
 }
 
+TEST(ResultCacheTest, TellsThousandsOfInputsApart) {
+  ResultCache cache(1 << 24);
+  constexpr int32_t kInputs = 20'000;
+  for (int32_t i = 0; i < kInputs; ++i) cache.Put(Input(Ids(i), {}, static_cast<float>(i)).task);
+  for (int32_t i = 0; i < kInputs; ++i) {
+    Input again(Ids(i));
+    ASSERT_TRUE(cache.Find(again.task));
+    ASSERT_EQ(again.values[0], static_cast<float>(i));
+  }
+}
+
 TEST(ResultCacheTest, OutlivesTheTaskThatFilledIt) {
   ResultCache cache(1 << 20);
   {
