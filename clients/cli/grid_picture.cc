@@ -24,7 +24,7 @@ constexpr int kMargin = 24;
 constexpr int kTitle = 46;
 constexpr int kLegend = 40;
 constexpr int64_t kMaxPixels = 100'000'000;
-constexpr float kDot = 1.5f;
+constexpr float kDot = 2.5f;
 // Fractional bits of coordinates.
 constexpr int kShift = 4;
 // Steps of weight that look different.

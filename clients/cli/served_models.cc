@@ -27,7 +27,7 @@ grpc::Status FetchModels(const Options& options, const std::shared_ptr<grpc::Cha
   request.mutable_model()->set_name(options.model);
   request.mutable_model()->set_version(options.model_version);
   v1::GetModelResponse response;
-  const grpc::Status status = stub->GetModel(&context, request, &response);
+  grpc::Status status = stub->GetModel(&context, request, &response);
   if (status.ok()) list.add_models()->Swap(response.mutable_model());
   return status;
 }
