@@ -232,6 +232,10 @@ def test_tensors_have_the_names_and_shapes_of_the_format() -> None:
 def test_what_cannot_be_computed_is_refused() -> None:
     with pytest.raises(ValueError, match=r"context_pool\.prefix_tokens"):
         ContextPool(DIM, ContextPoolOptions(prefix_tokens="pool"), dimensions=2)
+    wide = ContextPoolOptions(kernel_size=5, bottleneck=4096, num_prefix_tokens=0)
+    ContextPool(1, wide)
+    with pytest.raises(ValueError, match="bottleneck is 102400: it must be at most 65536"):
+        ContextPool(1, wide, dimensions=2)
     with pytest.raises(ValueError, match="dimensions is 3"):
         ContextPool(DIM, BASE, dimensions=3)
     with pytest.raises(ValueError, match="num_prefix_tokens"):

@@ -24,6 +24,7 @@ from contextpool_training.image_classifier import (
 from contextpool_training.image_export import FILES, export
 from contextpool_training.images import pixel_values_of
 from contextpool_training.pools import context_pools_of
+from contextpool_training.trainer import Epoch, Outcome
 from vision import write_stripes
 
 SIZES = {
@@ -156,6 +157,8 @@ def test_the_arms_have_the_pools_that_they_are_named_for(
     blurs, pools = (context_pools_of(models[arm]) for arm in ("blur", "contextpool"))
     assert len(blurs) == len(pools) > 0
     assert all(not list(pool.parameters()) for pool in blurs)
+    grids = {"vit": [4, 4, 4], "resnet": [12, 2]}
+    assert [pool.typical_length for pool in pools] == grids[architecture.name]
     # ContextPool starts where the blur stays.
     sigma = max(pool.first_support_size for pool in pools)
     assert {pool.options.size_activation for pool in blurs} == {Fixed(round(sigma, 2))}
@@ -164,6 +167,18 @@ def test_the_arms_have_the_pools_that_they_are_named_for(
     for arm in ("blur", "contextpool"):
         state = models[arm].state_dict()
         assert all(torch.equal(state[name], value) for name, value in plain.items())
+
+
+def test_the_best_is_the_last_arms_with_the_best_validation_accuracy() -> None:
+    def result(arm: str, seed: int, validation: float, test: float) -> image_runs.Result:
+        outcome = Outcome([Epoch(0, 0), Epoch(0, validation)], best_epoch=2, seconds=0)
+        return image_runs.Result(arm, seed, outcome, test, test)
+
+    results = [
+        result("plain", 1, 0.99, 0.99), result("contextpool", 1, 0.5, 0.9),
+        result("contextpool", 2, 0.7, 0.6), result("contextpool", 3, 0.7, 0.8),
+    ]  # fmt: skip
+    assert image_runs.best(results) is results[2]
 
 
 class Stopped(Exception):

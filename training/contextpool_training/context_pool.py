@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from contextpool_training.options import ContextPoolOptions, Fixed
+from contextpool_training.options import MAX_TAPS, ContextPoolOptions, Fixed
 
 # log2 of a pooling weight is kept inside these bounds.
 MIN_LOG_WEIGHT = -100.0
@@ -60,6 +60,12 @@ class ContextPool(nn.Module):
             raise ValueError(
                 'context_pool.prefix_tokens is "pool": prefix tokens have no place on a grid, only '
                 '"pass_through" works in 2-D'
+            )
+        taps = options.kernel_size**dimensions * options.bottleneck
+        if taps > MAX_TAPS:
+            raise ValueError(
+                "context_pool.kernel_size, in 2-D its square, times context_pool.bottleneck is "
+                f"{taps}: it must be at most {MAX_TAPS}"
             )
         self.dim = dim
         self.options = options

@@ -36,7 +36,7 @@ RECIPES = {
             feed_forward=192,
             first_weights=0.14,
         ),
-        ImageTrainingOptions(epochs=30, batch_size=64, learning_rate=2e-3, shift=0.125),
+        ImageTrainingOptions(epochs=20, batch_size=64, learning_rate=2e-3, shift=0.0),
         ContextPoolOptions(r=0.5, num_prefix_tokens=1),
     ),
     "resnet": Recipe(
