@@ -34,7 +34,7 @@ class ImageProcessor {
   // remains, rescaling and normalising, is the first kernel of a model.
   // `facts`, if any, is set as soon as the header has been read, even if decoding then fails.
   // INVALID_ARGUMENT says what is wrong with the file; RESOURCE_EXHAUSTED: not enough memory.
-  // Memory: about three bytes for each pixel of the file, up to twelve for a progressive JPEG.
+  // Memory: from three to twelve bytes for each pixel of the file, as its format and coding need.
   // REQUIRES: pixels.size() == pixel_bytes().
   absl::Status Prepare(absl::string_view file, const ImageLimits& limits, std::span<uint8_t> pixels,
                        ImageFacts* facts = nullptr) const;

@@ -1,5 +1,7 @@
 #include "engine/preprocess/image_processor.h"
 
+#include <thread>
+
 #include "absl/strings/escaping.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -64,6 +66,30 @@ TEST(ImageProcessor, LongThinImagesAreCroppedAndNotEnlargedWhole) {
   config.center_crop = true;
   const Bytes pixels = *Prepare(config, Png(Bytes(size_t{3} * 60000, 77), 60000, 1));
   EXPECT_EQ(pixels, Bytes(pixels.size(), 77));
+}
+
+TEST(ImageProcessor, ThreadsMayShareOne) {
+  ImageConfig config = AsTheyAre(16, 16);
+  config.resize = config.size;
+  const ImageProcessor processor(config);
+  std::vector<std::string> files;
+  std::vector<Bytes> expected;
+  for (const std::string& name : GoldenImageNames()) {
+    files.push_back(ReadGolden(name));
+    expected.push_back(*Prepare(config, files.back()));
+  }
+  std::vector<std::thread> threads;
+  for (size_t first = 0; first < 4; ++first) {
+    threads.emplace_back([&, first] {
+      Bytes pixels(processor.pixel_bytes());
+      for (size_t i = 0; i < files.size(); ++i) {
+        const size_t file = (i * 7 + first) % files.size();
+        EXPECT_TRUE(processor.Prepare(files[file], {}, std::span(pixels)).ok());
+        EXPECT_EQ(pixels, expected[file]);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST(ImageProcessor, FactsAreKnownEvenOfDamagedFiles) {
