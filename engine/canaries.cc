@@ -70,7 +70,7 @@ std::vector<CanaryModel> Canaries::TakeDue(const std::vector<CanaryModel>& model
     }
     state.waiting = true;
     state.sent = now;
-    state.steps_before = steps_.ended();
+    state.done_before = WorkDone();
     taken.push_back(model);
   }
   states_ = std::move(states);
@@ -94,9 +94,9 @@ CanaryResult Canaries::Judge(const State& state, const absl::Status& status, Tim
     case absl::StatusCode::kNotFound:
       return CanaryResult::kSkipped;
     case absl::StatusCode::kDeadlineExceeded:
-      // Others were computed, or are: it is the step that is judged then.
-      return steps_.ended() > state.steps_before || steps_.Running(now) ? CanaryResult::kSkipped
-                                                                        : CanaryResult::kFailed;
+      // Others were computed or decoded, or are computed: it is the step that is judged then.
+      return WorkDone() > state.done_before || steps_.Running(now) ? CanaryResult::kSkipped
+                                                                   : CanaryResult::kFailed;
     default:
       return CanaryResult::kFailed;
   }
@@ -128,7 +128,7 @@ EngineHealth Canaries::HealthOf(const CanaryModel& model, const State& state, Ti
   }
   // While a step runs it is the step that is judged.
   if (state.waiting && now >= state.sent + kAnswerLimit && !steps_.Running(now) &&
-      steps_.ended() == state.steps_before) {
+      WorkDone() == state.done_before) {
     return {false, true,
             absl::StrCat(canary, " has no answer after ", Seconds(kAnswerLimit),
                          " s although nothing is being computed"),

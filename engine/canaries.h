@@ -45,6 +45,8 @@ class Canaries {
     std::function<std::vector<CanaryModel>()> ready_models;
     // As Engine::Infer.
     std::function<void(Request, Engine::Callback)> infer;
+    // Images decoded so far.
+    std::function<uint64_t()> decoded = [] { return uint64_t{0}; };
   };
 
   // `steps` and `clock` must outlive this, and this the answers. REQUIRES: `interval` > 0.
@@ -62,8 +64,8 @@ class Canaries {
   struct State {
     bool waiting = false;
     TimePoint sent{};
-    // Steps that had ended then.
-    uint64_t steps_before = 0;
+    // Steps that had ended and images that had been decoded then.
+    uint64_t done_before = 0;
 
     int failures = 0;  // in a row
     TimePoint first_failure{};
@@ -78,6 +80,8 @@ class Canaries {
   void Send(const CanaryModel& model, TimePoint now);
   void Answered(const CanaryModel& model, TimePoint sent, const absl::Status& status)
       ABSL_LOCKS_EXCLUDED(mutex_);
+  // Steps that have ended and images that have been decoded.
+  uint64_t WorkDone() const { return steps_.ended() + parts_.decoded(); }
   CanaryResult Judge(const State& state, const absl::Status& status, TimePoint now) const;
   // Why the model's canaries say that it would not answer.
   EngineHealth HealthOf(const CanaryModel& model, const State& state, TimePoint now) const;

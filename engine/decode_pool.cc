@@ -52,17 +52,18 @@ DecodePool::Waiting* DecodePool::NextClass() {
   return &interactive;
 }
 
-DecodePool::Entry& DecodePool::Take(Waiting& waiting, int32_t& input) {
+DecodePool::Share DecodePool::Take(Waiting& waiting) {
   Entry& entry = **waiting.begin();
-  input = entry.next++;
+  Share share{&entry, entry.next, 1, entry.work.wanted()};
+  if (!share.wanted) share.count = entry.work.inputs - entry.next;
+  entry.next += share.count;
   if (entry.next == entry.work.inputs) waiting.erase(waiting.begin());
-  return entry;
+  return share;
 }
 
 void DecodePool::Loop() {
   while (true) {
-    Entry* entry = nullptr;
-    int32_t input = 0;
+    Share share;
     {
       MutexLock lock(mutex_);
       Waiting* waiting = nullptr;
@@ -70,14 +71,19 @@ void DecodePool::Loop() {
         if (ending_) return;
         changed_.Wait(mutex_);
       }
-      entry = &Take(*waiting, input);
+      share = Take(*waiting);
     }
-    entry->work.decode(input);
+    Entry& entry = *share.entry;
+    if (share.wanted) {
+      entry.work.decode(share.input);
+      decoded_.fetch_add(1, std::memory_order_relaxed);
+    }
     {
       MutexLock lock(mutex_);
-      if (++entry->finished < entry->work.inputs) continue;
+      entry.finished += share.count;
+      if (entry.finished < entry.work.inputs) continue;
     }
-    const std::unique_ptr<Entry> finished(entry);
+    const std::unique_ptr<Entry> finished(&entry);
     finished->work.done();
   }
 }

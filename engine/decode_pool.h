@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <set>
 #include <thread>
@@ -24,9 +25,11 @@ struct DecodeWork {
   Priority priority = Priority::kInteractive;
   TimePoint deadline = TimePoint::max();
   int32_t inputs = 0;
-  // Decodes one input; called once for each, by several threads at a time.
+  // False once nobody waits any more: what is left is then not decoded. Must not block.
+  absl::AnyInvocable<bool() const> wanted = [] { return true; };
+  // Decodes one input; called at most once for each, by several threads at a time.
   absl::AnyInvocable<void(int32_t input)> decode;
-  // Called once when all are decoded. It may free what `decode` uses.
+  // Called once when all are decoded or not wanted. It may free what `decode` uses.
   absl::AnyInvocable<void()> done;
 };
 
@@ -41,6 +44,9 @@ class DecodePool {
 
   // REQUIRES: work.inputs > 0. Never blocks.
   void Add(DecodeWork work);
+
+  // Inputs that were decoded so far.
+  uint64_t decoded() const { return decoded_.load(std::memory_order_relaxed); }
 
  private:
   struct Entry {
@@ -58,8 +64,15 @@ class DecodePool {
   void End();
   // Null: nothing waits.
   Waiting* NextClass() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Takes an input; its request leaves the queue with its last one. REQUIRES: it has some.
-  Entry& Take(Waiting& waiting, int32_t& input) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What a thread takes at one time: an input to decode, or all that are not wanted any more.
+  struct Share {
+    Entry* entry = nullptr;
+    int32_t input = 0;
+    int32_t count = 0;
+    bool wanted = true;
+  };
+  // A request leaves the queue with its last input. REQUIRES: one waits.
+  Share Take(Waiting& waiting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Mutex mutex_;
   CondVar changed_;
@@ -68,6 +81,7 @@ class DecodePool {
   int interactive_in_a_row_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t arrivals_ ABSL_GUARDED_BY(mutex_) = 0;
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;
+  std::atomic<uint64_t> decoded_{0};
   std::vector<std::thread> threads_;
 };
 

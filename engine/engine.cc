@@ -28,6 +28,11 @@ int DecodeThreads(const EngineOptions& options) {
   return options.decode_threads > 0 ? options.decode_threads : std::max(1, AvailableCpus() / 2);
 }
 
+// A model that brings images to no size takes none but those of its own, which canaries are not.
+bool TakesAnyImage(const ModelInfo& info) {
+  return !info.image || info.image->resizes() || info.image->center_crop;
+}
+
 // What the request's inputs will take while they wait: text, ids or pixels, task and row of the
 // answer.
 int64_t BytesOf(const Request& request, const ModelInfo& info) {
@@ -64,11 +69,11 @@ EngineImpl::EngineImpl(EngineOptions options, EngineParts parts, Clock& clock)
       executor_(*parts_.device, clock),
       decode_pool_(DecodeThreads(options)),
       decoding_{decode_pool_, options.image_limits, clock},
-      watchdog_(options.canary_interval, executor_.steps(), clock,
-                {[this] { return ReadyModels(); },
-                 [this](Request request, Callback done) {
-                   Infer(std::move(request), std::move(done));
-                 }}) {
+      watchdog_(
+          options.canary_interval, executor_.steps(), clock,
+          {[this] { return ReadyModels(); },
+           [this](Request request, Callback done) { Infer(std::move(request), std::move(done)); },
+           [this] { return decode_pool_.decoded(); }}) {
   // Where a thread cannot be had, those that could must end before their parts do.
   absl::Cleanup end_threads = [this] { EndThreads(); };
   executor_.Start(batcher_);
@@ -111,7 +116,7 @@ void EngineImpl::Leave(bool canary) {
 std::vector<CanaryModel> EngineImpl::ReadyModels() const {
   std::vector<CanaryModel> ready;
   for (const ModelListing& model : models_.All()) {
-    if (model.serving == nullptr) continue;
+    if (model.serving == nullptr || !TakesAnyImage(*model.serving->info)) continue;
     ready.push_back({model.serving->info, model.counters});
   }
   return ready;

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <new>
 #include <utility>
 #include <variant>
 
@@ -55,6 +56,15 @@ absl::Status Decode(const ServedModel& served, const ImageDecoding& decoding, Ca
                  absl::InvalidArgumentError("the model reads images, not text"));
 }
 
+// Whether anybody still waits for the answer.
+absl::Status CheckWanted(const Call& call, TimePoint deadline, Clock& clock) {
+  if (call.request().stop.stop_requested()) {
+    return absl::CancelledError("the caller cancelled the request");
+  }
+  if (deadline > clock.Now()) return absl::OkStatus();
+  return absl::DeadlineExceededError("the deadline passed before the images were decoded");
+}
+
 void AddTasks(Call& call) {
   const ModelInfo& info = *call.response().model;
   const auto inputs = static_cast<int32_t>(call.request().inputs.size());
@@ -84,19 +94,32 @@ void DecodeImages(const ImageDecoding& decoding, ServedModel& served, Call& call
     call.counters().Count(RejectReason::kQueueFull);
     return call.AnswerNow(NoRoom(bytes, bound));
   }
-  call.ReservePixels(bytes_per_image);
+  try {
+    call.ReservePixels(bytes_per_image);
+  } catch (const std::bad_alloc&) {
+    return call.AnswerNow(
+        absl::ResourceExhaustedError("there is not enough memory for the pixels"));
+  }
   DecodeWork work;
   work.priority = request.priority;
   work.deadline = deadline;
   work.inputs = static_cast<int32_t>(request.inputs.size());
-  work.decode = [&served, &call, decoding, deadline](int32_t index) {
-    if (call.request().stop.stop_requested() || deadline <= decoding.clock.Now()) return;
+  work.wanted = [&call, deadline, &clock = decoding.clock] {
+    return CheckWanted(call, deadline, clock).ok();
+  };
+  work.decode = [&served, &call, decoding](int32_t index) {
     call.response().results[index].status = Decode(served, decoding, call, index);
   };
-  work.done = [&call, share = std::move(share), ready = std::move(ready)]() mutable {
-    AddTasks(call);
-    // The queue counts them from now on, and the model may be gone once it has answered.
+  work.done = [&call, deadline, &clock = decoding.clock, share = std::move(share),
+               ready = std::move(ready)]() mutable {
+    // The queue counts the pixels from now on, and the model may be gone once it has answered.
     share = ByteBudget::Share();
+    // Neither is ever wanted again: so all that was not decoded ends here.
+    if (absl::Status status = CheckWanted(call, deadline, clock); !status.ok()) {
+      call.counters().CountRefused(status, static_cast<int64_t>(call.request().inputs.size()));
+      return call.AnswerNow(std::move(status));
+    }
+    AddTasks(call);
     ready();
   };
   decoding.pool.Add(std::move(work));

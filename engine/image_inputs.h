@@ -18,8 +18,9 @@ struct ImageDecoding {
 };
 
 // Turns every input into a task, or into the error of that input, in the threads of the pool, and
-// then calls `ready`. Inputs whose caller gave up or whose deadline has passed are not decoded: the
-// queue refuses them. Answers with RESOURCE_EXHAUSTED if there is no room for the pixels now.
+// then calls `ready`. Where the caller gives up or the deadline passes meanwhile, what is left is
+// not decoded and the call is answered instead; so it is with RESOURCE_EXHAUSTED if there is no
+// room for the pixels now.
 //
 // REQUIRES: the model reads images.
 void DecodeImages(const ImageDecoding& decoding, ServedModel& served, Call& call,

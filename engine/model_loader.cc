@@ -31,6 +31,12 @@ absl::Status CheckFit(const ModelInfo& info, const Tokenizer& tokenizer) {
 }
 
 absl::Status CheckBudget(const ModelInfo& info, const QueueOptions& queue) {
+  if (info.image && info.image->bytes() > queue.max_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("queue.max_bytes is ", queue.max_bytes,
+                                                   ", less than the ", info.image->bytes(),
+                                                   " bytes of one image; raise it in"
+                                                   " serving.textproto"));
+  }
   if (info.max_tokens <= queue.batch_token_budget) return absl::OkStatus();
   const bool image = info.image.has_value();
   return absl::InvalidArgumentError(absl::StrCat(

@@ -46,8 +46,9 @@ class Model {
   // Queues the whole forward pass on the device. Allocates from `workspace` only. Sequences never
   // see each other: a NaN in one changes no other.
   //
-  // REQUIRES: ids inside the vocabulary, lengths in [1, max_tokens], kClassify only if the model
-  // classifies, and a workspace reset to empty that holds WorkspaceBytes of this batch.
+  // REQUIRES: ids inside the vocabulary and lengths in [1, max_tokens], or images of info().image's
+  // size and max_tokens for each; kClassify only if the model classifies; a workspace reset to empty
+  // that holds WorkspaceBytes of this batch.
   virtual absl::StatusOr<ModelOutput> Forward(const PackedBatch& batch, Arena& workspace) const = 0;
 };
 

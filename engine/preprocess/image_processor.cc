@@ -89,10 +89,10 @@ absl::Status Run(const ImageConfig& config, const ImageFile& file, std::span<uin
 
 absl::Status ImageProcessor::Prepare(absl::string_view file, const ImageLimits& limits,
                                      std::span<uint8_t> pixels, ImageFacts* facts) const {
-  CONTEXTPOOL_ASSIGN_OR_RETURN(const ImageFile image, ParseImageFile(file, limits));
-  if (facts != nullptr) *facts = {image.format, image.width, image.height};
   thread_local Scratch scratch;
   try {
+    CONTEXTPOOL_ASSIGN_OR_RETURN(const ImageFile image, ParseImageFile(file, limits));
+    if (facts != nullptr) *facts = {image.format, image.width, image.height};
     absl::Status status = Run(config_, image, pixels, scratch);
     scratch.Shrink();
     return status;

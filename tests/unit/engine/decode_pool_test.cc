@@ -1,10 +1,12 @@
 #include "engine/decode_pool.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -109,6 +111,31 @@ TEST_F(DecodePoolTest, BulkWorkGetsEveryEighthInputHoweverMuchInteractiveWorkThe
   const auto place = [&](const char* what) { return std::ranges::find(log, what) - log.begin(); };
   EXPECT_EQ(place("bulk0") - place("call0"), DecodePool::kInteractivePerBulk - 1);
   EXPECT_EQ(place("bulk1") - place("bulk0"), DecodePool::kInteractivePerBulk);
+}
+
+TEST_F(DecodePoolTest, WhatNobodyWaitsForAnyMoreLeavesAtOnceUndecoded) {
+  std::optional<DecodePool> pool(std::in_place, 1);
+  Occupy(*pool);
+  DecodeWork gone = Work("gone", 1000, Priority::kInteractive, At(1));
+  gone.wanted = [] { return false; };
+  pool->Add(std::move(gone));
+  pool->Add(Work("call", 1));
+  EXPECT_THAT(Finish(pool), ElementsAre("first0", "first done", "gone done", "call0", "call done"));
+}
+
+TEST_F(DecodePoolTest, WorkThatIsGivenUpHalfwayIsDoneOnceItsLastInputIs) {
+  std::optional<DecodePool> pool(std::in_place, 1);
+  gate_.Close();
+  std::atomic<bool> wanted{true};
+  DecodeWork work = Work("half", 3);
+  work.wanted = [&] { return wanted.load(); };
+  pool->Add(std::move(work));
+  gate_.WaitForArrivals(1);
+  wanted = false;
+  const DecodePool& counted = *pool;
+  gate_.Open();
+  while (counted.decoded() < 1) std::this_thread::yield();
+  EXPECT_THAT(Finish(pool), ElementsAre("half0", "half done"));
 }
 
 TEST_F(DecodePoolTest, SeveralThreadsShareTheInputsOfARequest) {

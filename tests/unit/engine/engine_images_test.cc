@@ -119,6 +119,27 @@ TEST_F(EngineTest, ImagesWhoseDeadlinePassedAreNotDecoded) {
   EXPECT_EQ(Count(StatsOf(*engine_, "images"), Stage::kDecodeImage), 0u);
 }
 
+TEST_F(EngineTest, KeptResultsAreNotGivenToImagesThatWereNotDecoded) {
+  QueueOptions queue;
+  queue.result_cache_bytes = 1 << 20;
+  Start({Spec("images", queue)});
+  const std::string file = testing::Png(1, 1, {7, 7, 7});
+  ASSERT_TRUE(Send(Images({file})).get().ok());
+  Request late = Images({file});
+  late.deadline = Clock::Real().Now() - std::chrono::seconds(1);
+  EXPECT_EQ(Send(std::move(late)).get().status().code(), absl::StatusCode::kDeadlineExceeded);
+  const ModelStats stats = StatsOf(*engine_, "images");
+  EXPECT_EQ(stats.cache_hits + stats.cache_misses, 1u);
+  EXPECT_EQ(stats.dropped[static_cast<size_t>(DropReason::kDeadline)], 1u);
+}
+
+TEST_F(EngineTest, AModelOfWhichNoImageFitsTheQueueIsNotServed) {
+  QueueOptions queue;
+  queue.max_bytes = 11;
+  Start({Spec("images", queue)});
+  EXPECT_THAT(FailureOf("images"), HasSubstr("queue.max_bytes is 11, less than the 12 bytes"));
+}
+
 TEST_F(EngineTest, RefusesARequestWhosePixelsWouldFillTheQueue) {
   QueueOptions queue;
   queue.max_bytes = 1000;
