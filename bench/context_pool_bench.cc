@@ -2,10 +2,11 @@
 //
 //   context_pool_bench [--threads=N] [--cpu_time]
 //
-// Reads one command a line: SEQUENCES LENGTH GRID_WIDTH COLUMNS SECONDS FOLDER, where a grid width of
-// 0 means that there is none. The folder holds x.bin [sequences * length, columns], log_weight.bin
-// and support_size.bin [sequences * length] in float32; the result goes to out.bin. Answers with a
-// line of JSON: the median of the times of one call, and what it computed and skipped.
+// Reads one command a line: SEQUENCES LENGTH GRID_WIDTH COLUMNS SECONDS FOLDER, where a grid width
+// of 0 means that there is none. The folder holds x.bin [sequences * length, columns],
+// log_weight.bin and support_size.bin [sequences * length] in float32; the result goes to out.bin.
+// Answers with a line of JSON: the median of the times of one call, and what it computed and
+// skipped.
 
 #include <algorithm>
 #include <cstdio>
@@ -110,8 +111,8 @@ int main(int argc, char** argv) {
   contextpool::engine::ThreadPool pool(absl::GetFlag(FLAGS_threads),
                                        contextpool::kernels::BestIsa());
   contextpool::Command command;
-  while (std::cin >> command.sequences >> command.length >> command.grid_width >>
-         command.columns >> command.seconds >> command.folder) {
+  while (std::cin >> command.sequences >> command.length >> command.grid_width >> command.columns >>
+         command.seconds >> command.folder) {
     contextpool::Run(command, pool);
   }
 }
