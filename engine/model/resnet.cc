@@ -50,10 +50,8 @@ std::optional<FeaturePool> MakeStemPool(ResNetWeights& weights, const ContextPoo
                                         const ImageConfig& image, int64_t expected_images,
                                         Device& device) {
   const FeatureShape map = After(weights.stem, PixelShape(image));
-  constexpr kernels::PoolingLayer kReplaced = {
-      .window = kStemPool.size, .stride = kStemPool.stride, .padding = kStemPool.padding};
   return MakePool(weights.stem_pool, options, map,
-                  kernels::InPlaceOf(kReplaced, map.height, map.width), expected_images, device);
+                  kernels::InPlaceOf(kStemPool, map.height, map.width), expected_images, device);
 }
 
 size_t LargestConvolution(const ResNetWeights& weights, const Device& device) {

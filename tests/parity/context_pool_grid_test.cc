@@ -117,7 +117,7 @@ class ContextPoolGridParityTest : public ::testing::TestWithParam<Param> {
     if (layer == "mean") options_.outputs = kernels::InPlaceOfMean(rows, columns);
     if (!layer.is_object()) return;
     options_.outputs = kernels::InPlaceOf(
-        {.window = layer["window"], .stride = layer["stride"], .padding = layer["padding"]}, rows,
+        {.size = layer["window"], .stride = layer["stride"], .padding = layer["padding"]}, rows,
         columns);
   }
 

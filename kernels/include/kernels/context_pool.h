@@ -16,6 +16,7 @@
 #include "kernels/activation.h"
 #include "kernels/dtype.h"
 #include "kernels/launch.h"
+#include "kernels/window.h"
 
 namespace contextpool::kernels {
 
@@ -101,21 +102,14 @@ struct PoolOutputs {
   constexpr int64_t count() const { return rows * columns; }
 };
 
-// A pooling layer's window, stride and padding at every edge, in both directions.
-struct PoolingLayer {
-  int64_t window = 1;
-  int64_t stride = 1;
-  int64_t padding = 0;
-};
-
-// In place of that layer on a grid of rows x columns, as many outputs as it has: each is centred on
-// the middle of its window, rounded towards the first token.
-constexpr PoolOutputs InPlaceOf(const PoolingLayer& layer, int64_t rows, int64_t columns) {
-  const int64_t reach = 2 * layer.padding - layer.window;
-  const int64_t first = (layer.window - 1) / 2 - layer.padding;
-  return {.rows = (rows + reach) / layer.stride + 1,
-          .columns = (columns + reach) / layer.stride + 1,
-          .stride = layer.stride,
+// In place of a layer that pools such windows of a grid of rows x columns, as many outputs as it
+// has: each is centred on the middle of its window, rounded towards the first token. REQUIRES:
+// Fits.
+constexpr PoolOutputs InPlaceOf(const Window& window, int64_t rows, int64_t columns) {
+  const int64_t first = (window.size - 1) / 2 - window.padding;
+  return {.rows = Outputs(window, rows),
+          .columns = Outputs(window, columns),
+          .stride = window.stride,
           .first_row = first,
           .first_column = first};
 }

@@ -197,16 +197,16 @@ TEST_P(ContextPoolGridTest, CountsTheTilesOfWeights) {
 }
 
 TEST_P(ContextPoolGridTest, OutputsStandWhereAPoolingLayerHadThem) {
-  const PoolingLayer layers[] = {{3, 2, 1}, {2, 2, 0}, {3, 3, 0}, {2, 1, 1},
-                                 {3, 1, 2}, {5, 4, 2}, {1, 1, 0}};
-  for (const PoolingLayer& layer : layers) {
+  const Window windows[] = {{3, 2, 1}, {2, 2, 0}, {3, 3, 0}, {2, 1, 1},
+                            {3, 1, 2}, {5, 4, 2}, {1, 1, 0}};
+  for (const Window& window : windows) {
     for (const auto& [rows, width] : {std::pair{5, 5}, {17, 12}, {8, 50}}) {
       Batch batch = MakeGrids({rows, rows}, width, 24);
-      batch.outputs = InPlaceOf(layer, rows, width);
+      batch.outputs = InPlaceOf(window, rows, width);
       for (int threads : {1, 3}) {
         RunAndCompare(batch, threads,
-                      "window " + std::to_string(layer.window) + ", stride " +
-                          std::to_string(layer.stride) + ", width " + std::to_string(width));
+                      "window " + std::to_string(window.size) + ", stride " +
+                          std::to_string(window.stride) + ", width " + std::to_string(width));
       }
     }
   }
@@ -224,15 +224,15 @@ TEST_P(ContextPoolGridTest, AMeanIsReplacedByOneOutput) {
 
 TEST(PoolOutputsTest, AreCentredInTheWindows) {
   // As in a ResNet's stem.
-  const PoolOutputs stem = InPlaceOf({.window = 3, .stride = 2, .padding = 1}, 112, 111);
+  const PoolOutputs stem = InPlaceOf({.size = 3, .stride = 2, .padding = 1}, 112, 111);
   EXPECT_EQ(stem.rows, 56);
   EXPECT_EQ(stem.columns, 56);
   EXPECT_EQ(stem.stride, 2);
   EXPECT_EQ(stem.first_row, 0);
   EXPECT_EQ(stem.first_column, 0);
-  EXPECT_EQ(InPlaceOf({.window = 3, .stride = 2, .padding = 0}, 9, 9).first_row, 1);
-  EXPECT_EQ(InPlaceOf({.window = 2, .stride = 2, .padding = 0}, 9, 9).first_row, 0);
-  EXPECT_EQ(InPlaceOf({.window = 2, .stride = 2, .padding = 1}, 9, 9).first_row, -1);
+  EXPECT_EQ(InPlaceOf({.size = 3, .stride = 2, .padding = 0}, 9, 9).first_row, 1);
+  EXPECT_EQ(InPlaceOf({.size = 2, .stride = 2, .padding = 0}, 9, 9).first_row, 0);
+  EXPECT_EQ(InPlaceOf({.size = 2, .stride = 2, .padding = 1}, 9, 9).first_row, -1);
   const PoolOutputs final = InPlaceOfMean(7, 8);
   EXPECT_EQ(final.count(), 1);
   EXPECT_EQ(final.first_row, 3);
