@@ -88,8 +88,8 @@ TEST(ImageConfig, ResNetsCropByPercentage) {
   EXPECT_EQ(small.shortest_edge, 256);
   EXPECT_TRUE(small.center_crop);
   EXPECT_EQ(small.size, (ImageSize{224, 224}));
-  // Rounded down: 28 / 0.95 = 29.47.
-  EXPECT_EQ(Parse("ConvNextImageProcessor", {{"size", 28}, {"crop_pct", 0.95}})->shortest_edge, 29);
+  // Rounded down: 28 / 0.98 = 28.57.
+  EXPECT_EQ(Parse("ConvNextImageProcessor", {{"size", 28}, {"crop_pct", 0.98}})->shortest_edge, 28);
   const ImageConfig large = *Parse("ConvNextImageProcessor", {{"size", 400}, {"crop_pct", 0.5}});
   EXPECT_EQ(large.resize, (ImageSize{400, 400}));
   EXPECT_FALSE(large.center_crop);
