@@ -24,7 +24,7 @@ constexpr int kMargin = 24;
 constexpr int kTitle = 46;
 constexpr int kLegend = 40;
 constexpr int64_t kMaxPixels = 100'000'000;
-constexpr float kDot = 2.5f;
+constexpr int kDot = 3;
 // Fractional bits of coordinates.
 constexpr int kShift = 4;
 // Steps of weight that look different.
@@ -132,7 +132,7 @@ struct Circle {
   int radius = 0;
 };
 
-// Of token i, row by row. Never smaller than a dot, nor much larger than the grid.
+// Of token i, row by row. Not much larger than the grid.
 Circle CircleOf(size_t i, float support_size, const Layout& layout) {
   const auto fixed = [](float pixels) {
     return static_cast<int>(std::lround(pixels * (1 << kShift)));
@@ -144,7 +144,7 @@ Circle CircleOf(size_t i, float support_size, const Layout& layout) {
   };
   const auto index = static_cast<int64_t>(i);
   const auto longest = static_cast<float>(layout.columns + layout.rows);
-  const float radius = std::max(kDot, std::min(support_size, longest) * cell);
+  const float radius = std::min(support_size, longest) * cell;
   return {{middle(index % layout.columns), middle(index / layout.columns)}, fixed(radius)};
 }
 
@@ -155,6 +155,8 @@ void DrawCircles(const std::vector<Circle>& circles, float share, cv::Mat& panel
   for (const Circle& circle : circles) {
     cv::circle(discs, circle.center, circle.radius, 255, cv::FILLED, cv::LINE_AA, kShift);
     cv::circle(rims, circle.center, circle.radius, 255, 1, cv::LINE_AA, kShift);
+    // Of large circles it would be hard to see whose they are.
+    cv::circle(rims, circle.center, kDot << kShift, 255, cv::FILLED, cv::LINE_AA, kShift);
   }
   Blend(panel, discs, ColorOf(share), 0.4f * share * share);
   Blend(panel, rims, ColorOf(share), 0.2f + 0.8f * share);

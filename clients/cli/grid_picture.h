@@ -10,9 +10,9 @@
 namespace contextpool::cli {
 
 // A PNG file: the image, and beside it one panel per layer, in rows where they are many. Each panel
-// shows the image again, faded, with a circle on every token of the grid. The radius is the token's
-// support size, drawn to scale; colour and fill are its weight as a share of the layer's largest. A
-// cell of the grid is at least 24 pixels wide.
+// shows the image again, faded, with a dot on every token of the grid and a circle around it. The
+// radius is the token's support size, drawn to scale; colour and fill are its weight as a share of
+// the layer's largest. A cell of the grid is at least 24 pixels wide.
 //
 // The image is stretched to the grid's shape as a whole: a reply does not say what part of it a
 // model that crops has seen.
