@@ -1,16 +1,26 @@
-"""The digits as a folder of images, and the command that trains on them."""
+"""The digits as a folder of images, and the models made of them."""
 
 import json
 import pathlib
+import statistics
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.numpy import load_file
 from sklearn.datasets import load_digits
 
+from contextpool_training import digits_command
 from contextpool_training.__main__ import main
 from contextpool_training.digits import write_digits
-from contextpool_training.image_export import FILES
+from contextpool_training.image_classifier import load
+from contextpool_training.image_export import FILES, one_of_each_label
+from contextpool_training.image_runs import load_data
+from contextpool_training.images import pixel_values_of
+from contextpool_training.scores import accuracy, predictions_of
+
+MODELS = pathlib.Path(__file__).parents[2] / "models"
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +55,36 @@ def test_a_picture_holds_the_scans_values(digits: pathlib.Path) -> None:
             assert image.mode == "L"
             values = np.rint(np.asarray(image, np.float64) * 16 / 255)
         np.testing.assert_array_equal(values, scans.images[number])
+
+
+@pytest.mark.parametrize("name", list(digits_command.RECIPES))
+def test_the_committed_model_scores_what_its_card_says(name: str, digits: pathlib.Path) -> None:
+    directory = MODELS / f"digits-{name}-contextpool"
+    assert sum(path.stat().st_size for path in directory.iterdir()) < 3_000_000
+    assert sorted(path.name for path in directory.iterdir()) == sorted(FILES)
+    recipe = digits_command.RECIPES[name]
+    data = load_data(recipe, digits)
+    model = load(recipe.architecture, directory)
+    test = data.examples["test"]
+    score = accuracy(test.labels, predictions_of(model, test))
+    card = (directory / "README.md").read_text().replace("\n", " ")
+    assert f"test accuracy {score:.1%}." in card
+    golden = load_file(directory / "golden.safetensors")
+    assert np.array_equal(golden["pixels"], one_of_each_label(test).numpy())
+    values = pixel_values_of(torch.from_numpy(golden["pixels"]), recipe.processor())
+    with torch.no_grad():
+        logits = model(values).logits
+    np.testing.assert_allclose(logits.numpy(), golden["logits"], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", list(digits_command.RECIPES))
+def test_the_committed_card_has_means_of_its_own_scores(name: str) -> None:
+    card = (MODELS / f"digits-{name}-contextpool" / "README.md").read_text()
+    rows = [line.split("|") for line in card.splitlines() if line.count(" %") == 1 and "±" in line]
+    assert len(rows) == 3
+    for row in rows:
+        scores = [float(cell.split("%")[0]) for cell in row[2:5]]
+        assert float(row[5].split("±")[0]) == pytest.approx(statistics.mean(scores), abs=0.1)
 
 
 def test_the_digits_command_writes_a_model(tmp_path: pathlib.Path) -> None:

@@ -53,7 +53,8 @@ _CARD = """# {name}
 | ContextPool | `{pool}` |
 | training | {training} |
 {command}
-| time | {minutes:.1f} minutes per run on average |
+| time | {minutes:.1f} minutes per run on average, waiting for other work of the machine \
+included |
 | versions | {versions} |
 """
 
