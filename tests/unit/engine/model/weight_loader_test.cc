@@ -84,6 +84,7 @@ TEST_F(WeightLoaderTest, StopsAtTheFirstErrorAndNamesItsTensor) {
   EXPECT_EQ(loader_->Linear({.names = {"missing"}, .out_columns = 1, .in_columns = 2}), nullptr);
   EXPECT_EQ(loader_->Linear({.names = {"a"}, .out_columns = 1, .in_columns = 2}), nullptr);
   EXPECT_EQ(loader_->Vector("a.bias", 1).data, nullptr);
+  EXPECT_TRUE(loader_->Read("table", {2, 2}).empty());
   EXPECT_THAT(loader_->status().message(), HasSubstr("\"table\" must have the shape [2, 3]"));
   EXPECT_EQ(loader_->TakeMemory().bytes, 0);
 }
