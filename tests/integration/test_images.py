@@ -194,7 +194,6 @@ def test_limits_of_images_can_be_set(start_server):
     assert "bytes; at most 2000" in results[2].error.message
 
 
-@pytest.mark.skipif("digits-vit-contextpool" not in NAMES, reason="not trained")
 def test_what_context_pool_chose_comes_with_the_grid_of_the_image(images):
     name = "digits-vit-contextpool"
     reply = classify(images, [encode(golden(name)[0][0])], name, explain=True)[0].explanation
