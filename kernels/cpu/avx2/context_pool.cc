@@ -36,12 +36,13 @@ void Multiply(const ContextPoolParams& p, const Sequence& sequence, const Tile& 
   const bool whole = tile.width() == width;
   const int64_t runs = whole ? 1 : tile.window_rows();
   const int64_t tokens = whole ? tile.tokens() : tile.width();
+  const float* first = panel.x + (tile.top * width + tile.begin - panel.first_token) * panel.stride;
   __m256 y[kRows][2] = {};
-  for (int64_t run = 0; run < runs; ++run) {
-    const int64_t first = (tile.top + run) * width + tile.begin;
-    MultiplyAdd<kRows>(tile.weights + run * tokens, tile.stride,
-                       panel.x + (first - panel.first_token) * panel.stride, panel.stride, tokens,
-                       y);
+  MultiplyAdd<kRows>(tile.weights, tile.stride, first, panel.stride, tokens, y);
+  // The first run, which is the only one of a text, stands apart: its sums stay in registers.
+  for (int64_t run = 1; run < runs; ++run) {
+    MultiplyAdd<kRows>(tile.weights + run * tokens, tile.stride, first + run * width * panel.stride,
+                       panel.stride, tokens, y);
   }
   const float* x = sequence.x + tile.row * width * p.x_stride + panel.column;
   float* out = sequence.out + tile.first_output * p.out_stride + panel.column;
