@@ -259,6 +259,7 @@ void Executor::Deliver(std::span<Task* const> tasks, ModelCounters& counters) {
     const float*& row = lead->output.task == TaskKind::kEmbed ? embedding : logits;
     const std::span values(row, lead->values.size());
     row += values.size();
+    const int64_t length = lead->cost;
     const bool finite = AllFinite(values);
     if (finite) counters.last_computed = times_.computed;
     ForEachTwin(lead, [&](Task& task) {
@@ -268,7 +269,7 @@ void Executor::Deliver(std::span<Task* const> tasks, ModelCounters& counters) {
       }
       task.completion->Finish(task, finite ? absl::OkStatus() : NotFinite(task));
     });
-    begin += lead->cost;
+    begin += length;  // the task may be gone
   }
 }
 
