@@ -64,13 +64,13 @@ TEST(GridLayers, RefusesMalformedReplies) {
 }
 
 TEST(TabulateExplanation, HasALinePerLayer) {
-  EXPECT_EQ(TabulateExplanation(TwoLayers(), 3), R"(
+  EXPECT_EQ("\n" + TabulateExplanation(TwoLayers(), 3), R"(
    LAYER  WEIGHT min  mean  max  SUPPORT SIZE min  mean  max
        1       0.125   0.5    1             0.125   0.5    1
        4       0.125   0.5    1               0.5     2    4
 
    grid of 3 x 2 tokens, support sizes in cells; --explain=out.png draws it
-)" + 1);
+)");
   EXPECT_THAT(TabulateExplanation({}, 3), HasSubstr("   the server's explanation has no grid"));
 }
 
