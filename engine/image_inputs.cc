@@ -97,6 +97,7 @@ void DecodeImages(const ImageDecoding& decoding, ServedModel& served, Call& call
   try {
     call.ReservePixels(bytes_per_image);
   } catch (const std::bad_alloc&) {
+    share = ByteBudget::Share();  // what it counts in may be gone after the answer
     return call.AnswerNow(
         absl::ResourceExhaustedError("there is not enough memory for the pixels"));
   }
@@ -114,7 +115,7 @@ void DecodeImages(const ImageDecoding& decoding, ServedModel& served, Call& call
                ready = std::move(ready)]() mutable {
     // The queue counts the pixels from now on, and the model may be gone once it has answered.
     share = ByteBudget::Share();
-    // Neither is ever wanted again: so all that was not decoded ends here.
+    // What is not wanted never is again, so no input that was left out gets beyond this.
     if (absl::Status status = CheckWanted(call, deadline, clock); !status.ok()) {
       call.counters().CountRefused(status, static_cast<int64_t>(call.request().inputs.size()));
       return call.AnswerNow(std::move(status));

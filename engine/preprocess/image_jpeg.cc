@@ -32,7 +32,6 @@ enum Marker : uint8_t {
 // Encoders write about ten; each passes over all blocks, so thousands would take minutes.
 constexpr int kMaxScans = 64;
 
-constexpr absl::string_view kExif("Exif\0\0", 6);
 constexpr absl::string_view kXmp("http://ns.adobe.com/xap/1.0/\0", 29);
 
 bool IsRestart(uint8_t marker) { return marker >= kFirstRestart && marker < kStart; }
@@ -159,7 +158,7 @@ class JpegParser {
 
   void ReadMetadata(absl::string_view content) {
     // Of an EXIF block that is spread over several segments the tag is in the first.
-    if (absl::StartsWith(content, kExif) && !tags_.exif.has_value()) {
+    if (absl::StartsWith(content, kExifHeader) && !tags_.exif.has_value()) {
       tags_.exif = ExifOrientation(content);
     } else if (absl::StartsWith(content, kXmp)) {
       tags_.xmp = XmpOrientation(content.substr(kXmp.size()));

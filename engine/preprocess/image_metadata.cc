@@ -8,7 +8,6 @@
 namespace contextpool::engine {
 namespace {
 
-constexpr absl::string_view kExifHeader("Exif\0\0", 6);
 constexpr uint32_t kOrientationTag = 0x0112;
 constexpr size_t kEntryBytes = 12;
 

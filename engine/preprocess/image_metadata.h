@@ -16,7 +16,10 @@ struct OrientationTags {
   int value() const { return exif.value_or(xmp.value_or(1)); }
 };
 
-// The tag 0x0112 of an EXIF block, with or without "Exif\0\0" before it; unset where it is absent,
+// What stands before the EXIF block of a JPEG's segment.
+inline constexpr absl::string_view kExifHeader("Exif\0\0", 6);
+
+// The tag 0x0112 of an EXIF block, with or without kExifHeader before it; unset where it is absent,
 // is no integer, or the block is malformed.
 std::optional<int> ExifOrientation(absl::string_view exif);
 

@@ -1,9 +1,7 @@
 // PNG: a list of chunks of length, name, content and checksum (PNG specification, third edition).
 #include <cstdint>
 
-#include "absl/strings/match.h"
 #include "absl/strings/strip.h"
-#include "engine/base/json.h"
 #include "engine/preprocess/image_bytes.h"
 #include "engine/preprocess/image_formats.h"
 #include "engine/preprocess/image_metadata.h"

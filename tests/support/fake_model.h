@@ -3,7 +3,8 @@
 // layers with ContextPool: in each the pooling weight of a token is its id, the support size its
 // position in the sequence, plus 0.5 in the second layer; three of four tiles are skipped. Of the
 // name "images" it reads images of 2 x 2 pixels as 5 tokens, and the sum is that of all their
-// values; there is no other pooling.
+// values; there is no other pooling. Of the name "unresized" likewise, but it takes no image of
+// another size.
 #pragma once
 
 #include <atomic>
@@ -48,7 +49,8 @@ class FakeModel : public engine::Model {
     info_.labels = {"first", "minus first"};
     if (spec.name == "long") info_.max_tokens = 5000;
     if (spec.name == "pools") info_.context_pool_layers = {0, 3};
-    if (spec.name == "images") ReadImages();
+    if (spec.name == "images" || spec.name == "unresized") ReadImages();
+    if (spec.name == "unresized") info_.image->resize = {};
     info_.problem_type = engine::ProblemType::kSingleLabel;
     ++hooks_.models;
   }

@@ -1,5 +1,6 @@
 #include "engine/canaries.h"
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -70,13 +71,15 @@ class CanariesTest : public ::testing::Test {
   StepWatch steps_;
   std::vector<CanaryModel> models_;
   std::vector<Sent> sent_;
+  uint64_t decoded_ = 0;
   Canaries canaries_{kInterval,
                      steps_,
                      clock_,
                      {[this] { return models_; },
                       [this](Request request, Engine::Callback done) {
                         sent_.push_back({std::move(request), std::move(done)});
-                      }}};
+                      },
+                      [this] { return decoded_; }}};
 };
 
 TEST_F(CanariesTest, AModelIsAskedOnceItWasIdleForTheInterval) {
@@ -196,6 +199,17 @@ TEST_F(CanariesTest, ACanaryThatExpiresBehindOtherWorkSaysNothing) {
   steps_.End();
   clock_.Advance(Canaries::kAnswerLimit);
   AnswerNext(absl::DeadlineExceededError("in the queue"));
+  EXPECT_TRUE(canaries_.Health().healthy);
+  EXPECT_THAT(Counts(), ElementsAre(0, 0, 1));
+}
+
+TEST_F(CanariesTest, ACanaryWithoutAnAnswerBehindImagesThatAreDecodedSaysNothing) {
+  clock_.Advance(kInterval);
+  canaries_.SendDue();
+  ++decoded_;
+  clock_.Advance(Canaries::kAnswerLimit);
+  EXPECT_TRUE(canaries_.Health().healthy);
+  AnswerNext(absl::DeadlineExceededError("before the images were decoded"));
   EXPECT_TRUE(canaries_.Health().healthy);
   EXPECT_THAT(Counts(), ElementsAre(0, 0, 1));
 }

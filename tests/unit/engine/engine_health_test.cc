@@ -224,6 +224,23 @@ TEST_F(EngineHealthTest, AnIdleModelThatReadsImagesIsAskedWithAnImage) {
   EXPECT_TRUE(engine_->Health().healthy);
 }
 
+TEST_F(EngineHealthTest, AModelThatTakesImagesOfItsOwnSizeOnlyIsNotAsked) {
+  canary_interval_ = seconds(10);
+  Start({Spec("m"), Spec("unresized")});
+  const auto canaries = [this](size_t model) {
+    const Stats stats = engine_->Snapshot();
+    const auto& counts = stats.models[model].canaries;
+    return std::accumulate(counts.begin(), counts.end(), uint64_t{0});
+  };
+  ASSERT_EQ(engine_->Snapshot().models[1].info->name, "unresized");
+  for (uint64_t round = 1; round <= 4; ++round) {
+    time_.Advance(seconds(10));
+    while (canaries(0) < round) std::this_thread::yield();
+  }
+  EXPECT_EQ(canaries(1), 0u);
+  EXPECT_TRUE(engine_->Health().healthy);
+}
+
 TEST_F(EngineHealthTest, CanariesAreNotCountedAsTraffic) {
   StartWithCanaries();
   HoldPasses();
