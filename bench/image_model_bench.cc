@@ -4,10 +4,9 @@
 //
 // reads from its standard input as often as there is more: a line with the number of images and
 // their pixels, [images, height, width, 3]. Of each it computes the embeddings once and prints a
-// line: the wall milliseconds, the processor milliseconds of all threads together, and the first
-// values of the last image's embedding.
+// line: the wall milliseconds, the processor milliseconds of all threads together, and the
+// embeddings, [images, dimensions].
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -29,7 +28,6 @@ namespace contextpool::engine {
 namespace {
 
 constexpr int32_t kMaxImages = 4096;
-constexpr int64_t kShownValues = 8;
 
 double WallMs() {
   return std::chrono::duration<double, std::milli>(
@@ -70,12 +68,11 @@ void Run(const Model& model, Device& device, int32_t images) {
   if (!output.ok()) Die(output.status());
   if (absl::Status status = device.Synchronize(); !status.ok()) Die(status);
   std::printf("%.3f %.3f", WallMs() - wall, ProcessorMs() - processor);
-  const int64_t width = info.embedding_dimensions;
-  std::vector<float> shown(std::min(kShownValues, width));
-  device.CopyToHost(shown.data(), output->embeddings.as<float>() + (images - 1) * width,
-                    shown.size() * sizeof(float));
+  std::vector<float> embeddings(images * int64_t{info.embedding_dimensions});
+  device.CopyToHost(embeddings.data(), output->embeddings.as<float>(),
+                    embeddings.size() * sizeof(float));
   if (absl::Status status = device.Synchronize(); !status.ok()) Die(status);
-  for (float value : shown) std::printf(" %.9g", value);
+  for (float value : embeddings) std::printf(" %.9g", value);
   std::printf("\n");
   std::fflush(stdout);
 }

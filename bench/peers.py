@@ -30,10 +30,10 @@ class Torch:
         self.torch = torch
         self.model = AutoModel.from_pretrained(model_dir).eval()
 
-    def run(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         with self.torch.inference_mode():
-            tensors = [self.torch.from_numpy(a) for a in (ids, mask)]
-            return self.model(tensors[0], attention_mask=tensors[1]).last_hidden_state.numpy()
+            tensors = {name: self.torch.from_numpy(array) for name, array in inputs.items()}
+            return self.model(**tensors).last_hidden_state.numpy()
 
 
 def exported(model_dir: str) -> pathlib.Path:
@@ -77,42 +77,53 @@ def exported(model_dir: str) -> pathlib.Path:
 
 
 class OnnxRuntime:
-    def __init__(self, model_dir: str, threads: int) -> None:
+    def __init__(self, onnx_file: pathlib.Path, threads: int) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(
-            str(exported(model_dir)), options, providers=["CPUExecutionProvider"]
+            str(onnx_file), options, providers=["CPUExecutionProvider"]
         )
 
-    def run(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        return self.session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+    def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        return self.session.run(None, inputs)[0]
 
 
 class OpenVino:
-    def __init__(self, model_dir: str, threads: int) -> None:
+    def __init__(self, onnx_file: pathlib.Path, threads: int) -> None:
         import openvino
 
         core = openvino.Core()
         config = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32",
                   "PERFORMANCE_HINT": "LATENCY"}  # fmt: skip
         self.request = core.compile_model(
-            core.read_model(exported(model_dir)), "CPU", config
+            core.read_model(onnx_file), "CPU", config
         ).create_infer_request()
 
-    def run(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        self.request.infer({"input_ids": ids, "attention_mask": mask})
+    def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """The result lasts until the next run."""
+        self.request.infer(inputs)
         return self.request.get_output_tensor(0).data
 
 
-ENGINES = {"torch": Torch, "onnxruntime": OnnxRuntime, "openvino": OpenVino}
+ONNX_ENGINES = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}
 
 
-def pooled(hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def load(engine: str, model_dir: str, threads: int):
+    if engine == "torch":
+        return Torch(model_dir, threads)
+    return ONNX_ENGINES[engine](exported(model_dir), threads)
+
+
+def hidden(engine, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return engine.run({"input_ids": ids, "attention_mask": mask})
+
+
+def pooled(tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
     weights = mask[..., None].astype(np.float32)
-    mean = (hidden * weights).sum(1) / weights.sum(1)
+    mean = (tokens * weights).sum(1) / weights.sum(1)
     return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
 
@@ -159,7 +170,7 @@ def list_run(engine, encoded: list[list[int]], order: str):
     def run() -> np.ndarray:
         vectors = [None] * len(encoded)
         for batch, (ids, mask) in zip(batches, inputs):
-            for i, vector in zip(batch, pooled(engine.run(ids, mask), mask)):
+            for i, vector in zip(batch, pooled(hidden(engine, ids, mask), mask)):
                 vectors[i] = vector
         return np.stack(vectors)
 
@@ -170,12 +181,12 @@ def shape_run(engine, inputs: int, tokens: int):
     """A function that embeds one batch of the ids that engine_bench makes."""
     ids = (1000 + np.arange(inputs * tokens) * 7919 % 20000).reshape(inputs, tokens)
     mask = np.ones_like(ids)
-    return lambda: pooled(engine.run(ids, mask), mask)
+    return lambda: pooled(hidden(engine, ids, mask), mask)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("engine", choices=ENGINES)
+    parser.add_argument("engine", choices=["torch", *ONNX_ENGINES])
     parser.add_argument("model_dir")
     parser.add_argument("workload")
     parser.add_argument("--texts")
@@ -184,7 +195,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args()
-    engine = ENGINES[args.engine](args.model_dir, args.threads)
+    engine = load(args.engine, args.model_dir, args.threads)
     if args.workload == "list":
         encoded = tokenized(args.model_dir, args.texts)
         inputs, run = len(encoded), list_run(engine, encoded, args.order)
