@@ -30,6 +30,13 @@ absl::Status CheckFit(const ModelInfo& info, const Tokenizer& tokenizer) {
   return absl::OkStatus();
 }
 
+// What is wrong with the model says more than that there is no tokeniser. But a tokeniser that
+// could not be read may be all that is wrong with a model of texts, and nothing to one of images.
+absl::Status WhyNeither(const absl::Status& model, const absl::Status& tokenizer) {
+  if (tokenizer.ok() || absl::IsNotFound(tokenizer)) return model;
+  return absl::Status(model.code(), absl::StrCat(model.message(), "; and ", tokenizer.message()));
+}
+
 absl::Status CheckBudget(const ModelInfo& info, const QueueOptions& queue) {
   if (info.image && info.image->bytes() > queue.max_bytes) {
     return absl::InvalidArgumentError(absl::StrCat("queue.max_bytes is ", queue.max_bytes,
@@ -186,12 +193,7 @@ absl::StatusOr<std::unique_ptr<ServedModel>> ModelLoader::Prepare(ModelSpec spec
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = parts_.load_tokenizer(spec);
   if (tokenizer.ok()) spec.prefix_tokens = (*tokenizer)->prefix_tokens();
   absl::StatusOr<std::unique_ptr<Model>> model = parts_.load_model(spec, *parts_.device);
-  // What is wrong with the model says more than that there is no tokeniser. But a tokeniser that
-  // could not be read may be all that is wrong with the model.
-  if (!model.ok()) {
-    const bool unread = !tokenizer.ok() && !absl::IsNotFound(tokenizer.status());
-    return unread ? tokenizer.status() : model.status();
-  }
+  if (!model.ok()) return WhyNeither(model.status(), tokenizer.status());
   auto info = std::make_shared<ModelInfo>((*model)->info());
   QueueOptions& queue = spec.queue;
   if (queue.batch_token_budget == 0) {

@@ -28,11 +28,12 @@ TEST_F(EngineTest, WhatIsWrongWithTheModelIsToldBeforeAMissingTokeniser) {
   EXPECT_EQ(FailureOf("m"), "tokenizer.json: is missing");
 }
 
-TEST_F(EngineTest, ATokeniserThatCannotBeReadIsToldBeforeWhatItMayHaveDoneToTheModel) {
+TEST_F(EngineTest, ATokeniserThatCannotBeReadIsToldBesideWhatIsWrongWithTheModel) {
   tokenizer_error_ = absl::InvalidArgumentError("tokenizer.json: is broken");
-  Start({Spec("broken"), Spec("m")});
-  EXPECT_EQ(FailureOf("broken"), "tokenizer.json: is broken");
+  Start({Spec("broken"), Spec("m"), Spec("images")});
+  EXPECT_EQ(FailureOf("broken"), "config.json: is broken; and tokenizer.json: is broken");
   EXPECT_EQ(FailureOf("m"), "tokenizer.json: is broken");
+  EXPECT_EQ(FailureOf("images"), "") << "has no use for it";
 }
 
 TEST_F(EngineTest, BrokenModelIsReportedAndTheOthersServe) {
