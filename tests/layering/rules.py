@@ -11,6 +11,7 @@ ALIASES = [
     (r"(ATen|torch|c10|caffe2)/.*", "libtorch"),
     (r"(cuda.*|cublas.*|nv.*)\.h", "cuda"),
     (r"opencv2/.*", "opencv"),
+    (r"boost/.*", "boost"),
     (r"(prometheus|httplib\.h).*", "observe_library"),
 ]
 
@@ -22,6 +23,7 @@ ALLOWED = {
     "kernels/cpu/": ["kernels/"],
     "kernels/cuda/": ["kernels/", "cuda"],
     "kernels/simt/": ["kernels/"],
+    "kernels/simt/fiber": ["boost", "kernels/"],
     "engine/base/": ["kernels/dtype.h"],
     "engine/preprocess/": ["engine/base/"],
     "engine/preprocess/image_decoder": ["engine/base/", "engine/preprocess/", "opencv"],
@@ -52,4 +54,4 @@ ALLOWED = {
 }
 
 # LibTorch brings its own copy of protobuf's headers, so it stays inside source files.
-SOURCES_ONLY = ["libtorch", "cuda", "opencv"]
+SOURCES_ONLY = ["libtorch", "cuda", "opencv", "boost"]

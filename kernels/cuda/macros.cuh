@@ -1,0 +1,24 @@
+// The few words that CUDA and C++ spell differently.
+#pragma once
+
+// A source that includes kernels/cuda/primitives.cuh puts everything it defines into namespace
+// contextpool::kernels::SIMT_BACKEND, so that one program may hold both builds of a kernel.
+#if defined(__CUDACC__)
+
+#define SIMT_BACKEND cuda
+#define SIMT_DEVICE __device__ __forceinline__
+#define SIMT_HOST_DEVICE __host__ __device__ __forceinline__
+// Declares a kernel of at most `threads` threads a block, `blocks` of which share a processor:
+//   template <typename T> SIMT_KERNEL(256, 2) void AddBias(...) { ... }
+#define SIMT_KERNEL(threads, blocks) __global__ __launch_bounds__(threads, blocks)
+#define SIMT_UNROLL _Pragma("unroll")
+
+#else
+
+#define SIMT_BACKEND emulated
+#define SIMT_DEVICE inline
+#define SIMT_HOST_DEVICE constexpr
+#define SIMT_KERNEL(threads, blocks)
+#define SIMT_UNROLL
+
+#endif

@@ -1,0 +1,37 @@
+// The cp.async copies of one thread: issued, gathered into groups, done when their group is waited
+// for and not before.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <vector>
+
+namespace contextpool::kernels::simt {
+
+class SharedMemory;
+
+struct Copy {
+  void* to;
+  const void* from;
+  size_t bytes;
+  // The rest is filled with zeros.
+  size_t source_bytes;
+};
+
+class CopyQueue {
+ public:
+  void Issue(const Copy& copy) { copies_.push_back(copy); }
+  void Commit();
+  // Finishes the oldest groups until at most `pending` are left.
+  void Wait(size_t pending, SharedMemory& memory);
+  // The thread is over: what nobody waited for is forgotten.
+  void Clear();
+
+ private:
+  // Oldest first; the first `committed_` belong to groups.
+  std::deque<Copy> copies_;
+  std::deque<size_t> group_sizes_;
+  size_t committed_ = 0;
+};
+
+}  // namespace contextpool::kernels::simt
