@@ -5,6 +5,7 @@
 #include <utility>
 #include <variant>
 
+#include "absl/algorithm/container.h"
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "engine/device/cpu_count.h"
@@ -52,11 +53,11 @@ absl::Status TooLongToShow(size_t last, size_t texts, int64_t max_bytes) {
 }
 
 absl::Status CheckPooling(const Request& request, const ModelInfo& info) {
-  if (!info.fixed_pooling || request.pooling.value_or(info.pooling) == info.pooling) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(absl::StrCat("options.pooling: the model \"", info.name,
-                                                 "\" pools in one way only; leave it unset"));
+  const Pooling pooling = request.pooling.value_or(info.pooling);
+  if (absl::c_linear_search(info.poolings, pooling)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("options.pooling: the model \"", info.name,
+                   "\" does not pool that way; GetModel lists how it does"));
 }
 
 }  // namespace
@@ -130,8 +131,11 @@ absl::Status EngineImpl::CheckAcceptable(const ServedModel& served, const Reques
     counters.Count(RejectReason::kUnhealthy);
     return absl::UnavailableError("the server's device does not answer now; ask another replica");
   }
-  absl::Status status = batcher_.CheckRoom(
-      served.queue, static_cast<int64_t>(request.inputs.size()), BytesOf(request, *served.info));
+  const auto inputs = static_cast<int64_t>(request.inputs.size());
+  // Every image costs the same.
+  const int64_t tokens = served.info->image ? inputs * served.info->max_tokens : 0;
+  absl::Status status =
+      batcher_.CheckRoom(served.queue, inputs, tokens, BytesOf(request, *served.info));
   if (!status.ok()) counters.CountRefused(status, 1);
   return status;
 }

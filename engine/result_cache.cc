@@ -4,6 +4,8 @@
 #include <new>
 #include <utility>
 
+#include "absl/hash/hash.h"
+
 namespace contextpool::engine {
 namespace {
 
@@ -12,9 +14,15 @@ constexpr int64_t kOverhead = 128;
 
 }  // namespace
 
+ResultCache::Key::Key(const Example& input, const OutputSpec& spec)
+    : example(input),
+      output(spec),
+      hash(absl::HashOf(input, spec.task, spec.pooling, spec.normalize)) {}
+
 bool ResultCache::Key::operator==(const Key& other) const {
-  return output.task == other.output.task && output.pooling == other.output.pooling &&
-         output.normalize == other.output.normalize && example == other.example;
+  return hash == other.hash && output.task == other.output.task &&
+         output.pooling == other.output.pooling && output.normalize == other.output.normalize &&
+         example == other.example;
 }
 
 int64_t ResultCache::Entry::bytes() const {
@@ -24,8 +32,9 @@ int64_t ResultCache::Entry::bytes() const {
 
 bool ResultCache::Find(Task& task) {
   if (task.output.explain) return false;
+  const Key key(task, task.output);
   MutexLock lock(mutex_);
-  const auto found = index_.find(Key{task, task.output});
+  const auto found = index_.find(key);
   if (found == index_.end()) return false;
   entries_.splice(entries_.begin(), entries_, found->second);
   std::ranges::copy(entries_.front().values, task.values.begin());
@@ -34,14 +43,16 @@ bool ResultCache::Find(Task& task) {
 
 void ResultCache::Put(const Task& task) noexcept try {
   if (task.output.explain) return;
+  const Key key(task, task.output);
   {
     MutexLock lock(mutex_);
-    if (index_.contains(Key{task, task.output})) return;
+    if (index_.contains(key)) return;
   }
   Entries entry;
   entry.push_back({{task.token_ids.begin(), task.token_ids.end()},
                    {task.pixels.begin(), task.pixels.end()},
                    task.output,
+                   key.hash,
                    {task.values.begin(), task.values.end()}});
   const int64_t bytes = entry.front().bytes();
   if (bytes > max_bytes_) return;

@@ -5,8 +5,10 @@
 // them, so a hit is what computing would give again.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <list>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -31,23 +33,30 @@ class ResultCache {
   int64_t bytes() const;
 
  private:
+  // Hashed when it is made, so that nobody waits for that: an image is long.
   struct Key {
-    Example example;
-    OutputSpec output;
+    Key(const Example& input, const OutputSpec& spec);
+    Key(const Example& input, const OutputSpec& spec, size_t known)
+        : example(input), output(spec), hash(known) {}
+
     bool operator==(const Key& other) const;
     template <typename H>
     friend H AbslHashValue(H state, const Key& key) {
-      return H::combine(std::move(state), key.example, key.output.task, key.output.pooling,
-                        key.output.normalize);
+      return H::combine(std::move(state), key.hash);
     }
+
+    Example example;
+    OutputSpec output;
+    size_t hash;
   };
   struct Entry {
     std::vector<int32_t> token_ids;
     std::vector<uint8_t> pixels;
     OutputSpec output;
+    size_t hash = 0;
     std::vector<float> values;
 
-    Key key() const { return {{token_ids, pixels}, output}; }
+    Key key() const { return {{token_ids, pixels}, output, hash}; }
     int64_t bytes() const;
   };
   using Entries = std::list<Entry>;

@@ -49,7 +49,8 @@ constexpr Choice<v1::Truncation> kTruncations[] = {{"right", v1::TRUNCATION_RIGH
 constexpr Choice<v1::Pooling> kPoolings[] = {{"mean", v1::POOLING_MEAN},
                                              {"cls", v1::POOLING_CLS},
                                              {"max", v1::POOLING_MAX},
-                                             {"last-token", v1::POOLING_LAST_TOKEN}};
+                                             {"last-token", v1::POOLING_LAST_TOKEN},
+                                             {"pooler", v1::POOLING_POOLER}};
 constexpr Choice<bench::LoadTask> kTasks[] = {{"embed", bench::LoadTask::kEmbed},
                                               {"classify", bench::LoadTask::kClassify}};
 constexpr Choice<bench::ArrivalShape> kArrivalShapes[] = {
@@ -152,7 +153,8 @@ constexpr Flag kFlags[] = {
      Switch<&Options::normalize, true>},
     {"no-normalize", 0, nullptr, kEmbed, "leave vectors as the pooling makes them",
      Switch<&Options::normalize, false>},
-    {"pooling", 0, "HOW", kEmbed, "mean, cls, max or last-token (default: as the model says)",
+    {"pooling", 0, "HOW", kEmbed,
+     "mean, cls, max, last-token or pooler (default: as the model says)",
      [](const std::string& value, Options& options) {
        return Choose(kPoolings, value, options.pooling);
      }},

@@ -34,8 +34,9 @@ struct ModelInfo {
   int32_t grid_width = 0;
   Pooling pooling = Pooling::kMean;
   bool normalize = false;
-  // Whether `pooling` is the only one there is: requests for another are refused.
-  bool fixed_pooling = false;
+  // Those that requests may ask for; `pooling` is one of them.
+  std::vector<Pooling> poolings = {Pooling::kMean, Pooling::kCls, Pooling::kMax,
+                                   Pooling::kLastToken};
   // Both as the checkpoint's own files say, whatever the operator made of them.
   Pooling own_pooling = Pooling::kMean;
   bool own_normalize = false;

@@ -19,7 +19,8 @@ enum class Modality : uint8_t { kText, kImage };
 enum class Priority : uint8_t { kInteractive, kBulk };
 inline constexpr int kPriorities = 2;
 enum class Truncation : uint8_t { kRight, kLeft, kReject };
-enum class Pooling : uint8_t { kMean, kCls, kMax, kLastToken };
+// kPooler: the first token through the layer that the checkpoint calls its pooler.
+enum class Pooling : uint8_t { kMean, kCls, kMax, kLastToken, kPooler };
 
 // The views below point into the caller's message.
 struct TextInput {

@@ -68,9 +68,10 @@ Batcher::Load Batcher::LoadOf(const Submission& work) {
   return load;
 }
 
-absl::Status Batcher::CheckRoom(QueueId queue, int64_t inputs, int64_t bytes) const {
+absl::Status Batcher::CheckRoom(QueueId queue, int64_t inputs, int64_t tokens,
+                                int64_t bytes) const {
   MutexLock lock(mutex_);
-  return CheckRoom(*queues_[queue], {inputs, 0, bytes, 0}, clock_.Now());
+  return CheckRoom(*queues_[queue], {inputs, tokens, bytes, 0}, clock_.Now());
 }
 
 absl::Status Batcher::CheckRoom(const Queue& queue, const Load& load, TimePoint now) const {

@@ -75,9 +75,9 @@ class Batcher final : public BatchSource {
   // being computed.
   void RemoveQueue(QueueId queue);
 
-  // Whether a request of so many inputs and bytes would find room now, tokens aside: asked before
-  // the work of tokenising. Errors as Enqueue.
-  absl::Status CheckRoom(QueueId queue, int64_t inputs, int64_t bytes) const;
+  // Whether a request of so many inputs, tokens (0: not known yet) and bytes would find room now:
+  // asked before the work of tokenising or decoding. Errors as Enqueue.
+  absl::Status CheckRoom(QueueId queue, int64_t inputs, int64_t tokens, int64_t bytes) const;
 
   // Queues all of a request's tasks or, on error, none; the batcher points to them until each is
   // handed out by NextBatch or aborted. REQUIRES: there is a task.

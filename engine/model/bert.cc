@@ -14,7 +14,8 @@ BertModel::BertModel(ModelInfo info, const EncoderConfig& config, BertWeights we
       memory_(std::move(weights.memory.buffers)),
       transformer_(config, NormPlacement::kAfter, std::move(weights.layers), device),
       readout_({.hidden_size = config.hidden_size,
-                .classifier = {{.pooling = config.classifier_pooling}}},
+                .classifier = {{.pooling = config.classifier_pooling}},
+                .pooler = pooler_.get()},
                expected_sequences, device),
       device_(device) {}
 

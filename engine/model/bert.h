@@ -21,7 +21,8 @@
 
 namespace contextpool::engine {
 
-// A loaded model's weights on the device. The classification head is null without labels.
+// A loaded model's weights on the device. Without labels the classifier is null, and the pooler if
+// the checkpoint has none.
 struct BertWeights {
   EmbeddingTables embeddings;
   std::vector<TransformerLayer> layers;

@@ -28,8 +28,10 @@ class Loader {
           LoadContextPool(loader_, absl::StrCat("encoder.layer.", i, ".context_pool."), hidden,
                           config_.context_pool.options);
     }
-    if (config_.classifies()) {
+    if (config_.classifies() || loader_.Has("pooler.dense.weight")) {
       weights.pooler = Linear({"pooler.dense"}, hidden, hidden);
+    }
+    if (config_.classifies()) {
       weights.classifier =
           Linear({"classifier"}, static_cast<int64_t>(config_.labels.size()), hidden);
     }

@@ -36,6 +36,10 @@ absl::StatusOr<std::unique_ptr<Model>> LoadBert(const ModelSpec& spec, Device& d
   ModelInfo info = Describe(spec, {directory->pooling, directory->normalize}, device, config);
   info.vocabulary_size = config.vocabulary_size;
   info.max_tokens = spec.max_tokens.value_or(directory->max_tokens);
+  // Of a classifier that reads the mean, the pooler is no layer for the first token.
+  if (weights->pooler != nullptr && config.classifier_pooling == Pooling::kCls) {
+    info.poolings.push_back(Pooling::kPooler);
+  }
   info.weight_bytes = weights->memory.bytes;
   return std::make_unique<BertModel>(std::move(info), config, *std::move(weights),
                                      spec.queue.batch_max_inputs, device);

@@ -5,6 +5,7 @@
 #include <new>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -43,12 +44,23 @@ absl::StatusOr<const Family*> FindFamily(absl::string_view text) {
   return NotSupported("model_type", *type, absl::StrJoin(kFamilies, ", ", name));
 }
 
+absl::Status CheckPooling(const ModelInfo& info) {
+  if (absl::c_linear_search(info.poolings, info.pooling)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("pooling is none that this ", info.architecture,
+                   " has (a pooler is a layer of its own, a ResNet has the mean alone); leave it "
+                   "out of serving.textproto"));
+}
+
 absl::StatusOr<std::unique_ptr<Model>> Load(const ModelSpec& spec, Device& device) {
   absl::StatusOr<std::string> text = ReadConfigFile(spec.directory, kConfigFile);
   if (!text.ok()) return text.status();
   absl::StatusOr<const Family*> family = FindFamily(*text);
   if (!family.ok()) return InFile(family.status(), kConfigFile);
-  return (*family)->load(spec, device);
+  absl::StatusOr<std::unique_ptr<Model>> model = (*family)->load(spec, device);
+  if (!model.ok()) return model;
+  if (absl::Status status = CheckPooling((*model)->info()); !status.ok()) return status;
+  return model;
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <optional>
 #include <utility>
 
-#include "absl/status/status.h"
 #include "engine/model/checkpoint.h"
 #include "engine/model/file.h"
 #include "engine/model/model_loaders.h"
@@ -22,16 +21,9 @@ absl::StatusOr<ResNetConfig> ReadConfig(const std::string& directory) {
   return config;
 }
 
-absl::Status CheckSpec(const ModelSpec& spec) {
-  if (spec.pooling.value_or(Pooling::kMean) == Pooling::kMean) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      "pooling must be the mean, the only one of a ResNet's embeddings; leave it out");
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Model>> LoadResNet(const ModelSpec& spec, Device& device) {
-  if (absl::Status status = CheckSpec(spec); !status.ok()) return status;
   absl::StatusOr<ResNetConfig> config = ReadConfig(spec.directory);
   if (!config.ok()) return config.status();
   // Any size: nothing in a checkpoint depends on it.
@@ -49,7 +41,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadResNet(const ModelSpec& spec, Device&
   info.modality = Modality::kImage;
   info.layers = config->layers();
   info.embedding_dimensions = config->embedding_dimensions();
-  info.fixed_pooling = true;
+  info.poolings = {Pooling::kMean};
   info.image = *image;
   info.grid_height = static_cast<int32_t>(last.height);
   info.grid_width = static_cast<int32_t>(last.width);

@@ -55,6 +55,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadVit(const ModelSpec& spec, Device& de
   info.grid_height = grid.height;
   info.grid_width = grid.width;
   info.max_tokens = config->prefix() + grid.height * grid.width;
+  if (weights->pooler != nullptr) info.poolings.push_back(Pooling::kPooler);
   info.weight_bytes = weights->memory.bytes;
   return std::make_unique<VitModel>(std::move(info), *config, *std::move(weights),
                                     spec.queue.batch_max_inputs, device);

@@ -19,18 +19,22 @@ struct ReadoutPart {
 
 struct ReadoutConfig {
   int64_t hidden_size = 0;
-  // Tokens at the beginning that embeddings leave out, but for Pooling::kCls, which is the very
-  // first token.
+  // Tokens at the beginning that embeddings leave out, but for Pooling::kCls and kPooler, which
+  // read the very first token.
   int32_t skipped = 0;
   // The vectors, side by side, that the classifier multiplies. Not empty.
   std::vector<ReadoutPart> classifier = {{}};
+  // tanh(W x + b) of Pooling::kPooler, [hidden_size, hidden_size]; null: no output asks for it.
+  const LinearWeight* pooler = nullptr;
 };
 
-// Segments on the device: those of the embedded sequences, then those of the classified ones.
+// Segments on the device: those of the embedded sequences, then those of the classified ones, then,
+// if an embedding is the pooler's, which row is that of each embedded sequence.
 struct ReadoutSegments {
   const kernels::PoolSegment* segments = nullptr;
   int64_t embedded = 0;
   int64_t classified = 0;
+  bool pools = false;
 };
 
 // Used by one thread at a time.
@@ -54,6 +58,9 @@ class Readout {
                              Arena& workspace) const;
 
  private:
+  void AddEmbedded(const PackedBatch& batch);
+  void AddClassified(const PackedBatch& batch);
+  void AddPicks(const PackedBatch& batch, int32_t embedded);
   int64_t parts() const { return static_cast<int64_t>(config_.classifier.size()); }
 
   const ReadoutConfig config_;

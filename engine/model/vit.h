@@ -20,8 +20,9 @@
 
 namespace contextpool::engine {
 
-// An embedding is read after the last LayerNorm: Pooling::kCls is the class token, every other
-// pooling is over the patches alone, without the class token, the distillation token and registers.
+// An embedding is read after the last LayerNorm: Pooling::kCls and kPooler read the class token,
+// every other pooling is over the patches alone, without the class token, the distillation token
+// and registers.
 class VitModel final : public Model {
  public:
   // REQUIRES: info.image, and the grid and max_tokens of such an image. Batches of up to
@@ -45,6 +46,7 @@ class VitModel final : public Model {
   const ConvolutionOptions patches_;
   const TensorView tokens_;
   const LayerNormWeights norm_;
+  const std::unique_ptr<LinearWeight> pooler_;
   const std::unique_ptr<LinearWeight> classifier_;
   const std::vector<DeviceBuffer> memory_;
   const Transformer transformer_;

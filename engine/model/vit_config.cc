@@ -145,9 +145,18 @@ absl::Status ParseFeedForward(const json& config, const Family& family, VitConfi
   return absl::OkStatus();
 }
 
+// An activation or a size of its own is none that is computed: such a model has no pooler here.
+bool PoolsWithTanh(const json& config, int32_t hidden_size) {
+  const json* activation = FindField(config, "pooler_act");
+  const json* size = FindField(config, "pooler_output_size");
+  return (activation == nullptr || *activation == "tanh") &&
+         (size == nullptr || *size == hidden_size);
+}
+
 absl::Status ParseTokens(const json& config, const Family& family, VitConfig& result) {
   result.distilled = family.distilled;
   result.layer_scale = family.dinov2;
+  result.pools_with_tanh = PoolsWithTanh(config, result.hidden_size);
   result.position_resize = family.position_resize;
   absl::StatusOr<bool> qkv_bias = BoolField(config, "qkv_bias", true);
   if (!qkv_bias.ok()) return qkv_bias.status();

@@ -34,6 +34,8 @@ struct VitConfig : TransformerConfig {
   PositionResize position_resize = PositionResize::kNone;
   // What the classifier multiplies.
   std::vector<ReadoutPart> classifier_parts = {{}};
+  // Whether an encoder's pooler, if the checkpoint has one, is tanh(W x + b) of hidden_size.
+  bool pools_with_tanh = true;
   // Two classifiers, one per part, whose logits are averaged; not one for all parts together.
   bool averages_classifiers = false;
 

@@ -40,6 +40,7 @@ class Loader {
                           config_.hidden_size, config_.context_pool.options);
     }
     weights.norm = loader_.Norm("layernorm", config_.hidden_size, config_.layer_norm_eps);
+    weights.pooler = Pooler("pooler.dense");
     if (config_.classifies()) weights.classifier = Classifier();
     if (!loader_.ok()) return loader_.status();
     weights.memory = loader_.TakeMemory();
@@ -127,6 +128,12 @@ class Loader {
 
   LayerNormWeights Norm(const std::string& name) {
     return loader_.Norm(name, config_.hidden_size, config_.layer_norm_eps);
+  }
+
+  std::unique_ptr<LinearWeight> Pooler(const std::string& name) {
+    if (!config_.pools_with_tanh || !loader_.Has(name + ".weight")) return nullptr;
+    return loader_.Linear(
+        {.names = {name}, .out_columns = config_.hidden_size, .in_columns = config_.hidden_size});
   }
 
   std::unique_ptr<LinearWeight> Classifier() {

@@ -21,6 +21,8 @@ struct VitWeights {
   TensorView tokens;
   std::vector<TransformerLayer> layers;
   LayerNormWeights norm;
+  // [hidden, hidden]; null without one.
+  std::unique_ptr<LinearWeight> pooler;
   // [labels, parts * hidden]; null without labels.
   std::unique_ptr<LinearWeight> classifier;
   WeightMemory memory;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "engine/device/device.h"
 #include "engine/model/checkpoint.h"
 
@@ -43,6 +44,8 @@ class WeightLoader {
 
   const absl::Status& status() const { return status_; }
   bool ok() const { return status_.ok(); }
+
+  bool Has(absl::string_view name) const { return checkpoint_.Has(name); }
 
   // Row-major values on the host.
   std::vector<float> Read(const std::string& name, const TensorShape& shape);

@@ -108,6 +108,9 @@ absl::Status ReadPooling(const Section& root, v1::Pooling pooling, engine::Model
     case v1::POOLING_LAST_TOKEN:
       spec.pooling = engine::Pooling::kLastToken;
       return absl::OkStatus();
+    case v1::POOLING_POOLER:
+      spec.pooling = engine::Pooling::kPooler;
+      return absl::OkStatus();
     default:
       return root.Error("pooling", absl::StrCat("unknown value ", static_cast<int>(pooling)));
   }

@@ -59,6 +59,9 @@ absl::Status Read(v1::Pooling value, std::optional<engine::Pooling>& target) {
     case v1::POOLING_LAST_TOKEN:
       target = engine::Pooling::kLastToken;
       return absl::OkStatus();
+    case v1::POOLING_POOLER:
+      target = engine::Pooling::kPooler;
+      return absl::OkStatus();
     default:
       return UnknownValue("options.pooling", value, v1::Pooling_descriptor());
   }

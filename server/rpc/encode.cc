@@ -104,6 +104,8 @@ v1::Pooling WirePooling(engine::Pooling pooling) {
       return v1::POOLING_MAX;
     case engine::Pooling::kLastToken:
       return v1::POOLING_LAST_TOKEN;
+    case engine::Pooling::kPooler:
+      return v1::POOLING_POOLER;
   }
   return v1::POOLING_UNSPECIFIED;
 }
@@ -145,6 +147,7 @@ void EncodeInfo(const engine::ModelInfo& info, v1::Model& model) {
                                                               : v1::MODALITY_IMAGE);
   model.set_embedding_dimensions(info.embedding_dimensions);
   model.set_pooling(WirePooling(info.pooling));
+  for (engine::Pooling pooling : info.poolings) model.add_poolings(WirePooling(pooling));
   model.set_normalize(info.normalize);
   model.mutable_labels()->Add(info.labels.begin(), info.labels.end());
   model.set_problem_type(WireProblemType(info.problem_type));

@@ -11,8 +11,8 @@ minilm.safetensors: for every text of texts.json what sentence-transformers comp
 time: token_ids I32 [total], cu_lengths I32 [n + 1], embeddings F32 [n, 384].
 
 random/NAME/: checkpoints with random weights as transformers saves them, and expected.safetensors:
-token_ids, cu_lengths as above, cls, mean, max, last F32 [n, hidden] (not normalised) and logits F32
-[n, labels] of models with a head. They are computed in double precision from the stored (rounded)
+token_ids, cu_lengths as above, cls, mean, max, last, pooler F32 [n, hidden] (not normalised) and
+logits F32 [n, labels] of models with a head. They are computed in double precision from the stored (rounded)
 weights, so that the difference that a test sees is the engine's alone.
 """
 
@@ -154,7 +154,7 @@ def make_model(case, generator):
 
 def expected_of(model, sequences):
     """What the model says of each sequence alone, in its own precision."""
-    rows = {"cls": [], "mean": [], "max": [], "last": [], "logits": []}
+    rows = {"cls": [], "mean": [], "max": [], "last": [], "pooler": [], "logits": []}
     encoder = getattr(model, "bert", model)
     with torch.no_grad():
         for ids in sequences:
@@ -164,6 +164,7 @@ def expected_of(model, sequences):
             rows["mean"].append(hidden.mean(dim=0))
             rows["max"].append(hidden.max(dim=0).values)
             rows["last"].append(hidden[-1])
+            rows["pooler"].append(encoder.pooler(hidden[None])[0])
             if encoder is not model:
                 rows["logits"].append(model(batch).logits[0])
     return {key: torch.stack(value).float().numpy() for key, value in rows.items() if value}

@@ -11,6 +11,7 @@ that such checkpoints have, and expected.safetensors over m images:
     pixels  U8 [m, height, width, 3]: as the model reads them, before rescaling
     cls     F32 [m, hidden]: the class token after the last LayerNorm
     mean, max, last  F32 [m, hidden]: over the patches, without the tokens before them
+    pooler  F32 [m, hidden]: the class token through the pooler, of encoders that have one
     logits  F32 [m, labels]: of models with a head
     context_pool  F32 [layers with ContextPool, 2, m * tokens]: of each such layer the pooling
             weights (not their logarithms), then the support sizes in cells; 0 for the class token
@@ -193,7 +194,8 @@ def expected_of(case, model, pixels):
     prefix = 1 + ("deit" in case.name) + getattr(model.config, "num_register_tokens", 0)
     encoder = model.base_model
     mean, std = (torch.tensor(values, dtype=model.dtype).view(3, 1, 1) for values in (MEAN, STD))
-    rows = {"cls": [], "mean": [], "max": [], "last": [], "logits": []}
+    rows = {"cls": [], "mean": [], "max": [], "last": [], "pooler": [], "logits": []}
+    pooler = None if "dinov2" in case.name else encoder.pooler
     chosen = []
     with torch.no_grad():
         for image in pixels:
@@ -205,6 +207,8 @@ def expected_of(case, model, pixels):
             rows["mean"].append(hidden[prefix:].mean(dim=0))
             rows["max"].append(hidden[prefix:].max(dim=0).values)
             rows["last"].append(hidden[-1])
+            if pooler is not None:
+                rows["pooler"].append(pooler(hidden[None])[0])
             if case.labels:
                 mean_of_all = case.config.get("classifier_pooling") == "mean"
                 rows["logits"].append(

@@ -115,6 +115,22 @@ std::vector<std::string> CheckpointsIn(const std::string& folder) {
   return names;
 }
 
+const char* NameOf(Pooling pooling) {
+  switch (pooling) {
+    case Pooling::kMean:
+      return "mean";
+    case Pooling::kCls:
+      return "cls";
+    case Pooling::kMax:
+      return "max";
+    case Pooling::kLastToken:
+      return "last";
+    case Pooling::kPooler:
+      return "pooler";
+  }
+  return "";
+}
+
 std::string CheckpointName(const ::testing::TestParamInfo<CheckpointAndBackend>& info) {
   return std::get<0>(info.param) + "_" + std::get<1>(info.param).name;
 }

@@ -59,11 +59,8 @@ std::vector<std::string> CheckpointsIn(const std::string& folder);
 using CheckpointAndBackend = std::tuple<std::string, Backend>;
 std::string CheckpointName(const ::testing::TestParamInfo<CheckpointAndBackend>& info);
 
-// How tensors of golden files call the ways to pool embeddings.
-inline constexpr std::pair<const char*, Pooling> kPoolings[] = {{"mean", Pooling::kMean},
-                                                                {"cls", Pooling::kCls},
-                                                                {"max", Pooling::kMax},
-                                                                {"last", Pooling::kLastToken}};
+// How tensors of golden files call a way to pool embeddings.
+const char* NameOf(Pooling pooling);
 
 // What one pass over a batch gave.
 struct Answer {

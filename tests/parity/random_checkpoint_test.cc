@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "gtest/gtest.h"
 #include "tests/parity/parity.h"
 
@@ -27,7 +28,8 @@ class RandomCheckpointTest : public ::testing::TestWithParam<CheckpointAndBacken
   // What sequence `i` may be asked for, a different thing each time.
   OutputSpec SomeOutput(std::mt19937& random) const {
     if (model_.info().classifies() && random() % 2 == 0) return kLogits;
-    return {TaskKind::kEmbed, kPoolings[random() % 4].second, true};
+    const std::vector<Pooling>& poolings = model_.info().poolings;
+    return {TaskKind::kEmbed, poolings[random() % poolings.size()], true};
   }
 
   const std::filesystem::path directory_;
@@ -36,7 +38,9 @@ class RandomCheckpointTest : public ::testing::TestWithParam<CheckpointAndBacken
 };
 
 TEST_P(RandomCheckpointTest, EveryPoolingEqualsTransformers) {
-  for (const auto& [name, pooling] : kPoolings) {
+  EXPECT_EQ(absl::c_linear_search(model_.info().poolings, Pooling::kPooler), golden_.Has("pooler"));
+  for (Pooling pooling : model_.info().poolings) {
+    const char* name = NameOf(pooling);
     const std::vector<Row> found =
         model_.Run(golden_.sequences, {TaskKind::kEmbed, pooling, false}, kTokenBudget);
     const double error = MaxError(found, golden_.Rows(name), 1);

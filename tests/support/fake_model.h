@@ -110,7 +110,7 @@ class FakeModel : public engine::Model {
  private:
   void ReadImages() {
     info_.modality = engine::Modality::kImage;
-    info_.fixed_pooling = true;
+    info_.poolings = {info_.pooling};
     info_.image.emplace();
     info_.image->size = {2, 2};
     info_.image->resize = {2, 2};

@@ -114,13 +114,21 @@ TEST_F(BatcherRoomTest, ARequestLargerThanTheServersQueueIsRefusedForGood) {
 
 TEST_F(BatcherRoomTest, RoomCanBeAskedForBeforeTokensAreKnown) {
   const QueueId queue = AddSmallQueue();
-  EXPECT_TRUE(batcher_.CheckRoom(queue, 4, 200).ok());
-  ExpectTooLarge(batcher_.CheckRoom(queue, 5, 1), "5 inputs");
-  ExpectTooLarge(batcher_.CheckRoom(queue, 1, 201), "201 bytes");
+  EXPECT_TRUE(batcher_.CheckRoom(queue, 4, 0, 200).ok());
+  ExpectTooLarge(batcher_.CheckRoom(queue, 5, 0, 1), "5 inputs");
+  ExpectTooLarge(batcher_.CheckRoom(queue, 1, 0, 201), "201 bytes");
   Accept(NewCall("first", {50}).On(queue));
-  EXPECT_TRUE(batcher_.CheckRoom(queue, 3, 150).ok());
-  ExpectFull(batcher_.CheckRoom(queue, 4, 1), "1 of 4 inputs");
-  ExpectFull(batcher_.CheckRoom(queue, 1, 151), "50 of 200 bytes");
+  EXPECT_TRUE(batcher_.CheckRoom(queue, 3, 0, 150).ok());
+  ExpectFull(batcher_.CheckRoom(queue, 4, 0, 1), "1 of 4 inputs");
+  ExpectFull(batcher_.CheckRoom(queue, 1, 0, 151), "50 of 200 bytes");
+}
+
+TEST_F(BatcherRoomTest, TokensThatAreKnownAreAskedForToo) {
+  const QueueId queue = AddSmallQueue();
+  ExpectTooLarge(batcher_.CheckRoom(queue, 1, 201, 1), "201 tokens");
+  Accept(NewCall("first", {50}).On(queue));
+  EXPECT_TRUE(batcher_.CheckRoom(queue, 1, 150, 1).ok());
+  ExpectFull(batcher_.CheckRoom(queue, 1, 151, 1), "50 of 200 tokens");
 }
 
 TEST_F(BatcherRoomTest, AFullQueueSaysWhenItIsExpectedToBeDrained) {

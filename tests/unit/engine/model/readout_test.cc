@@ -1,5 +1,6 @@
 #include "engine/model/readout.h"
 
+#include <cmath>
 #include <vector>
 
 #include "engine/device/cpu_device.h"
@@ -10,6 +11,8 @@ namespace contextpool::engine {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::FloatNear;
+using ::testing::Pointwise;
 
 constexpr int64_t kWidth = 2;
 constexpr OutputSpec kLogits = {.task = TaskKind::kClassify};
@@ -51,6 +54,24 @@ TEST_F(ReadoutTest, EmbeddingsButTheFirstTokensLeaveOutWhatIsSkipped) {
   EXPECT_THAT(embeddings_, ElementsAre(1.5, 15, 4, 40));
   Read(readout, {{.pooling = Pooling::kMax}, {.pooling = Pooling::kLastToken}});
   EXPECT_THAT(embeddings_, ElementsAre(2, 20, 4, 40));
+}
+
+// Rows in any order, normalised or not, beside others that the pooler must leave alone.
+TEST_F(ReadoutTest, ThePoolerMakesSomeRowsOfTheFirstToken) {
+  const std::vector<float> weight = {0.1, 0, 0, -0.02};
+  const std::vector<float> bias = {0.5, 0};
+  const auto pooler = device_->PrepareLinear(weight, bias, kWidth);
+  ASSERT_TRUE(pooler.ok()) << pooler.status();
+  Readout readout({.hidden_size = kWidth, .skipped = 1, .pooler = pooler->get()}, 2, *device_);
+  const float x = std::tanh(0.8f), y = std::tanh(-0.6f);
+  Read(readout, {{.pooling = Pooling::kMean}, {.pooling = Pooling::kPooler}});
+  EXPECT_THAT(embeddings_, Pointwise(FloatNear(1e-6), {1.5f, 15.f, x, y}));
+  Read(readout, {{.pooling = Pooling::kPooler, .normalize = true}, {.pooling = Pooling::kCls}});
+  EXPECT_THAT(embeddings_, Pointwise(FloatNear(1e-6), {1.f, 0.f, 3.f, 30.f}));
+  Read(readout, {kLogits, {.pooling = Pooling::kPooler, .normalize = true}});
+  const float length = std::hypot(x, y);
+  EXPECT_THAT(embeddings_, Pointwise(FloatNear(1e-6), {x / length, y / length}));
+  EXPECT_THAT(inputs_, ElementsAre(0, 0));
 }
 
 TEST_F(ReadoutTest, TheClassifiersPartsLieSideBySide) {

@@ -117,7 +117,7 @@ TEST_F(ResNetTest, TellsWhatItLoaded) {
   EXPECT_EQ(info.grid_width, 3);
   EXPECT_EQ(info.max_tokens, 9);
   EXPECT_EQ(info.pooling, Pooling::kMean);
-  EXPECT_TRUE(info.fixed_pooling);
+  EXPECT_THAT(info.poolings, ElementsAre(Pooling::kMean));
   EXPECT_THAT(info.labels, ElementsAre("cat", "dog", "horse"));
   EXPECT_EQ(info.problem_type, ProblemType::kSingleLabel);
   // The two 3x3 convolutions of the last layer alone.
@@ -167,7 +167,7 @@ TEST_F(ResNetTest, RefusesAPoolingThatIsNotTheMean) {
     spec_.pooling = pooling;
     const absl::Status status = Load().status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr("pooling must be the mean"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("pooling is none that this"));
   }
 }
 

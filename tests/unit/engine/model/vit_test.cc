@@ -19,10 +19,13 @@ namespace {
 
 using nlohmann::json;
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr char kClassifier[] = "vit_classifier_p4_f32";
+constexpr char kEncoder[] = "vit_encoder_oblong_f16";
 constexpr char kDeit[] = "deit_teacher_p8_f32";
 constexpr char kDinov2[] = "dinov2_encoder_smaller_f32";
 constexpr char kRegisters[] = "dinov2_registers_smaller_f32";
@@ -97,6 +100,28 @@ TEST_F(VitTest, TellsWhatItLoaded) {
   EXPECT_THAT(info.labels, ElementsAre("cat", "dog", "bird", "fish", "horse"));
   EXPECT_EQ(info.problem_type, ProblemType::kSingleLabel);
   EXPECT_GT(info.weight_bytes, 4 * 2 * (4 * 32 * 32 + 2 * 32 * 50));
+}
+
+TEST_F(VitTest, OffersThePoolerOfACheckpointThatHasOne) {
+  Copy(kClassifier);
+  EXPECT_THAT((*Load())->info().poolings, Not(Contains(Pooling::kPooler)));
+  spec_.pooling = Pooling::kPooler;
+  EXPECT_THAT(Fault(), HasSubstr("pooling is none that this ViTForImageClassification has"));
+  Copy(kEncoder);
+  const auto model = Load();
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->info().pooling, Pooling::kPooler);
+  EXPECT_THAT((*model)->info().poolings, Contains(Pooling::kPooler));
+}
+
+TEST_F(VitTest, APoolerOfAnotherActivationOrSizeIsNotOffered) {
+  Copy(kEncoder);
+  Set("config.json", "pooler_act", "relu");
+  EXPECT_THAT((*Load())->info().poolings, Not(Contains(Pooling::kPooler)));
+  Set("config.json", "pooler_act", "tanh");
+  EXPECT_THAT((*Load())->info().poolings, Contains(Pooling::kPooler));
+  Set("config.json", "pooler_output_size", 7);
+  EXPECT_THAT((*Load())->info().poolings, Not(Contains(Pooling::kPooler)));
 }
 
 TEST_F(VitTest, CountsTheTokensBeforeThePatches) {
