@@ -11,6 +11,8 @@
 
 #include "absl/status/status.h"
 #include "engine/preprocess/image_formats.h"
+#include "engine/preprocess/image_jpeg_decoder.h"
+#include "engine/preprocess/image_rows.h"
 #include "engine/preprocess/image_turn.h"
 #include "engine/preprocess/status_macros.h"
 
@@ -92,10 +94,20 @@ absl::Status DecodeGrey16(const ImageFile& image, const cv::Mat& file, DecodeScr
   return absl::OkStatus();
 }
 
+// OpenCV gives blue, green, red.
 absl::Status DecodeColour(const ImageFile& image, const cv::Mat& file, Pixels& pixels) {
   pixels.width = image.frame.width;
   pixels.height = image.frame.height;
-  return Decode(image, file, cv::IMREAD_COLOR, CV_8UC3, pixels.bytes);
+  CONTEXTPOOL_RETURN_IF_ERROR(Decode(image, file, cv::IMREAD_COLOR, CV_8UC3, pixels.bytes));
+  BestRows().swap_channels(pixels.bytes.data(), pixels.bytes.size() / 3);
+  return absl::OkStatus();
+}
+
+absl::Status DecodeFrame(const ImageFile& image, DecodeScratch& scratch, Pixels& pixels) {
+  if (image.format == ImageFormat::kJpeg) return DecodeJpeg(image, pixels);
+  const cv::Mat file = Joined(image, scratch.file);
+  return image.is_grey16 ? DecodeGrey16(image, file, scratch, pixels)
+                         : DecodeColour(image, file, pixels);
 }
 
 // Puts a frame that is smaller than the picture where it belongs.
@@ -109,9 +121,7 @@ void PlaceFrame(const ImageFile& image, const Pixels& frame, Pixels& picture) {
 }
 
 absl::Status DecodeAndTurn(const ImageFile& image, DecodeScratch& scratch, Pixels& pixels) {
-  const cv::Mat file = Joined(image, scratch.file);
-  CONTEXTPOOL_RETURN_IF_ERROR(image.is_grey16 ? DecodeGrey16(image, file, scratch, pixels)
-                                              : DecodeColour(image, file, pixels));
+  CONTEXTPOOL_RETURN_IF_ERROR(DecodeFrame(image, scratch, pixels));
   if (image.frame.width != image.width || image.frame.height != image.height) {
     PlaceFrame(image, pixels, scratch.pixels);
     std::swap(pixels, scratch.pixels);

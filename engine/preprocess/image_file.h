@@ -39,8 +39,9 @@ struct ImageFile {
   };
   Frame frame;
 
-  // A complete file of the frame, when joined: `head` and then `parts`. Without what pixels do not
-  // depend on, such as metadata, colour profiles and later frames, so that no decoder parses that.
+  // A complete file of the frame, when joined: `head` (of WebP only) and then `parts`, none of them
+  // empty. Without what pixels do not depend on, such as metadata, colour profiles and later
+  // frames, so that no decoder parses that.
   std::string head;
   std::vector<absl::string_view> parts;
 

@@ -24,7 +24,7 @@ absl::Status BadImage(const ImageFile& image, const Parts&... problem) {
       absl::StrCat("the ", ImageFormatName(image.format), " file ", problem...));
 }
 
-// Adds a part, joined to the last one where it follows that in the file.
+// Adds a part, joined to the last one where it follows that in the file. REQUIRES: not empty.
 void KeepPart(absl::string_view part, ImageFile& image);
 
 }  // namespace contextpool::engine

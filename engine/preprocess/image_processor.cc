@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "engine/preprocess/image_decoder.h"
 #include "engine/preprocess/image_resample.h"
-#include "engine/preprocess/image_rows.h"
 #include "engine/preprocess/status_macros.h"
 
 namespace contextpool::engine {
@@ -81,7 +80,6 @@ absl::Status Run(const ImageConfig& config, const ImageFile& file, std::span<uin
   scratch.resampler.Resample(scratch.picture, plan,
                              pixels.data() + down.begin * stride + size_t{3} * across.begin,
                              stride);
-  BestRows().swap_channels(pixels.data(), pixels.size() / 3);
   return absl::OkStatus();
 }
 

@@ -152,10 +152,18 @@ CONTEXTPOOL_AVX2 void Across(const uint8_t* const* rows, const AxisFilter& filte
 // Five pixels at a time. The byte after them is the next pixel's, and stays.
 CONTEXTPOOL_AVX2 void SwapChannels(uint8_t* pixels, size_t count) {
   const __m128i swapped = _mm_setr_epi8(2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9, 14, 13, 12, 15);
+  const auto at = [pixels](size_t i) { return reinterpret_cast<__m128i*>(pixels + 3 * i); };
   size_t i = 0;
-  for (; i + 6 <= count; i += 5) {
-    auto* at = reinterpret_cast<__m128i*>(pixels + 3 * i);
-    _mm_storeu_si128(at, _mm_shuffle_epi8(_mm_loadu_si128(at), swapped));
+  if (count >= 6) {
+    // Loaded before what overlaps it is stored, or it would wait for that.
+    __m128i five = _mm_loadu_si128(at(0));
+    for (; i + 11 <= count; i += 5) {
+      const __m128i next = _mm_loadu_si128(at(i + 5));
+      _mm_storeu_si128(at(i), _mm_shuffle_epi8(five, swapped));
+      five = next;
+    }
+    _mm_storeu_si128(at(i), _mm_shuffle_epi8(five, swapped));
+    i += 5;
   }
   PlainRows().swap_channels(pixels + 3 * i, count - i);
 }

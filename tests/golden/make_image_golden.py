@@ -168,7 +168,14 @@ def jpeg_files():
                                              progressive=True)
     files["grey"] = saved(rgb.convert("L"), "JPEG", quality=90)
     files["grey_progressive"] = saved(rgb.convert("L"), "JPEG", quality=90, progressive=True)
-    files["cmyk"] = saved(Image.fromarray(picture(4), "CMYK"), "JPEG", quality=95)
+    cmyk = Image.fromarray(picture(4), "CMYK")
+    files["cmyk"] = saved(cmyk, "JPEG", quality=95)
+    files["cmyk_progressive"] = saved(cmyk, "JPEG", quality=95, progressive=True)
+    files["cmyk_without_adobe"] = without_segment(files["cmyk"], b"\xff\xee")
+    files["ycck"] = with_adobe_transform(files["cmyk"], 2)
+    files["rgb_without_transform"] = saved(rgb, "JPEG", quality=90, keep_rgb=True)
+    files["long_jfif"] = with_jfif_extension(files["rgb_444"])
+    files["data_ends_early"] = files["rgb_444"][:-40] + b"\xff\xd9"
     files["restarts"] = saved(rgb, "JPEG", quality=90, restart_marker_blocks=1)
     files["comment"] = saved(rgb, "JPEG", quality=90, comment=b"\xff\xd9 is no end here")
     for orientation in range(1, 9):
@@ -178,6 +185,24 @@ def jpeg_files():
     files["orientation9"] = saved(rgb, "JPEG", quality=90, exif=exif(9))
     files["xmp_orientation6"] = with_xmp(files["rgb_444"])
     return {f"{name}.jpg": content for name, content in files.items()}
+
+
+def without_segment(file, marker):
+    at = file.index(marker)
+    return file[:at] + file[at + 2 + struct.unpack(">H", file[at + 2:at + 4])[0]:]
+
+
+def with_adobe_transform(file, transform):
+    """Says that the colours are coded as YCbCr (1), YCCK (2) or as they are (0)."""
+    at = file.index(b"Adobe") + 11
+    return file[:at] + bytes([transform]) + file[at + 1:]
+
+
+def with_jfif_extension(file):
+    """A thumbnail, so that decoders must skip something."""
+    content = b"JFXX\0\x13\x0a\x0a" + bytes(range(250)) + bytes(50)
+    at = file.index(b"\xff\xdb")
+    return file[:at] + b"\xff\xe0" + struct.pack(">H", len(content) + 2) + content + file[at:]
 
 
 def with_xmp(file):

@@ -11,6 +11,7 @@ ALIASES = [
     (r"(ATen|torch|c10|caffe2)/.*", "libtorch"),
     (r"(cuda.*|cublas.*|nv.*)\.h", "cuda"),
     (r"opencv2/.*", "opencv"),
+    (r"j(peglib|error)\.h", "libjpeg"),
     (r"boost/.*", "boost"),
     (r"(prometheus|httplib\.h).*", "observe_library"),
 ]
@@ -27,6 +28,7 @@ ALLOWED = {
     "engine/base/": ["kernels/dtype.h"],
     "engine/preprocess/": ["engine/base/"],
     "engine/preprocess/image_decoder": ["engine/base/", "engine/preprocess/", "opencv"],
+    "engine/preprocess/image_jpeg_decoder": ["engine/base/", "engine/preprocess/", "libjpeg"],
     "engine/batching/": ["engine/base/"],
     "engine/device/": ["engine/base/", "kernels/"],
     "engine/device/cpu": ["engine/base/", "engine/device/", "kernels/", "libtorch"],
@@ -54,4 +56,4 @@ ALLOWED = {
 }
 
 # LibTorch brings its own copy of protobuf's headers, so it stays inside source files.
-SOURCES_ONLY = ["libtorch", "cuda", "opencv", "boost"]
+SOURCES_ONLY = ["libtorch", "cuda", "opencv", "libjpeg", "boost"]

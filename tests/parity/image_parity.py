@@ -9,6 +9,7 @@ the decoders is printed and bounded.
 """
 
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -114,9 +115,9 @@ PROCESSORS = [
 SIZES = [(1, 1), (3, 200), (97, 61), (480, 640), (640, 480), (333, 334)]
 
 
-def encoded(array, kind, **options):
+def encoded(array, kind, mode=None, **options):
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, kind, **options)
+    Image.fromarray(array, mode).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -131,12 +132,23 @@ def exact_files():
 
 
 def lossy_files(kind):
-    for width, height in SIZES:
-        for quality in (50, 90):
-            options = [{}] if kind == "WEBP" else [{"subsampling": s, "progressive": p}
-                                                   for s in (0, 1, 2) for p in (False, True)]
-            for option in options:
-                yield encoded(picture(width, height), kind, quality=quality, **option)
+    for (width, height), quality in itertools.product(SIZES, (50, 90)):
+        if kind == "WEBP":
+            yield encoded(picture(width, height), kind, quality=quality)
+            continue
+        for subsampling, progressive in itertools.product((0, 1, 2), (False, True)):
+            yield encoded(picture(width, height), kind, quality=quality, subsampling=subsampling,
+                          progressive=progressive)
+        grey = picture(width, height)[..., 0]
+        for pixels in (grey, noise(width, height)[..., 0]):
+            yield encoded(pixels, kind, quality=quality)
+        for progressive in (False, True):
+            cmyk = encoded(np.concatenate([noise(width, height), grey[..., None]], -1), kind, "CMYK",
+                           quality=quality, progressive=progressive)
+            yield cmyk
+            # The same numbers as YCCK: the last byte of Adobe's segment says so.
+            at = cmyk.index(b"Adobe") + 11
+            yield cmyk[:at] + b"\2" + cmyk[at + 1:]
 
 
 def prepared(binary, processor, files):

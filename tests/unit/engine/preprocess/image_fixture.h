@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,11 @@
 namespace contextpool::engine {
 
 inline std::filesystem::path GoldenImages() {
-  return std::filesystem::path(std::getenv("CONTEXTPOOL_SOURCE_DIR")) / "tests/golden/images";
+  const char* source = std::getenv("CONTEXTPOOL_SOURCE_DIR");
+  if (source == nullptr) {
+    throw std::runtime_error("CONTEXTPOOL_SOURCE_DIR must name the checkout, as ctest has it");
+  }
+  return std::filesystem::path(source) / "tests/golden/images";
 }
 
 inline std::string ReadGolden(const std::string& name) {
