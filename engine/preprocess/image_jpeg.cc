@@ -1,5 +1,6 @@
 // JPEG: a list of segments that begin with 0xff and a marker (ITU-T T.81, annex B).
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "absl/strings/match.h"
@@ -29,8 +30,12 @@ enum Marker : uint8_t {
   kApp14 = 0xee,
 };
 
-// Encoders write about ten; each passes over all blocks, so thousands would take minutes.
+// Encoders write about ten. Each passes over all blocks of its components, so thousands would take
+// minutes.
 constexpr int kMaxScans = 64;
+// What all scans together may pass over: so many times all samples of the largest picture.
+constexpr uint64_t kMaxPasses = 16;
+constexpr uint64_t kBlockSamples = 64;
 
 constexpr absl::string_view kXmp("http://ns.adobe.com/xap/1.0/\0", 29);
 
@@ -90,7 +95,7 @@ class JpegParser {
     const absl::string_view content = file_.substr(begin + 4, length - 2);
     at_ = begin + 2 + length;
     if (IsFrame(marker)) CONTEXTPOOL_RETURN_IF_ERROR(ReadFrame(marker, content));
-    if (marker == kScan) CONTEXTPOOL_RETURN_IF_ERROR(ReadScan());
+    if (marker == kScan) CONTEXTPOOL_RETURN_IF_ERROR(ReadScan(content));
     if (marker == kApp1) ReadMetadata(content);
     if (IsNeeded(marker)) KeepPart(file_.substr(begin, at_ - begin), image_);
     return absl::OkStatus();
@@ -137,23 +142,43 @@ class JpegParser {
     for (size_t i = 0; i < components.size(); i += 3) {
       const uint64_t across = ByteAt(&components[i + 1]) >> 4;
       const uint64_t down = ByteAt(&components[i + 1]) & 15;
-      blocks_ +=
+      const uint64_t blocks =
           (image_.width * across / widest + 7) / 8 * ((image_.height * down / highest + 7) / 8);
+      blocks_ += blocks;
+      blocks_of_[ByteAt(&components[i])] += blocks;
     }
     return absl::OkStatus();
   }
 
-  // Moves behind the coded data, to the next marker that is no restart.
-  absl::Status ReadScan() {
+  // Number of components, for each its number and tables, and three bytes. Moves behind the coded
+  // data, to the next marker that is no restart.
+  absl::Status ReadScan(absl::string_view content) {
     if (blocks_ == 0) return BadImage(image_, "has a scan before its frame header");
     if (++scans_ > kMaxScans) {
       return BadImage(image_, "has more than ", kMaxScans, " scans, which no encoder writes");
     }
+    const size_t components = content.empty() ? 0 : ByteAt(&content[0]);
+    if (content.size() != 4 + 2 * components) {
+      return BadImage(image_, "has a scan header of the wrong length");
+    }
+    CONTEXTPOOL_RETURN_IF_ERROR(CountPasses(content.substr(1, 2 * components)));
     const size_t begin = at_;
     while (FindMarker() && IsRestart(static_cast<uint8_t>(file_[at_ + 1]))) at_ += 2;
     if (at_ == file_.npos) at_ = file_.size();
     coded_bytes_ += at_ - begin;
     return absl::OkStatus();
+  }
+
+  absl::Status CountPasses(absl::string_view components) {
+    for (size_t i = 0; i < components.size(); i += 2) {
+      passed_blocks_ += blocks_of_[ByteAt(&components[i])];
+    }
+    const auto most_pixels =
+        static_cast<uint64_t>(std::max(limits_.max_pixels, ImageLimits().max_pixels));
+    const uint64_t most = kMaxPasses * 3 * (most_pixels / kBlockSamples);
+    if (passed_blocks_ <= most) return absl::OkStatus();
+    return BadImage(image_, "has too many scans for its size: the first ", scans_, " pass over ",
+                    passed_blocks_, " blocks of 8 x 8 samples; at most ", most, " are accepted");
   }
 
   void ReadMetadata(absl::string_view content) {
@@ -182,6 +207,9 @@ class JpegParser {
   ImageFile& image_;
   size_t at_ = 0;
   uint64_t blocks_ = 0;
+  // By the number of the component.
+  std::array<uint64_t, 256> blocks_of_ = {};
+  uint64_t passed_blocks_ = 0;
   uint64_t coded_bytes_ = 0;
   int scans_ = 0;
   OrientationTags tags_;

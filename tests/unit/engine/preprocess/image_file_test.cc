@@ -34,15 +34,34 @@ std::string Segment(char marker, const std::string& content) {
          static_cast<char>(length & 255) + content;
 }
 
+// One scan of components with these numbers, and so many bytes of coded data.
+std::string Scan(const std::string& components, int bytes) {
+  std::string header(1, static_cast<char>(components.size()));
+  for (const char number : components) header += {number, 0};
+  return Segment('\xda', header + std::string(3, '\0')) + std::string(bytes, 'x');
+}
+
+// A progressive JPEG whose components have the numbers 1, 2, ... and are not subsampled.
+std::string JpegOf(int width, int height, int components, const std::string& scans) {
+  std::string frame = {8,
+                       static_cast<char>(height >> 8),
+                       static_cast<char>(height),
+                       static_cast<char>(width >> 8),
+                       static_cast<char>(width),
+                       static_cast<char>(components)};
+  for (int i = 1; i <= components; ++i) frame += {static_cast<char>(i), 0x11, 0};
+  return "\xff\xd8" + Segment('\xc2', frame) + scans + "\xff\xd9";
+}
+
+std::string Times(int count, const std::string& scan) {
+  std::string scans;
+  for (int i = 0; i < count; ++i) scans += scan;
+  return scans;
+}
+
 // A grey JPEG with so many scans of as many bytes.
-std::string JpegOf(int width, int height, int scans, int bytes) {
-  std::string file = "\xff\xd8";
-  file += Segment('\xc2', {8, static_cast<char>(height >> 8), static_cast<char>(height),
-                           static_cast<char>(width >> 8), static_cast<char>(width), 1, 1, 0x11, 0});
-  for (int i = 0; i < scans; ++i) {
-    file += Segment('\xda', {1, 1, 0, 0, 0, 0}) + std::string(bytes, 'x');
-  }
-  return file + "\xff\xd9";
+std::string GreyJpeg(int width, int height, int scans, int bytes) {
+  return JpegOf(width, height, 1, Times(scans, Scan("\1", bytes)));
 }
 
 TEST(ImageFile, KnowsFormatAndSizeOfEveryGoldenFile) {
@@ -130,8 +149,8 @@ TEST(ImageFile, SizesThatAreZeroOrTooLongAreRefused) {
   EXPECT_EQ(Problem(PngOf(PngHeader(65535, 1), std::string(999, 'x'))), "");
   EXPECT_THAT(Problem(PngOf(PngHeader(0xffffffff, 0xffffffff), "x")),
               HasSubstr("at most 50000000"));
-  EXPECT_THAT(Problem(JpegOf(0, 5, 1, 9)), HasSubstr("no pixels"));
-  EXPECT_THAT(Problem(JpegOf(5, 0, 1, 9)), HasSubstr("no pixels"));
+  EXPECT_THAT(Problem(GreyJpeg(0, 5, 1, 9)), HasSubstr("no pixels"));
+  EXPECT_THAT(Problem(GreyJpeg(5, 0, 1, 9)), HasSubstr("no pixels"));
 }
 
 // Sizes are believed only as far as the data goes, so that no memory is spent on mere claims.
@@ -141,14 +160,32 @@ TEST(ImageFile, DataThatCannotHoldThePixelsIsTruncated) {
               HasSubstr("truncated"));
   EXPECT_EQ(Problem(PngOf(PngHeader(3000, 3000), std::string(26163, 'x'))), "");
   // 375 * 375 blocks of a bit each.
-  EXPECT_THAT(Problem(JpegOf(3000, 3000, 1, 17578)), HasSubstr("truncated"));
-  EXPECT_EQ(Problem(JpegOf(3000, 3000, 1, 17579)), "");
-  EXPECT_EQ(Problem(JpegOf(3000, 3000, 2, 8790)), "");
+  EXPECT_THAT(Problem(GreyJpeg(3000, 3000, 1, 17578)), HasSubstr("truncated"));
+  EXPECT_EQ(Problem(GreyJpeg(3000, 3000, 1, 17579)), "");
+  EXPECT_EQ(Problem(GreyJpeg(3000, 3000, 2, 8790)), "");
 }
 
 TEST(ImageFile, ScansWithoutEndAreRefused) {
-  EXPECT_EQ(Problem(JpegOf(8, 8, 64, 3)), "");
-  EXPECT_THAT(Problem(JpegOf(8, 8, 65, 3)), HasSubstr("more than 64 scans"));
+  EXPECT_EQ(Problem(GreyJpeg(8, 8, 64, 3)), "");
+  EXPECT_THAT(Problem(GreyJpeg(8, 8, 65, 3)), HasSubstr("more than 64 scans"));
+}
+
+// Of 50 megapixels in three components 16 scans are accepted: 37,500,000 blocks. These have 765,625
+// in each component.
+TEST(ImageFile, LargeImagesMayHaveFewerScans) {
+  const auto file = [](int count, const std::string& components) {
+    return JpegOf(7000, 7000, 3, Times(count, Scan(components, 20'000)));
+  };
+  EXPECT_EQ(Problem(file(16, "\1\2\3")), "");
+  EXPECT_THAT(
+      Problem(file(17, "\1\2\3")),
+      HasSubstr("the first 17 pass over 39046875 blocks of 8 x 8 samples; at most 37500000"));
+  // What counts are the components that a scan holds.
+  EXPECT_EQ(Problem(file(48, "\2")), "");
+  EXPECT_THAT(Problem(file(49, "\2")), HasSubstr("too many scans for its size"));
+  // Who accepts larger images pays for them.
+  EXPECT_EQ(Problem(file(17, "\1\2\3"), {.max_pixels = 60'000'000}), "");
+  EXPECT_EQ(Problem(file(16, "\1\2\3"), {.max_pixels = 49'000'000}), "");
 }
 
 TEST(ImageFile, PngStructureIsChecked) {
@@ -168,7 +205,7 @@ TEST(ImageFile, PngStructureIsChecked) {
 TEST(ImageFile, JpegStructureIsChecked) {
   const std::string start = "\xff\xd8";
   const std::string end = "\xff\xd9";
-  const std::string scan = Segment('\xda', "x") + "xxxx";
+  const std::string scan = Scan("\1", 4);
   const std::string frame = {8, 0, 8, 0, 8, 1, 1, 0x11, 0};
   EXPECT_EQ(Problem(start + Segment('\xc0', frame) + scan + end), "");
   EXPECT_THAT(Problem(start + scan + end), HasSubstr("before its frame"));
@@ -190,6 +227,10 @@ TEST(ImageFile, JpegStructureIsChecked) {
   const std::string two = {8, 0, 8, 0, 8, 2, 1, 0x11, 0, 2, 0x11, 0};
   EXPECT_THAT(Problem(start + Segment('\xc0', two) + scan + end), HasSubstr("2 colour"));
   EXPECT_THAT(Problem(start + std::string("\xff\xc0\0\1x", 5) + end), HasSubstr("length"));
+  for (const std::string header : {"", "\1", "\1\1xxx", "\1\1xxxxx", "\2\1xxxx"}) {
+    EXPECT_THAT(Problem(start + Segment('\xc0', frame) + Segment('\xda', header) + end),
+                HasSubstr("scan header of the wrong length"));
+  }
 }
 
 TEST(ImageFile, WebpSizesMustAgree) {
