@@ -29,14 +29,14 @@ absl::Status NoRoom(int64_t bytes, int64_t bound) {
 
 absl::Status Prepare(const ServedModel& served, const ImageDecoding& decoding, Call& call,
                      int32_t index, absl::string_view file) try {
-  ImageFacts facts;
+  ImageSize stored;
   const TimePoint start = decoding.clock.Now();
   absl::Status status =
-      served.image_processor->Prepare(file, decoding.limits, call.pixels(index), &facts);
+      served.image_processor->Prepare(file, decoding.limits, call.pixels(index), &stored);
   call.counters().Observe(Stage::kDecodeImage, decoding.clock.Now() - start);
   call.counters().image_bytes.Observe(static_cast<double>(file.size()));
-  if (facts.width > 0) {
-    call.counters().image_pixels.Observe(static_cast<double>(facts.width) * facts.height);
+  if (stored.width > 0) {
+    call.counters().image_pixels.Observe(static_cast<double>(stored.width) * stored.height);
   }
   if (absl::IsInvalidArgument(status)) call.counters().Count(FaultOf(status));
   return status;

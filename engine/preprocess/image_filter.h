@@ -40,7 +40,9 @@ class AxisFilter {
   int32_t outputs() const { return static_cast<int32_t>(spans_.size()); }
   const Span& span(int32_t output) const { return spans_[output]; }
   int32_t max_taps() const { return max_taps_; }
-  size_t weight_bytes() const { return weights_.capacity() * sizeof(int32_t); }
+  size_t weight_bytes() const {
+    return weights_.capacity() * sizeof(int32_t) + split_.capacity() * sizeof(int16_t);
+  }
 
   // [max_taps()], zero from `taps` on, and one zero more where that is odd.
   const int32_t* weights(int32_t output) const { return &weights_[size_t{1} * output * stride_]; }

@@ -5,6 +5,7 @@
 #include <new>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/image_fault.h"
 #include "engine/preprocess/image_decoder.h"
 #include "engine/preprocess/image_resample.h"
 #include "engine/preprocess/status_macros.h"
@@ -13,7 +14,7 @@ namespace contextpool::engine {
 namespace {
 
 // Of each buffer, what a thread keeps for its next image: enough for a photograph of five
-// megapixels.
+// megapixels. The resampler keeps 16 MiB.
 constexpr size_t kKeptBytes = size_t{16} << 20;
 
 struct Scratch {
@@ -29,11 +30,14 @@ struct Scratch {
   }
 };
 
+ImageSize UprightSize(const ImageFile& file) {
+  return file.orientation >= 5 ? ImageSize{file.width, file.height}
+                               : ImageSize{file.height, file.width};
+}
+
 // get_resize_output_image_size of transformers' image_transforms.py.
-ImageSize ResizedSize(const ImageConfig& config, const Pixels& picture) {
-  if (config.shortest_edge == 0) {
-    return config.resizes() ? config.resize : ImageSize{picture.height, picture.width};
-  }
+ImageSize ResizedSize(const ImageConfig& config, const ImageSize& picture) {
+  if (config.shortest_edge == 0) return config.resizes() ? config.resize : picture;
   const int32_t shorter = std::min(picture.width, picture.height);
   const int32_t longer = std::max(picture.width, picture.height);
   const auto resized =
@@ -59,16 +63,17 @@ Cut CutOf(int32_t resized, int32_t wanted) {
 
 absl::Status CheckSize(const ImageConfig& config, const ImageSize& resized) {
   if (config.center_crop || resized == config.size) return absl::OkStatus();
-  return absl::InvalidArgumentError(
+  return ImageError(
+      ImageFault::kWrongSize,
       absl::StrCat("the model takes images of ", config.size.width, " x ", config.size.height,
                    " pixels as they are, and this one has ", resized.width, " x ", resized.height));
 }
 
 absl::Status Run(const ImageConfig& config, const ImageFile& file, std::span<uint8_t> pixels,
                  Scratch& scratch) {
-  CONTEXTPOOL_RETURN_IF_ERROR(DecodeImage(file, scratch.decode, scratch.picture));
-  const ImageSize resized = ResizedSize(config, scratch.picture);
+  const ImageSize resized = ResizedSize(config, UprightSize(file));
   CONTEXTPOOL_RETURN_IF_ERROR(CheckSize(config, resized));
+  CONTEXTPOOL_RETURN_IF_ERROR(DecodeImage(file, scratch.decode, scratch.picture));
   const Cut across = CutOf(resized.width, config.size.width);
   const Cut down = CutOf(resized.height, config.size.height);
   const size_t stride = size_t{3} * config.size.width;
@@ -86,11 +91,11 @@ absl::Status Run(const ImageConfig& config, const ImageFile& file, std::span<uin
 }  // namespace
 
 absl::Status ImageProcessor::Prepare(absl::string_view file, const ImageLimits& limits,
-                                     std::span<uint8_t> pixels, ImageFacts* facts) const {
+                                     std::span<uint8_t> pixels, ImageSize* stored) const {
   thread_local Scratch scratch;
   try {
     CONTEXTPOOL_ASSIGN_OR_RETURN(const ImageFile image, ParseImageFile(file, limits));
-    if (facts != nullptr) *facts = {image.format, image.width, image.height};
+    if (stored != nullptr) *stored = {image.height, image.width};
     absl::Status status = Run(config_, image, pixels, scratch);
     scratch.Shrink();
     return status;

@@ -7,20 +7,18 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "engine/base/image_config.h"
-#include "engine/preprocess/image_file.h"
 
 namespace contextpool::engine {
 
-// What a file turned out to hold.
-struct ImageFacts {
-  ImageFormat format = ImageFormat::kJpeg;
-  // As stored, in pixels.
-  int32_t width = 0;
-  int32_t height = 0;
-};
-
-// Immutable after construction, so every thread may use one at the same time. A thread keeps some
-// MiB of memory from one call to the next.
+// Immutable after construction, so every thread may use one at the same time.
+//
+// Memory: while it works, a thread needs for each pixel of the file
+//   JPEG in one scan                 3 bytes
+//   JPEG in several (progressive)    5 grey, 6 with 4:2:0, 9 with 4:4:4, 11 of CMYK
+//   PNG                              3; 5 for grey of 16 bits
+//   WebP                             3 lossy, 7 lossless, 8 with transparency
+// or 6, if that is more, where the picture is turned or does not fill its canvas; besides, a copy
+// of a PNG or WebP file. From one image to the next it keeps at most 64 MiB.
 class ImageProcessor {
  public:
   // REQUIRES: `config` as ParseImageConfig makes it.
@@ -32,12 +30,12 @@ class ImageProcessor {
   // Decodes `file`, turns it upright, resizes and crops it, and writes `pixels` [height, width, 3]
   // in RGB. The values of PNG and lossless WebP files are those of Pillow to the last bit; what
   // remains, rescaling and normalising, is the first kernel of a model.
-  // `facts`, if any, is set as soon as the header has been read, even if decoding then fails.
-  // INVALID_ARGUMENT says what is wrong with the file; RESOURCE_EXHAUSTED: not enough memory.
-  // Memory: from three to twelve bytes for each pixel of the file, as its format and coding need.
-  // REQUIRES: pixels.size() == pixel_bytes().
+  // `stored`, if any, is set to the size that the file's header says as soon as that has been read,
+  // even if decoding then fails.
+  // INVALID_ARGUMENT says what is wrong with the file (engine/base/image_fault.h);
+  // RESOURCE_EXHAUSTED: not enough memory. REQUIRES: pixels.size() == pixel_bytes().
   absl::Status Prepare(absl::string_view file, const ImageLimits& limits, std::span<uint8_t> pixels,
-                       ImageFacts* facts = nullptr) const;
+                       ImageSize* stored = nullptr) const;
 
  private:
   const ImageConfig config_;

@@ -220,9 +220,11 @@ void AppendImages(const std::map<std::string, NameStats>& models,
   FamilyBuilder pixels("contextpool_image_pixels",
                        "Pixels of the images before they are resized, by their headers.",
                        MetricType::Histogram);
-  FamilyBuilder faults("contextpool_image_faults_total",
-                       "Images that were refused: larger than the limits, no image, or damaged.",
-                       MetricType::Counter);
+  FamilyBuilder faults(
+      "contextpool_image_faults_total",
+      "Images that were refused: larger than the limits, no image, of another size "
+      "than the model takes, or damaged.",
+      MetricType::Counter);
   for (const auto& [name, figures] : models) {
     if (!figures.reads_images) continue;
     for (size_t i = 0; i < engine::kImageFaults.size(); ++i) {

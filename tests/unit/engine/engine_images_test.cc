@@ -200,8 +200,19 @@ TEST_F(EngineTest, CountsWhyImagesAreRefused) {
   large.replace(16, 8, testing::PngNumber(60'000) + testing::PngNumber(60'000));
   large.replace(29, 4, testing::PngNumber(testing::PngCrc(large.substr(12, 17))));
   ASSERT_TRUE(Send(Images({file, "text", damaged, large, damaged})).get().ok());
-  EXPECT_THAT(StatsOf(*engine_, "images").image_faults, ElementsAre(1, 1, 2))
-      << "too large, no image, damaged";
+  EXPECT_THAT(StatsOf(*engine_, "images").image_faults, ElementsAre(1, 1, 0, 2))
+      << "too large, no image, of the wrong size, damaged";
+}
+
+TEST_F(EngineTest, CountsImagesOfAnotherSizeThanTheModelTakes) {
+  Start({Spec("unresized")});
+  const std::string small = testing::Png(2, 2, {1, 1, 1});
+  const std::string wide = testing::Png(3, 2, {1, 1, 1});
+  const auto response = Send(Images({small, wide})).get();
+  ASSERT_TRUE(response.ok());
+  EXPECT_TRUE(response->results[0].status.ok());
+  EXPECT_THAT(response->results[1].status.message(), HasSubstr("this one has 3 x 2"));
+  EXPECT_THAT(StatsOf(*engine_, "unresized").image_faults, ElementsAre(0, 0, 1, 0));
 }
 
 }  // namespace

@@ -2,7 +2,9 @@
 
 #include <thread>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/escaping.h"
+#include "engine/base/image_fault.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/unit/engine/preprocess/image_fixture.h"
@@ -15,10 +17,10 @@ using ::testing::HasSubstr;
 using Bytes = std::vector<uint8_t>;
 
 absl::StatusOr<Bytes> Prepare(const ImageConfig& config, absl::string_view file,
-                              ImageFacts* facts = nullptr) {
+                              ImageSize* stored = nullptr) {
   const ImageProcessor processor(config);
   Bytes pixels(processor.pixel_bytes(), 0xa5);
-  absl::Status status = processor.Prepare(file, {}, std::span(pixels), facts);
+  absl::Status status = processor.Prepare(file, {}, std::span(pixels), stored);
   if (!status.ok()) return status;
   return pixels;
 }
@@ -41,10 +43,20 @@ TEST(ImageProcessor, ImagesAreTurnedBeforeTheyAreResized) {
             Bytes(rgb.begin(), rgb.end()));
 }
 
-TEST(ImageProcessor, ImagesOfAnotherSizeAreRefusedWhereNothingIsResized) {
-  const auto pixels = Prepare(AsTheyAre(5, 7), Png(Noise(5, 7), 5, 7));
-  EXPECT_EQ(pixels.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(pixels.status().message()), HasSubstr("7 x 5"));
+TEST(ImageProcessor, ImagesOfAnotherSizeAreRefusedByTheirHeaderWhereNothingIsResized) {
+  std::string file = Png(Noise(5, 7), 5, 7);
+  file[file.find("IDAT") + 6] ^= 0x40;
+  const absl::Status wrong = Prepare(AsTheyAre(5, 7), file).status();
+  EXPECT_EQ(wrong.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(FaultOf(wrong), ImageFault::kWrongSize);
+  EXPECT_THAT(std::string(wrong.message()), HasSubstr("5 x 7"));
+  EXPECT_EQ(FaultOf(Prepare(AsTheyAre(7, 5), file).status()), ImageFault::kDamaged);
+}
+
+TEST(ImageProcessor, TheSizeThatMustFitIsThatOfTheUprightPicture) {
+  const std::string file = ReadGolden("orientation6.jpg");
+  EXPECT_TRUE(Prepare(AsTheyAre(21, 14), file).ok());
+  EXPECT_EQ(FaultOf(Prepare(AsTheyAre(14, 21), file).status()), ImageFault::kWrongSize);
 }
 
 TEST(ImageProcessor, SmallImagesAreCroppedOntoBlack) {
@@ -92,17 +104,15 @@ TEST(ImageProcessor, ThreadsMayShareOne) {
   for (std::thread& thread : threads) thread.join();
 }
 
-TEST(ImageProcessor, FactsAreKnownEvenOfDamagedFiles) {
-  ImageFacts facts;
+TEST(ImageProcessor, TheSizeIsKnownEvenOfDamagedFiles) {
+  ImageSize stored;
   std::string file = ReadGolden("rgb16.png");
-  EXPECT_TRUE(Prepare(AsTheyAre(14, 21), file, &facts).ok());
-  EXPECT_EQ(facts.format, ImageFormat::kPng);
-  EXPECT_EQ(facts.width, 21);
-  EXPECT_EQ(facts.height, 14);
-  facts = {};
+  EXPECT_TRUE(Prepare(AsTheyAre(14, 21), file, &stored).ok());
+  EXPECT_EQ(stored, (ImageSize{14, 21}));
+  stored = {};
   file[file.find("IDAT") + 6] ^= 0x40;
-  EXPECT_FALSE(Prepare(AsTheyAre(14, 21), file, &facts).ok());
-  EXPECT_EQ(facts.width, 21);
+  EXPECT_FALSE(Prepare(AsTheyAre(14, 21), file, &stored).ok());
+  EXPECT_EQ(stored, (ImageSize{14, 21}));
 }
 
 TEST(ImageProcessor, ScaleAndOffsetAreRescalingAndNormalising) {
