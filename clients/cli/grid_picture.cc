@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "clients/cli/grid_explanation.h"
+#include "clients/cli/seen_image.h"
 
 namespace contextpool::cli {
 namespace {
@@ -102,19 +103,6 @@ void Blend(cv::Mat& pixels, const cv::Mat& mask, const cv::Scalar& color, float 
       }
     }
   }
-}
-
-// What the model saw, of the grid's shape.
-cv::Mat Stretch(const cv::Mat& image, const Layout& layout) {
-  const cv::Size size(static_cast<int>(layout.width), static_cast<int>(layout.height));
-  const bool smaller = size.width < image.cols || size.height < image.rows;
-  const bool few_pixels = size.width >= 4 * image.cols && size.height >= 4 * image.rows;
-  cv::Mat stretched;
-  cv::resize(image, stretched, size, 0, 0,
-             smaller      ? cv::INTER_AREA
-             : few_pixels ? cv::INTER_NEAREST
-                          : cv::INTER_CUBIC);
-  return stretched;
 }
 
 // Without colours and darker, so that what is drawn over it stands out.
@@ -216,16 +204,16 @@ absl::StatusOr<std::string> Draw(absl::string_view file, const v1::Explanation& 
   if (layout.total_width() > kMaxPixels / layout.total_height()) {
     return absl::InvalidArgumentError("too large to draw; --json has the numbers");
   }
-  const cv::Mat bytes(1, static_cast<int>(file.size()), CV_8U, const_cast<char*>(file.data()));
-  const cv::Mat decoded = file.empty() ? cv::Mat() : cv::imdecode(bytes, cv::IMREAD_COLOR);
-  if (decoded.empty()) return absl::InvalidArgumentError("the image cannot be decoded");
-  const cv::Mat image = Stretch(decoded, layout);
+  const cv::Size size = layout.Panel(0).size();
+  auto seen = ReadSeenImage(file, explanation, size.height, size.width);
+  if (!seen.ok()) return seen.status();
+  const cv::Mat image(size, CV_8UC3, seen->data());
   const cv::Mat faded = Fade(image);
 
   cv::Mat canvas(static_cast<int>(layout.total_height()), static_cast<int>(layout.total_width()),
                  CV_8UC3, kPaper);
   image.copyTo(canvas(layout.Panel(0)));
-  DrawTitle(canvas, layout.Panel(0), "image",
+  DrawTitle(canvas, layout.Panel(0), SeesAll(explanation) ? "image" : "what the model saw",
             absl::StrCat("grid of ", layout.columns, " x ", layout.rows, " tokens"));
   for (size_t i = 0; i < layers->size(); ++i) {
     const cv::Rect panel = layout.Panel(i + 1);

@@ -9,18 +9,16 @@
 
 namespace contextpool::cli {
 
-// A PNG file: the image, and beside it one panel per layer, in rows where they are many. Each panel
-// shows the image again, faded, with a dot on every token of the grid and a circle around it. The
-// radius is the token's support size, drawn to scale; colour and fill are its weight as a share of
-// the layer's largest. A cell of the grid is at least 24 pixels wide.
-//
-// The image is stretched to the grid's shape as a whole: a reply does not say what part of it a
-// model that crops has seen.
+// A PNG file: what the model saw of the image, stretched to the grid's shape, and beside it one
+// panel per layer, in rows where they are many. Each panel shows the same again, faded, with a dot
+// on every token of the grid and a circle around it. The radius is the token's support size, drawn
+// to scale; colour and fill are its weight as a share of the layer's largest. A cell of the grid is
+// at least 24 pixels wide.
 //
 // `image`: the bytes of the file that the reply explains.
 //
-// INTERNAL: the reply is malformed, see GridLayers. INVALID_ARGUMENT: the image cannot be decoded,
-// or the picture would be too large.
+// INTERNAL: the reply is malformed, see GridLayers and ReadSeenImage. INVALID_ARGUMENT: the image
+// cannot be decoded, or the picture would be too large.
 absl::StatusOr<std::string> DrawPicture(absl::string_view image,
                                         const v1::Explanation& explanation);
 

@@ -92,6 +92,11 @@ class JsonPrinter : public Printer {
     return {{"code", failure.code}, {"message", failure.message}};
   }
 
+  static Json Describe(const v1::ImageBox& box) {
+    return {
+        {"left", box.left()}, {"top", box.top()}, {"width", box.width()}, {"height", box.height()}};
+  }
+
   static Json Explain(const v1::Explanation& explanation) {
     Json layers = Json::array();
     for (const v1::ContextPoolLayer& layer : explanation.layers()) {
@@ -105,6 +110,7 @@ class JsonPrinter : public Printer {
     if (explanation.grid_width() > 0) {
       json["grid_height"] = explanation.grid_height();
       json["grid_width"] = explanation.grid_width();
+      if (explanation.has_grid_box()) json["grid_box"] = Describe(explanation.grid_box());
     } else {
       const auto& tokens = explanation.tokens();
       json["tokens"] = std::vector<std::string>(tokens.begin(), tokens.end());

@@ -26,13 +26,18 @@ inline const std::string& BytesOf(const v1::Input& input) {
   return input.has_image() ? input.image() : input.text();
 }
 
-// Of two tokens; of an image, of a class token and a grid of one row and two columns.
+// Of two tokens; of an image, of a class token and a grid of one row and two columns in its
+// middle.
 inline void Explain(const v1::Input& input, v1::Explanation& explanation) {
   v1::ContextPoolLayer& layer = *explanation.add_layers();
   layer.set_layer(3);
   if (input.has_image()) {
     explanation.set_grid_height(1);
     explanation.set_grid_width(2);
+    v1::ImageBox& box = *explanation.mutable_grid_box();
+    box.set_left(0.25f);
+    box.set_width(0.5f);
+    box.set_height(1);
     layer.add_weight(0);
     layer.add_support_size(0);
   } else {

@@ -107,6 +107,24 @@ TEST(DrawPicture, ShowsTheImageWithItsColoursStretchedToTheGrid) {
   EXPECT_EQ(picture.at<cv::Vec3b>(30, 300), cv::Vec3b(240, 30, 5));
 }
 
+TEST(DrawPicture, ShowsWhatTheModelSawUnderTheGrid) {
+  cv::Mat image = Black(8, 8);
+  image(cv::Rect(4, 2, 4, 4)) = cv::Scalar(10, 20, 230);
+  v1::Explanation explanation = OnGrid(4, 4, {std::vector<Token>(16, {1, 0.1f})});
+  v1::ImageBox& box = *explanation.mutable_grid_box();
+  box.set_left(0.5f);
+  box.set_top(0.25f);
+  box.set_width(0.5f);
+  box.set_height(0.5f);
+  const cv::Mat picture = Panels(Draw(EncodePng(image), explanation));
+  const cv::Mat seen(336, 336, CV_8UC3, cv::Scalar(10, 20, 230));
+  EXPECT_EQ(cv::norm(picture(cv::Rect(0, 0, 336, 336)), seen, cv::NORM_INF), 0);
+  // Between circles: faded, and no colour is left.
+  const auto faded = picture.at<cv::Vec3b>(2, kLayer + 2);
+  EXPECT_GT(faded[0], 0);
+  EXPECT_TRUE(faded[0] == faded[1] && faded[1] == faded[2]);
+}
+
 TEST(DrawPicture, CellsAreLargeEnoughToSee) {
   for (const uint32_t side : {1, 4, 14, 37}) {
     const std::vector<Token> tokens(size_t{side} * side, {1, 0.5f});

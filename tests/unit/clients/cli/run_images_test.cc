@@ -192,7 +192,8 @@ TEST_F(RunImagesTest, ExplainPrintsATable) {
 )"));
   EXPECT_EQ(RunWith({"embed", "-m", "digits", "--explain", "--json", path}), kExitOk) << err_;
   EXPECT_THAT(out_,
-              EndsWith(R"("explanation":{"grid_height":1,"grid_width":2,"layers":[{"layer":3,)"
+              EndsWith(R"("explanation":{"grid_height":1,"grid_width":2,"grid_box":{"left":0.25,)"
+                       R"("top":0.0,"width":0.5,"height":1.0},"layers":[{"layer":3,)"
                        R"("weight":[0.0,0.1,1.0],"support_size":[0.0,1.0,0.0]}]}})"
                        "\n"));
 }
