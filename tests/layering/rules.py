@@ -53,7 +53,7 @@ ALLOWED = {
     "server/": ["engine/base/", "engine/engine.h", "grpc", "server/"],
     "clients/cli/": ["grpc", "proto"],
     "clients/cli/grid_picture": ["clients/cli/", "grpc", "opencv", "proto"],
-    "clients/cli/seen_image": ["grpc", "opencv", "proto"],
+    "clients/cli/seen_image": ["clients/cli/", "grpc", "opencv", "proto"],
 }
 
 # LibTorch brings its own copy of protobuf's headers, so it stays inside source files.
