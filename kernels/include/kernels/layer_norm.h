@@ -34,4 +34,15 @@ namespace cpu {
 Status LayerNorm(const LayerNormParams& params, StreamHandle stream);
 }  // namespace cpu
 
+// float16 and bfloat16, computed in float. kBadShape unless columns and strides are multiples of 8,
+// columns are at most 2048 and all addresses multiples of 16 bytes.
+namespace cuda {
+Status LayerNorm(const LayerNormParams& params, StreamHandle stream);
+}  // namespace cuda
+
+// The kernels of `cuda` on the emulator: `stream` is a simt::Stream*.
+namespace emulated {
+Status LayerNorm(const LayerNormParams& params, StreamHandle stream);
+}  // namespace emulated
+
 }  // namespace contextpool::kernels
