@@ -19,9 +19,12 @@ class Arena {
   static constexpr size_t Padded(size_t bytes) {
     return (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
-  // What a float32 matrix takes up.
+  // What a matrix takes up.
+  static constexpr size_t Bytes(DType dtype, int64_t rows, int64_t columns) {
+    return Padded(static_cast<size_t>(rows * columns) * kernels::SizeOf(dtype));
+  }
   static constexpr size_t FloatBytes(int64_t rows, int64_t columns) {
-    return Padded(static_cast<size_t>(rows * columns) * sizeof(float));
+    return Bytes(DType::kF32, rows, columns);
   }
 
   // RESOURCE_EXHAUSTED if the device has not so much.

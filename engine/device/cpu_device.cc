@@ -26,6 +26,7 @@ class CpuDevice final : public Device {
   CpuDevice(int threads, kernels::Isa isa, CpuGemm gemm) : pool_(threads, isa), gemm_(gemm) {}
 
   absl::string_view name() const override { return "cpu"; }
+  DType dtype() const override { return DType::kF32; }
 
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {
     const size_t padded = (bytes + kAlignment - 1) / kAlignment * kAlignment;

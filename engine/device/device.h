@@ -124,8 +124,8 @@ struct ContextPoolWeights {
   // [taps * bottleneck, columns]: one tap of the first convolution below the other; the bias is in
   // the middle tap.
   std::unique_ptr<LinearWeight> conv1;
-  TensorView conv2_weight;  // [taps, 2, bottleneck]
-  TensorView conv2_bias;    // [2]
+  TensorView conv2_weight;  // float32 [taps, 2, bottleneck]
+  TensorView conv2_bias;    // float32 [2]
   float gate = 0;
 };
 
@@ -145,14 +145,17 @@ struct ConvolutionOptions {
 // what they return, do not touch the stream: any thread may call them, while the stream's thread
 // computes too. So a model is loaded beside others that serve.
 //
-// Matrices below are [rows, columns] views of float32
-// whose columns are contiguous.
+// Matrices below are [rows, columns] views of dtype(), unless said otherwise, whose columns are
+// contiguous.
 class Device {
  public:
   virtual ~Device() = default;
 
   // As the API names it, for example "cpu".
   virtual absl::string_view name() const = 0;
+
+  // What layers compute in: that of activations and weights. Sums are float32 at least.
+  virtual DType dtype() const = 0;
 
   // Aligned to 64 bytes, not initialised. RESOURCE_EXHAUSTED if there is not so much.
   virtual absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) = 0;
@@ -176,7 +179,7 @@ class Device {
                                                                       std::span<const float> bias,
                                                                       int64_t out_columns) = 0;
 
-  // out = activation(x W^T + bias). x is [rows, in], out is [rows, out].
+  // out = activation(x W^T + bias). x is [rows, in], out is [rows, out], of dtype() or float32.
   virtual void Linear(const TensorView& x, const LinearWeight& weight,
                       kernels::Activation activation, const TensorView& out) = 0;
 
@@ -215,8 +218,8 @@ class Device {
                          const TensorView& out) = 0;
 
   // Each token's pooling weight and support size. `taps` is x times `weights.conv1`, which this
-  // overwrites, or an empty view where nothing is learned. `support` is [2, tokens]: log2 of the
-  // weights, then the sizes in tokens.
+  // overwrites, or an empty view where nothing is learned. `support` is float32 [2, tokens]: log2
+  // of the weights, then the sizes in tokens.
   virtual void ContextPoolSupport(const TensorView& taps, const Sequences& sequences,
                                   const ContextPoolOptions& options,
                                   const ContextPoolWeights& weights, const TensorView& support) = 0;
@@ -253,8 +256,8 @@ class Device {
   virtual void MaxPool(const TensorView& x, const kernels::Window& window,
                        const TensorView& out) = 0;
 
-  // One row of out per segment of x's rows. `segments` is device memory of kernels::PoolSegment,
-  // as many as out has rows.
+  // One row of out per segment of x's rows; either is of dtype() or float32. `segments` is device
+  // memory of kernels::PoolSegment, as many as out has rows.
   virtual void Pool(const TensorView& x, const kernels::PoolSegment* segments,
                     const TensorView& out) = 0;
 

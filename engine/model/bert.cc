@@ -21,7 +21,7 @@ BertModel::BertModel(ModelInfo info, const EncoderConfig& config, BertWeights we
 
 size_t BertModel::WorkspaceBytes(const BatchLimits& limits) const {
   return readout_.WorkspaceBytes(limits.sequences) +
-         Arena::FloatBytes(limits.sequences, info_.embedding_dimensions) +
+         Arena::Bytes(device_.dtype(), limits.sequences, info_.embedding_dimensions) +
          Arena::FloatBytes(limits.sequences, static_cast<int64_t>(info_.labels.size())) +
          transformer_.WorkspaceBytes(limits, max_positions_, Arena::FloatBytes(limits.tokens, 1));
 }
@@ -38,7 +38,7 @@ TensorView BertModel::Classify(const ReadoutSegments& segments, const TensorView
                                Arena& workspace) const {
   const int64_t count = segments.classified;
   const TensorView read = readout_.ClassifierInput(segments, hidden, workspace);
-  const TensorView pooled = workspace.Tensor(DType::kF32, {count, info_.embedding_dimensions});
+  const TensorView pooled = workspace.Tensor(device_.dtype(), {count, info_.embedding_dimensions});
   const TensorView logits =
       workspace.Tensor(DType::kF32, {count, static_cast<int64_t>(info_.labels.size())});
   device_.Linear(read, *pooler_, kernels::Activation::kTanh, pooled);

@@ -47,8 +47,9 @@ ContextPoolWeights LoadContextPool(WeightLoader& loader, const std::string& name
     weights.conv1 = FirstConvolution(loader, name + "conv1", columns, options);
     weights.conv2_weight = loader.Upload(
         conv2 + ".weight", TapsFirst(loader, conv2 + ".weight", 2, bottleneck, options),
-        {options.taps(), 2, bottleneck});
-    weights.conv2_bias = loader.Vector(conv2 + ".bias", 2);
+        {options.taps(), 2, bottleneck}, DType::kF32);
+    weights.conv2_bias =
+        loader.Upload(conv2 + ".bias", loader.Read(conv2 + ".bias", {2}), {2}, DType::kF32);
   }
   if (options.residual == kernels::PoolResidual::kGate) {
     const std::vector<float> gamma = loader.Read(name + "gamma", {1});

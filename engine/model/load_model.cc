@@ -74,6 +74,7 @@ ModelInfo Describe(const ModelSpec& spec, const OwnReadout& own, const Device& d
   info.own_pooling = own.pooling;
   info.own_normalize = own.normalize;
   info.device = std::string(device.name());
+  info.dtype = device.dtype();
   return info;
 }
 

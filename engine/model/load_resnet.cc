@@ -3,6 +3,8 @@
 #include <optional>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "engine/model/checkpoint.h"
 #include "engine/model/file.h"
 #include "engine/model/model_loaders.h"
@@ -24,6 +26,10 @@ absl::StatusOr<ResNetConfig> ReadConfig(const std::string& directory) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Model>> LoadResNet(const ModelSpec& spec, Device& device) {
+  if (device.dtype() != DType::kF32) {
+    return absl::UnimplementedError(absl::StrCat("a ResNet computes on a CPU only, not on ",
+                                                 device.name(), "; serve it with --device=cpu"));
+  }
   absl::StatusOr<ResNetConfig> config = ReadConfig(spec.directory);
   if (!config.ok()) return config.status();
   // Any size: nothing in a checkpoint depends on it.

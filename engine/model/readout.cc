@@ -35,8 +35,11 @@ size_t Readout::WorkspaceBytes(int64_t sequences) const {
   const int64_t rows = sequences * parts();
   size_t bytes = Arena::Padded((rows + 2 * sequences) * sizeof(kernels::PoolSegment)) +
                  Arena::FloatBytes(sequences, config_.hidden_size) +
-                 Arena::FloatBytes(rows, config_.hidden_size);
-  if (config_.pooler != nullptr) bytes += Arena::FloatBytes(2 * sequences, config_.hidden_size);
+                 Arena::Bytes(device_.dtype(), rows, config_.hidden_size);
+  if (config_.pooler != nullptr) {
+    bytes += Arena::FloatBytes(2 * sequences, config_.hidden_size) +
+             Arena::Bytes(device_.dtype(), sequences, config_.hidden_size);
+  }
   return bytes;
 }
 
@@ -105,8 +108,10 @@ TensorView Readout::Embeddings(const ReadoutSegments& segments, const TensorView
   const TensorView both = workspace.Tensor(DType::kF32, {2 * count, columns});
   const TensorView read(both.data, DType::kF32, {count, columns});
   const TensorView pooled(both.as<float>() + count * columns, DType::kF32, {count, columns});
+  const TensorView entering = workspace.Tensor(device_.dtype(), {count, columns});
   device_.Pool(hidden, segments.segments, read);
-  device_.Linear(read, *config_.pooler, kernels::Activation::kTanh, pooled);
+  device_.Pool(hidden, segments.segments, entering);
+  device_.Linear(entering, *config_.pooler, kernels::Activation::kTanh, pooled);
   device_.Pool(both, segments.segments + count + segments.classified * parts(), rows);
   return rows;
 }
@@ -114,9 +119,9 @@ TensorView Readout::Embeddings(const ReadoutSegments& segments, const TensorView
 TensorView Readout::ClassifierInput(const ReadoutSegments& segments, const TensorView& hidden,
                                     Arena& workspace) const {
   const int64_t rows = segments.classified * parts();
-  const TensorView vectors = workspace.Tensor(DType::kF32, {rows, config_.hidden_size});
+  const TensorView vectors = workspace.Tensor(device_.dtype(), {rows, config_.hidden_size});
   device_.Pool(hidden, segments.segments + segments.embedded, vectors);
-  return TensorView(vectors.data, DType::kF32,
+  return TensorView(vectors.data, vectors.dtype,
                     {segments.classified, parts() * config_.hidden_size});
 }
 

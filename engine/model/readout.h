@@ -49,7 +49,7 @@ class Readout {
   // What the batch's outputs ask for. Until the device is synchronised no other batch may follow.
   ReadoutSegments CopySegments(const PackedBatch& batch, Arena& workspace);
 
-  // [embedded, hidden_size]; empty if there are none. `hidden` is [tokens, hidden_size].
+  // float32 [embedded, hidden_size]; empty if there are none. `hidden` is [tokens, hidden_size].
   TensorView Embeddings(const ReadoutSegments& segments, const TensorView& hidden,
                         Arena& workspace) const;
 

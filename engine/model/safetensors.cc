@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/float16.h"
 #include "engine/base/json.h"
-#include "engine/model/float_conversion.h"
 
 namespace contextpool::engine {
 namespace {

@@ -23,15 +23,17 @@ size_t Transformer::ScratchBytes(int64_t max_length) const {
 
 size_t Transformer::WorkspaceBytes(const BatchLimits& limits, int64_t longest,
                                    size_t embedding_bytes) const {
-  const size_t hidden = Arena::FloatBytes(limits.tokens, hidden_size_);
+  const auto bytes = [&](int64_t columns) {
+    return Arena::Bytes(device_.dtype(), limits.tokens, columns);
+  };
+  const size_t hidden = bytes(hidden_size_);
   const size_t scratch = Arena::Padded(ScratchBytes(std::min(limits.tokens, longest)));
   size_t step =
-      std::max({embedding_bytes, Arena::FloatBytes(limits.tokens, 3 * hidden_size_) + hidden,
-                Arena::FloatBytes(limits.tokens, intermediate_size_)});
+      std::max({embedding_bytes, bytes(3 * hidden_size_) + hidden, bytes(intermediate_size_)});
   size_t support = 0;
   if (!context_pool_.layers.empty()) {
     const auto layers = static_cast<int64_t>(context_pool_.layers.size());
-    step = std::max(step, Arena::FloatBytes(limits.tokens, context_pool_.taps()));
+    step = std::max(step, bytes(context_pool_.taps()));
     support = Arena::FloatBytes(limits.tokens, 2 * layers) +
               Arena::Padded(sizeof(kernels::ContextPoolTiles));
   }
@@ -44,8 +46,8 @@ TransformerState Transformer::Begin(const PackedBatch& batch, Arena& workspace) 
   const TensorView lengths = workspace.Tensor(DType::kI32, {batch.sequences() + 1});
   device_.CopyToDevice(lengths.data, batch.cu_lengths.data(), batch.cu_lengths.size_bytes());
   state.sequences = {lengths, batch.max_length};
-  state.hidden = workspace.Tensor(DType::kF32, {tokens, hidden_size_});
-  state.next = workspace.Tensor(DType::kF32, {tokens, hidden_size_});
+  state.hidden = workspace.Tensor(device_.dtype(), {tokens, hidden_size_});
+  state.next = workspace.Tensor(device_.dtype(), {tokens, hidden_size_});
   state.scratch =
       workspace.Tensor(DType::kU8, {static_cast<int64_t>(ScratchBytes(batch.max_length))});
   if (!context_pool_.layers.empty()) {
@@ -73,8 +75,8 @@ void Transformer::Run(TransformerState& state, Arena& workspace) const {
 void Transformer::Attend(const TransformerLayer& layer, TransformerState& state,
                          Arena& workspace) const {
   const size_t mark = workspace.used();
-  const TensorView qkv = workspace.Tensor(DType::kF32, {state.tokens(), 3 * hidden_size_});
-  const TensorView context = workspace.Tensor(DType::kF32, {state.tokens(), hidden_size_});
+  const TensorView qkv = workspace.Tensor(device_.dtype(), {state.tokens(), 3 * hidden_size_});
+  const TensorView context = workspace.Tensor(device_.dtype(), {state.tokens(), hidden_size_});
   device_.Linear(BlockInput(layer.attention_norm, state), *layer.qkv, kernels::Activation::kNone,
                  qkv);
   device_.Attention(qkv, state.sequences, attention_, state.scratch, context);
@@ -85,7 +87,7 @@ void Transformer::Attend(const TransformerLayer& layer, TransformerState& state,
 void Transformer::FeedForward(const TransformerLayer& layer, TransformerState& state,
                               Arena& workspace) const {
   const size_t mark = workspace.used();
-  const TensorView inner = workspace.Tensor(DType::kF32, {state.tokens(), intermediate_size_});
+  const TensorView inner = workspace.Tensor(device_.dtype(), {state.tokens(), intermediate_size_});
   device_.Linear(BlockInput(layer.feed_forward_norm, state), *layer.intermediate, activation_,
                  inner);
   AddResidual(inner, *layer.output, layer.feed_forward_norm, state);
@@ -121,7 +123,7 @@ void Transformer::PoolContext(const ContextPoolWeights& weights, int64_t index,
   const size_t mark = workspace.used();
   TensorView taps;
   if (weights.conv1 != nullptr) {
-    taps = workspace.Tensor(DType::kF32, {tokens, weights.conv1->out_columns()});
+    taps = workspace.Tensor(device_.dtype(), {tokens, weights.conv1->out_columns()});
     device_.Linear(state.hidden, *weights.conv1, kernels::Activation::kNone, taps);
   }
   device_.ContextPoolSupport(taps, state.sequences, options, weights, support);

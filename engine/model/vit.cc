@@ -45,7 +45,7 @@ void VitModel::EmbedPatches(const PackedBatch& batch, TransformerState& state,
   const TensorView scratch = workspace.Tensor(
       DType::kU8, {static_cast<int64_t>(device_.ConvolutionWorkspaceBytes(*patch_embedding_))});
   const TensorView embedded(
-      state.next.data, DType::kF32,
+      state.next.data, device_.dtype(),
       {images, info_.grid_height, info_.grid_width, info_.embedding_dimensions});
   device_.CopyToDevice(pixels.data, batch.pixels.data(), batch.pixels.size());
   device_.PixelConvolution(pixels, {image.scale(), image.offset()}, *patch_embedding_, patches_,

@@ -1,8 +1,10 @@
 #include "engine/model/weight_loader.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/float16.h"
 
 namespace contextpool::engine {
 namespace {
@@ -82,17 +84,25 @@ std::unique_ptr<LinearWeight> WeightLoader::Prepare(const std::string& name,
 }
 
 TensorView WeightLoader::Upload(const std::string& name, std::span<const float> values,
-                                std::initializer_list<int64_t> shape) {
+                                std::initializer_list<int64_t> shape, DType dtype) {
   if (!ok()) return {};
-  absl::StatusOr<DeviceBuffer> buffer = device_.Allocate(values.size_bytes());
+  const size_t bytes = values.size() * kernels::SizeOf(dtype);
+  absl::StatusOr<DeviceBuffer> buffer = device_.Allocate(bytes);
   if (!buffer.ok()) {
     Fail(name, buffer.status());
     return {};
   }
-  status_.Update(device_.Upload(buffer->data(), values.data(), values.size_bytes()));
-  memory_.bytes += static_cast<int64_t>(values.size_bytes());
+  const void* content = values.data();
+  if (dtype != DType::kF32) {
+    narrow_.resize(values.size());
+    std::ranges::transform(values, narrow_.begin(),
+                           dtype == DType::kF16 ? F16FromFloat : BF16FromFloat);
+    content = narrow_.data();
+  }
+  status_.Update(device_.Upload(buffer->data(), content, bytes));
+  memory_.bytes += static_cast<int64_t>(bytes);
   memory_.buffers.push_back(*std::move(buffer));
-  return TensorView(memory_.buffers.back().data(), DType::kF32, shape);
+  return TensorView(memory_.buffers.back().data(), dtype, shape);
 }
 
 std::span<const float> WeightLoader::ReadScratch(const std::string& name,

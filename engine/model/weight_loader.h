@@ -59,8 +59,13 @@ class WeightLoader {
   // Of values that the caller made. `name` stands in errors only; `bias` may be empty.
   std::unique_ptr<LinearWeight> Prepare(const std::string& name, std::span<const float> weight,
                                         std::span<const float> bias, int64_t out_columns);
+  // On the device as `dtype`, or as the device's own.
   TensorView Upload(const std::string& name, std::span<const float> values,
-                    std::initializer_list<int64_t> shape);
+                    std::initializer_list<int64_t> shape, DType dtype);
+  TensorView Upload(const std::string& name, std::span<const float> values,
+                    std::initializer_list<int64_t> shape) {
+    return Upload(name, values, shape, device_.dtype());
+  }
 
   // The memory of everything loaded so far.
   WeightMemory TakeMemory() { return std::exchange(memory_, {}); }
@@ -75,6 +80,7 @@ class WeightLoader {
   const Checkpoint& checkpoint_;
   Device& device_;
   std::vector<float> scratch_;
+  std::vector<uint16_t> narrow_;
   WeightMemory memory_;
   absl::Status status_;
 };

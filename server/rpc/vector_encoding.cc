@@ -1,9 +1,11 @@
 #include "server/rpc/vector_encoding.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <string>
+
+#include "engine/base/float16.h"
 
 namespace contextpool::server {
 namespace {
@@ -43,24 +45,6 @@ void AppendBits(std::span<const float> values, std::string& data) {
 
 }  // namespace
 
-uint16_t ToBFloat16(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
-}
-
-uint16_t ToFloat16(float value) {
-  const uint16_t sign = static_cast<uint16_t>((std::bit_cast<uint32_t>(value) >> 16) & 0x8000);
-  const float magnitude = std::abs(value);
-  // From here on everything rounds to infinity.
-  if (magnitude >= 65520.0F) return sign | 0x7C00;
-  // Steps of the subnormal numbers; a result of 1,024 is the smallest normal number's bits.
-  if (magnitude < 0x1p-14F) {
-    return sign | static_cast<uint16_t>(std::nearbyint(magnitude * 0x1p24F));
-  }
-  const uint32_t bits = std::bit_cast<uint32_t>(magnitude) - (112U << 23);
-  return sign | static_cast<uint16_t>((bits + 0xFFF + ((bits >> 13) & 1)) >> 13);
-}
-
 absl::Status EncodeVector(std::span<const float> values, v1::EmbeddingEncoding encoding,
                           v1::Embedding& embedding) {
   if (encoding == v1::EMBEDDING_ENCODING_UNSPECIFIED) encoding = v1::EMBEDDING_ENCODING_FLOAT32;
@@ -75,10 +59,10 @@ absl::Status EncodeVector(std::span<const float> values, v1::EmbeddingEncoding e
             "options.encoding: a value of this vector is too large for FLOAT16; use FLOAT32,"
             " BFLOAT16 or options.normalize");
       }
-      AppendLittleEndian<ToFloat16>(values, *embedding.mutable_data());
+      AppendLittleEndian<engine::F16FromFloat>(values, *embedding.mutable_data());
       break;
     case v1::EMBEDDING_ENCODING_BFLOAT16:
-      AppendLittleEndian<ToBFloat16>(values, *embedding.mutable_data());
+      AppendLittleEndian<engine::BF16FromFloat>(values, *embedding.mutable_data());
       break;
     case v1::EMBEDDING_ENCODING_INT8:
       embedding.add_scales(AppendInt8(values, *embedding.mutable_data()));

@@ -1,7 +1,6 @@
 // Number formats of embeddings on the wire.
 #pragma once
 
-#include <cstdint>
 #include <span>
 
 #include "absl/status/status.h"
@@ -13,9 +12,5 @@ namespace contextpool::server {
 // the format. REQUIRES: the values are finite.
 absl::Status EncodeVector(std::span<const float> values, v1::EmbeddingEncoding encoding,
                           v1::Embedding& embedding);
-
-// Rounded to the nearest, ties to even; too large becomes infinite.
-uint16_t ToFloat16(float value);
-uint16_t ToBFloat16(float value);
 
 }  // namespace contextpool::server

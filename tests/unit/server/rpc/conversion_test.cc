@@ -18,39 +18,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// IEEE 754 half precision, written the slow way: the nearest of all 65,536 values.
-double HalfValue(uint16_t bits) {
-  const int exponent = (bits >> 10) & 31;
-  const int fraction = bits & 1023;
-  const double sign = (bits & 0x8000) != 0 ? -1 : 1;
-  if (exponent == 0) return sign * std::ldexp(fraction, -24);
-  return sign * std::ldexp(1024 + fraction, exponent - 25);
-}
-
-TEST(Float16Test, EveryFiniteHalfAndEveryMidpointRoundsToNearestEven) {
-  for (uint16_t bits = 0; bits < 0x7BFF; ++bits) {
-    const auto value = static_cast<float>(HalfValue(bits));
-    const double next = HalfValue(bits + 1);
-    const auto middle = static_cast<float>((value + next) / 2);
-    ASSERT_EQ(ToFloat16(value), bits);
-    ASSERT_EQ(ToFloat16(-value), bits | 0x8000);
-    ASSERT_EQ(ToFloat16(middle), bits % 2 == 0 ? bits : bits + 1) << bits;
-    ASSERT_EQ(ToFloat16(std::nextafter(middle, 0.0F)), bits) << bits;
-    ASSERT_EQ(ToFloat16(std::nextafter(middle, 1e9F)), bits + 1) << bits;
-  }
-  EXPECT_EQ(ToFloat16(65504), 0x7BFF);
-  EXPECT_EQ(ToFloat16(65519.99F), 0x7BFF);
-  EXPECT_EQ(ToFloat16(65520), 0x7C00);
-}
-
-TEST(BFloat16Test, RoundsToNearestEven) {
-  EXPECT_EQ(ToBFloat16(1.0F), 0x3F80);
-  EXPECT_EQ(ToBFloat16(-2.0F), 0xC000);
-  EXPECT_EQ(ToBFloat16(std::bit_cast<float>(0x3F808000U)), 0x3F80);
-  EXPECT_EQ(ToBFloat16(std::bit_cast<float>(0x3F818000U)), 0x3F82);
-  EXPECT_EQ(ToBFloat16(std::bit_cast<float>(0x3F808001U)), 0x3F81);
-}
-
 TEST(EncodeVectorTest, HalfFormatsAreLittleEndian) {
   const float values[] = {1.0F, -2.0F};
   v1::Embedding half;
