@@ -28,6 +28,7 @@
 // global memory in a registered buffer.
 //   Global<T>(T* data, int64_t count)              made by the launcher; false if data is null
 //   T Load(i), Vec<T, N> LoadVec<N>(i), Store(i, T), StoreVec(i, Vec<T, N>)
+//   AtomicAdd(i, value)            of Global<int64_t>: in whole numbers the order does not matter
 //   Slice(first, count)            a part of it, with bounds of its own
 //   Shared<U> shared.As<U>()       the same bytes as another type
 //   SIMT_SHARED(T, name, count);   a Shared<T> of fixed size, at the start of a function

@@ -32,6 +32,12 @@ class Global {
   SIMT_DEVICE void StoreVec(int64_t i, const Vec<Value, N>& value) const {
     *reinterpret_cast<Vec<Value, N>*>(data_ + i) = value;
   }
+  SIMT_DEVICE void AtomicAdd(int64_t i, Value value) const {
+    static_assert(std::is_same_v<T, int64_t>);
+    // Two's complement: the sum has the same bits.
+    atomicAdd(reinterpret_cast<unsigned long long*>(data_ + i),
+              static_cast<unsigned long long>(value));
+  }
   SIMT_DEVICE Global Slice(int64_t first, int64_t count) const { return {data_ + first, count}; }
 
   SIMT_DEVICE const T* Address(int64_t i) const { return data_ + i; }

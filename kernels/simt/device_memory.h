@@ -2,6 +2,7 @@
 // See kernels/cuda/primitives.cuh.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -77,6 +78,12 @@ class Global : public CheckedArray<T, int64_t> {
   void StoreVec(int64_t i, const Vec<Value, N>& value, Site site = Site::Here()) const {
     static_assert(!std::is_const_v<T>);
     std::memcpy(simt::StoreGlobal(Base::template Range<N>(i), site), &value, sizeof(value));
+  }
+
+  void AtomicAdd(int64_t i, Value value, Site site = Site::Here()) const {
+    static_assert(std::is_same_v<T, int64_t>);
+    std::byte* const address = simt::StoreGlobal(Base::template Range<1>(i), site);
+    std::atomic_ref<T>(*reinterpret_cast<T*>(address)).fetch_add(value, std::memory_order_relaxed);
   }
 
   Global Slice(int64_t first, int64_t count, Site site = Site::Here()) const {
