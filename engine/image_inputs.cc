@@ -29,16 +29,19 @@ absl::Status NoRoom(int64_t bytes, int64_t bound) {
 
 absl::Status Prepare(const ServedModel& served, const ImageDecoding& decoding, Call& call,
                      int32_t index, absl::string_view file) try {
-  ImageSize stored;
+  ImageFacts facts;
   const TimePoint start = decoding.clock.Now();
   absl::Status status =
-      served.image_processor->Prepare(file, decoding.limits, call.pixels(index), &stored);
+      served.image_processor->Prepare(file, decoding.limits, call.pixels(index), &facts);
   call.counters().Observe(Stage::kDecodeImage, decoding.clock.Now() - start);
   call.counters().image_bytes.Observe(static_cast<double>(file.size()));
-  if (stored.width > 0) {
+  if (const ImageSize& stored = facts.stored; stored.width > 0) {
     call.counters().image_pixels.Observe(static_cast<double>(stored.width) * stored.height);
   }
   if (absl::IsInvalidArgument(status)) call.counters().Count(FaultOf(status));
+  if (status.ok() && call.request().explain) {
+    call.response().explanations[index].grid_box = facts.seen;
+  }
   return status;
 } catch (const std::exception& error) {
   return absl::InternalError(absl::StrCat("decoding ended unexpectedly: ", error.what()));

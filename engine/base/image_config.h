@@ -13,6 +13,17 @@ struct ImageSize {
   friend bool operator==(const ImageSize&, const ImageSize&) = default;
 };
 
+// A rectangle on an image that stands upright, in shares of its width and height; it may reach
+// beyond the image.
+struct ImageBox {
+  float left = 0;
+  float top = 0;
+  float width = 1;
+  float height = 1;
+
+  friend bool operator==(const ImageBox&, const ImageBox&) = default;
+};
+
 // Pillow's filters, with the numbers that Pillow and checkpoints give them.
 enum class Resample : uint8_t {
   kNearest = 0,

@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "engine/base/clock.h"
+#include "engine/base/image_config.h"
 #include "engine/base/model_info.h"
 
 namespace contextpool::engine {
@@ -30,6 +32,8 @@ struct Explanation {
   // [context_pool_layers, 2, length]: of each such layer the pooling weights, then the support
   // sizes in tokens, or cells of an image's grid. Both are 0 for tokens that are passed through.
   std::vector<float> context_pool;
+  // Of images only: where the grid of tokens lies.
+  std::optional<ImageBox> grid_box;
 
   std::span<const float> weight(size_t layer) const { return Part(2 * layer); }
   std::span<const float> support_size(size_t layer) const { return Part(2 * layer + 1); }

@@ -8,6 +8,7 @@
 #include "engine/base/image_fault.h"
 #include "engine/preprocess/image_decoder.h"
 #include "engine/preprocess/image_resample.h"
+#include "engine/preprocess/image_view.h"
 #include "engine/preprocess/status_macros.h"
 
 namespace contextpool::engine {
@@ -35,18 +36,7 @@ ImageSize UprightSize(const ImageFile& file) {
                                : ImageSize{file.height, file.width};
 }
 
-// get_resize_output_image_size of transformers' image_transforms.py.
-ImageSize ResizedSize(const ImageConfig& config, const ImageSize& picture) {
-  if (config.shortest_edge == 0) return config.resizes() ? config.resize : picture;
-  const int32_t shorter = std::min(picture.width, picture.height);
-  const int32_t longer = std::max(picture.width, picture.height);
-  const auto resized =
-      static_cast<int32_t>(static_cast<double>(int64_t{config.shortest_edge} * longer) / shorter);
-  return picture.width <= picture.height ? ImageSize{resized, config.shortest_edge}
-                                         : ImageSize{config.shortest_edge, resized};
-}
-
-// Where an axis of the result lies on the resized image: center_crop of image_transforms.py.
+// Where an axis of the result lies on the resized image.
 struct Cut {
   // Of the resized image.
   int32_t first;
@@ -55,9 +45,7 @@ struct Cut {
   int32_t count;
 };
 
-Cut CutOf(int32_t resized, int32_t wanted) {
-  // Rounded down, also below 0.
-  const int32_t offset = (resized - wanted) >> 1;
+Cut CutOf(int32_t offset, int32_t resized, int32_t wanted) {
   return {std::max(offset, 0), std::max(-offset, 0), std::min(resized, wanted)};
 }
 
@@ -69,19 +57,18 @@ absl::Status CheckSize(const ImageConfig& config, const ImageSize& resized) {
                    " pixels as they are, and this one has ", resized.width, " x ", resized.height));
 }
 
-absl::Status Run(const ImageConfig& config, const ImageFile& file, std::span<uint8_t> pixels,
-                 Scratch& scratch) {
-  const ImageSize resized = ResizedSize(config, UprightSize(file));
-  CONTEXTPOOL_RETURN_IF_ERROR(CheckSize(config, resized));
+absl::Status Run(const ImageConfig& config, const ImageFile& file, const ImageView& view,
+                 std::span<uint8_t> pixels, Scratch& scratch) {
+  CONTEXTPOOL_RETURN_IF_ERROR(CheckSize(config, view.resized));
   CONTEXTPOOL_RETURN_IF_ERROR(DecodeImage(file, scratch.decode, scratch.picture));
-  const Cut across = CutOf(resized.width, config.size.width);
-  const Cut down = CutOf(resized.height, config.size.height);
+  const Cut across = CutOf(view.left, view.resized.width, config.size.width);
+  const Cut down = CutOf(view.top, view.resized.height, config.size.height);
   const size_t stride = size_t{3} * config.size.width;
   if (across.count < config.size.width || down.count < config.size.height) {
     std::memset(pixels.data(), 0, pixels.size());
   }
   const ResamplePlan plan = {
-      config.resample, resized, across.first, down.first, {down.count, across.count}};
+      config.resample, view.resized, across.first, down.first, {down.count, across.count}};
   scratch.resampler.Resample(scratch.picture, plan,
                              pixels.data() + down.begin * stride + size_t{3} * across.begin,
                              stride);
@@ -91,12 +78,13 @@ absl::Status Run(const ImageConfig& config, const ImageFile& file, std::span<uin
 }  // namespace
 
 absl::Status ImageProcessor::Prepare(absl::string_view file, const ImageLimits& limits,
-                                     std::span<uint8_t> pixels, ImageSize* stored) const {
+                                     std::span<uint8_t> pixels, ImageFacts* facts) const {
   thread_local Scratch scratch;
   try {
     CONTEXTPOOL_ASSIGN_OR_RETURN(const ImageFile image, ParseImageFile(file, limits));
-    if (stored != nullptr) *stored = {image.height, image.width};
-    absl::Status status = Run(config_, image, pixels, scratch);
+    const ImageView view = ViewOf(config_, UprightSize(image));
+    if (facts != nullptr) *facts = {{image.height, image.width}, BoxOf(config_, view)};
+    absl::Status status = Run(config_, image, view, pixels, scratch);
     scratch.Shrink();
     return status;
   } catch (const std::bad_alloc&) {

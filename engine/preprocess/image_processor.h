@@ -10,6 +10,14 @@
 
 namespace contextpool::engine {
 
+// What the header of a file says.
+struct ImageFacts {
+  // The size as it is stored: the picture may still have to be turned.
+  ImageSize stored;
+  // The part of the upright image that the model sees.
+  ImageBox seen;
+};
+
 // Immutable after construction, so every thread may use one at the same time.
 //
 // Memory: while it works, a thread needs for each pixel of the file
@@ -30,12 +38,12 @@ class ImageProcessor {
   // Decodes `file`, turns it upright, resizes and crops it, and writes `pixels` [height, width, 3]
   // in RGB. The values of PNG and lossless WebP files are those of Pillow to the last bit; what
   // remains, rescaling and normalising, is the first kernel of a model.
-  // `stored`, if any, is set to the size that the file's header says as soon as that has been read,
-  // even if decoding then fails.
+  // `facts`, if any, are set as soon as the file's header has been read, even if decoding then
+  // fails.
   // INVALID_ARGUMENT says what is wrong with the file (engine/base/image_fault.h);
   // RESOURCE_EXHAUSTED: not enough memory. REQUIRES: pixels.size() == pixel_bytes().
   absl::Status Prepare(absl::string_view file, const ImageLimits& limits, std::span<uint8_t> pixels,
-                       ImageSize* stored = nullptr) const;
+                       ImageFacts* facts = nullptr) const;
 
  private:
   const ImageConfig config_;

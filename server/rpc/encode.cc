@@ -70,6 +70,13 @@ void EncodeUsage(const Summary& summary, int64_t tokens_used, v1::InputUsage& us
   usage.set_truncated(summary.truncated);
 }
 
+void EncodeBox(const engine::ImageBox& box, v1::ImageBox& wire) {
+  wire.set_left(box.left);
+  wire.set_top(box.top);
+  wire.set_width(box.width);
+  wire.set_height(box.height);
+}
+
 // REQUIRES: the input has an explanation.
 absl::Status EncodeExplanation(const engine::Response& response, size_t input,
                                v1::Explanation& wire) {
@@ -82,6 +89,7 @@ absl::Status EncodeExplanation(const engine::Response& response, size_t input,
   }
   wire.set_grid_height(response.model->grid_height);
   wire.set_grid_width(response.model->grid_width);
+  if (explanation.grid_box) EncodeBox(*explanation.grid_box, *wire.mutable_grid_box());
   wire.mutable_tokens()->Add(explanation.tokens.begin(), explanation.tokens.end());
   for (size_t i = 0; i < layers.size(); ++i) {
     v1::ContextPoolLayer& layer = *wire.add_layers();

@@ -37,12 +37,13 @@ void FuzzOne(const uint8_t* data, size_t size) {
   const ImageProcessor processor(Config(data[size - 1]));
   const absl::string_view file(reinterpret_cast<const char*>(data), size);
   std::vector<uint8_t> first(processor.pixel_bytes(), 0), second(processor.pixel_bytes(), 255);
-  ImageSize stored;
-  const absl::Status status = processor.Prepare(file, kLimits, std::span(first), &stored);
+  ImageFacts facts;
+  const absl::Status status = processor.Prepare(file, kLimits, std::span(first), &facts);
   if (!status.ok()) {
     Check(status.code() == absl::StatusCode::kInvalidArgument && !status.message().empty());
     return;
   }
+  const ImageSize& stored = facts.stored;
   Check(stored.width > 0 && stored.height > 0);
   Check(int64_t{stored.width} * stored.height <= kLimits.max_pixels);
   Check(processor.Prepare(file, kLimits, std::span(second)).ok());

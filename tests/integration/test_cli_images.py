@@ -1,6 +1,7 @@
 """The command line client with image files, against the real server."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,11 +14,21 @@ from test_images import MODELS, encode, golden
 NAME = "digits-vit-contextpool"
 
 
+def vary(folder, **preprocessor):
+    """The same model, which prepares its images in another way."""
+    shutil.copytree(MODELS / NAME, folder)
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **preprocessor}))
+
+
 @pytest.fixture(scope="module")
 def digits_server(stubs, tmp_path_factory):
     repository = tmp_path_factory.mktemp("digits")
     for path in MODELS.glob("digits-*"):
         (repository / path.name).symlink_to(path)
+    crop = {"do_center_crop": True, "crop_size": {"height": 8, "width": 8}}
+    vary(repository / "crops", size={"height": 16, "width": 24}, **crop)
+    vary(repository / "pads", size={"height": 4, "width": 6}, **crop)
     server = harness.Server(tmp_path_factory.mktemp("server"), [repository])
     yield server
     server.stop()
@@ -25,8 +36,8 @@ def digits_server(stubs, tmp_path_factory):
 
 @pytest.fixture
 def cli(digits_server):
-    def run(command, *arguments, **keywords):
-        return run_cli(command, "-m", NAME, *arguments, server=digits_server.address, **keywords)
+    def run(command, *arguments, model=NAME, **keywords):
+        return run_cli(command, "-m", model, *arguments, server=digits_server.address, **keywords)
 
     return run
 
@@ -145,7 +156,8 @@ def check_circles(panel, image, layer):
     """Tokens have circles of their support sizes, over a faded image that is left alone elsewhere."""
     weight, size = (np.array(layer[key][-16:]) for key in ("weight", "support_size"))
     y, x = np.mgrid[:SIDE, :SIDE]
-    drawn = np.abs(panel - np.round(0.6 * image.mean(2, keepdims=True))).max(2) > 2
+    grey = image @ (0.299, 0.587, 0.114)
+    drawn = np.abs(panel - 0.6 * grey[..., None]).max(2) > 2
     covered = np.zeros_like(drawn)
     for token in range(16):
         column, row = ((place + 0.5) * CELL - 0.5 for place in (token % 4, token // 4))
@@ -157,6 +169,11 @@ def check_circles(panel, image, layer):
     assert not (drawn & ~covered).any()
 
 
+def enlarge(pixels):
+    """To the size of a panel, each pixel a square."""
+    return pixels.repeat(SIDE // len(pixels), 0).repeat(SIDE // len(pixels), 1)
+
+
 def test_explain_draws_the_support_of_every_token_over_the_image(cli, photos):
     folder, _ = photos
     photo, out = folder / "one.png", folder / "out.png"
@@ -166,7 +183,7 @@ def test_explain_draws_the_support_of_every_token_over_the_image(cli, photos):
     line, = lines_of(cli("classify", "--json", "--explain", photo))
     layers = line["explanation"]["layers"]
     image, *drawn = panels_of(read_picture(out), len(layers))
-    enlarged = read_picture(photo).repeat(SIDE // 8, 0).repeat(SIDE // 8, 1)
+    enlarged = enlarge(read_picture(photo))
     np.testing.assert_array_equal(image, enlarged)
     for panel, layer in zip(drawn, layers, strict=True):
         check_circles(panel, enlarged, layer)
@@ -181,5 +198,26 @@ def test_explain_draws_a_file_for_each_image_that_is_answered(cli, photos):
     assert sorted(path.name for path in folder.glob("out*")) == ["out-0.png", "out-2.png"]
     for index in (0, 2):
         image = panels_of(read_picture(folder / f"out-{index}.png"), 2)[0]
-        enlarged = read_picture(files[index]).repeat(SIDE // 8, 0).repeat(SIDE // 8, 1)
-        np.testing.assert_array_equal(image, enlarged)
+        np.testing.assert_array_equal(image, enlarge(read_picture(files[index])))
+
+
+@pytest.mark.parametrize("model", ["crops", "pads"])
+def test_circles_lie_on_the_part_of_the_image_that_the_model_saw(cli, tmp_path, model):
+    height, width = {"crops": (32, 48), "pads": (4, 6)}[model]
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    photo, out = tmp_path / "photo.png", tmp_path / "out.png"
+    photo.write_bytes(encode(pixels))
+    if model == "crops":  # 8 x 8 in the middle of 16 x 24, which is half of the photo
+        seen, box = pixels[8:24, 16:32], (1 / 3, 1 / 4, 1 / 3, 1 / 2)
+    else:  # 4 x 6 in the middle of 8 x 8
+        seen, box = np.pad(pixels, ((2, 2), (1, 1), (0, 0))), (-1 / 6, -1 / 2, 8 / 6, 2)
+    done = cli("classify", f"--explain={out}", photo, model=model)
+    assert done.returncode == 0, done.stderr
+    line, = lines_of(cli("classify", "--json", "--explain", photo, model=model))
+    found = [line["explanation"]["grid_box"][key] for key in ("left", "top", "width", "height")]
+    np.testing.assert_allclose(found, box, rtol=1e-6)
+    layers = line["explanation"]["layers"]
+    image, *drawn = panels_of(read_picture(out), len(layers))
+    np.testing.assert_array_equal(image, enlarge(seen))
+    for panel, layer in zip(drawn, layers, strict=True):
+        check_circles(panel, enlarge(seen), layer)

@@ -17,10 +17,10 @@ using ::testing::HasSubstr;
 using Bytes = std::vector<uint8_t>;
 
 absl::StatusOr<Bytes> Prepare(const ImageConfig& config, absl::string_view file,
-                              ImageSize* stored = nullptr) {
+                              ImageFacts* facts = nullptr) {
   const ImageProcessor processor(config);
   Bytes pixels(processor.pixel_bytes(), 0xa5);
-  absl::Status status = processor.Prepare(file, {}, std::span(pixels), stored);
+  absl::Status status = processor.Prepare(file, {}, std::span(pixels), facts);
   if (!status.ok()) return status;
   return pixels;
 }
@@ -105,14 +105,24 @@ TEST(ImageProcessor, ThreadsMayShareOne) {
 }
 
 TEST(ImageProcessor, TheSizeIsKnownEvenOfDamagedFiles) {
-  ImageSize stored;
+  ImageFacts facts;
   std::string file = ReadGolden("rgb16.png");
-  EXPECT_TRUE(Prepare(AsTheyAre(14, 21), file, &stored).ok());
-  EXPECT_EQ(stored, (ImageSize{14, 21}));
-  stored = {};
+  EXPECT_TRUE(Prepare(AsTheyAre(14, 21), file, &facts).ok());
+  EXPECT_EQ(facts.stored, (ImageSize{14, 21}));
+  facts = {};
   file[file.find("IDAT") + 6] ^= 0x40;
-  EXPECT_FALSE(Prepare(AsTheyAre(14, 21), file, &stored).ok());
-  EXPECT_EQ(stored, (ImageSize{14, 21}));
+  EXPECT_FALSE(Prepare(AsTheyAre(14, 21), file, &facts).ok());
+  EXPECT_EQ(facts.stored, (ImageSize{14, 21}));
+}
+
+TEST(ImageProcessor, TheSeenPartIsThatOfTheUprightPicture) {
+  ImageConfig config = AsTheyAre(7, 14);
+  config.center_crop = true;
+  // 14 x 21 pixels on their side.
+  ImageFacts facts;
+  ASSERT_TRUE(Prepare(config, ReadGolden("orientation6.jpg"), &facts).ok());
+  EXPECT_EQ(facts.stored, (ImageSize{14, 21}));
+  EXPECT_EQ(facts.seen, (ImageBox{0, 7.0f / 21, 1, 7.0f / 21}));
 }
 
 TEST(ImageProcessor, ScaleAndOffsetAreRescalingAndNormalising) {

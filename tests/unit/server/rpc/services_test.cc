@@ -115,6 +115,24 @@ TEST_F(ServicesTest, ExplainBringsTokensAndEveryLayersChoices) {
   EXPECT_EQ(scores.results(0).classification().scores_size(), 2);
 }
 
+TEST_F(ServicesTest, ExplainSaysWhereTheGridLiesOnAnImage) {
+  engine_.AddModel("encoder", {},
+                   [&](engine::ModelInfo& model) { model.context_pool_layers = {0}; });
+  engine_.EditResponses([](engine::Response& response) {
+    response.explanations[1].grid_box = engine::ImageBox{-0.5f, 0.25f, 2, 0.75f};
+  });
+  v1::EmbedRequest request = EmbedTexts({"a", "b"});
+  request.mutable_options()->set_explain(true);
+  v1::EmbedResponse reply;
+  ASSERT_TRUE(Embed(request, &reply).ok());
+  EXPECT_FALSE(reply.results(0).explanation().has_grid_box());
+  const v1::ImageBox& box = reply.results(1).explanation().grid_box();
+  EXPECT_EQ(box.left(), -0.5f);
+  EXPECT_EQ(box.top(), 0.25f);
+  EXPECT_EQ(box.width(), 2);
+  EXPECT_EQ(box.height(), 0.75f);
+}
+
 TEST_F(ServicesTest, NothingIsExplainedUnasked) {
   engine_.AddModel("encoder", {},
                    [&](engine::ModelInfo& model) { model.context_pool_layers = {0}; });
