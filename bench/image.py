@@ -3,9 +3,10 @@
 
     image.py IMAGE_BENCH_BINARY [ROUNDS]
 
-Ratios above 1: ours is faster. Pillow's time is that of Image.resize and of rescaling and
-normalising in numpy, in float32 and without needless copies; a round takes the fastest of
-REPETITIONS of each, and the pixels have been compared before (tests/parity/image_parity.py).
+Ratios above 1: ours is faster. All make the tensor that a ViT with patches of 16 x 16 begins with.
+Pillow's time is that of Image.resize and of rescaling, normalising and cutting in numpy, in float32
+and without needless copies; a round takes the fastest of REPETITIONS of each, and the pixels have
+been compared before (tests/parity/image_parity.py).
 """
 
 import io
@@ -21,6 +22,7 @@ from PIL import Image, __version__
 from PIL.Image import Resampling
 
 REPETITIONS = 20
+PATCH = 16
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 SCALE, OFFSET = 1 / (255 * STD), -MEAN / STD
@@ -38,7 +40,9 @@ def pillow_seconds(image, size, kind):
     values = np.asarray(image.resize(size, kind), np.float32)
     values *= SCALE
     values += OFFSET
-    np.ascontiguousarray(values.transpose(2, 0, 1))
+    width, height = size
+    patches = values.reshape(height // PATCH, PATCH, width // PATCH, PATCH, 3)
+    np.ascontiguousarray(patches.transpose(0, 2, 1, 3, 4))
     return time.perf_counter() - start
 
 

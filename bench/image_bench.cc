@@ -3,9 +3,12 @@
 //   image_bench resize WIDTH HEIGHT NEW_WIDTH NEW_HEIGHT FILTER REPETITIONS < PIXELS
 //     prints the seconds of each repetition: our resizing, and normalising to float32.
 //   image_bench file SIDE REPETITIONS < IMAGE_FILE
-//     prints for each repetition the seconds from the file to a normalised [3, SIDE, SIDE]: ours;
+//     prints for each repetition the seconds from the file to a tensor of SIDE x SIDE pixels: ours;
 //     OpenCV's decoder with its bilinear resizing (which does not antialias); with its area
 //     resizing; and OpenCV's decoder alone. All reuse their memory and run on one thread.
+//
+// Tensors are normalised by the kernel with which a ViT with patches of 16 x 16 begins, for OpenCV
+// too, whose blue and red change places by the kernel's scales. REQUIRES: sizes that 16 divides.
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -17,10 +20,13 @@
 #include <opencv2/imgproc.hpp>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/preprocess/image_processor.h"
 #include "engine/preprocess/image_resample.h"
+#include "kernels/cpu_stream.h"
+#include "kernels/im2col.h"
 
 namespace contextpool::engine {
 namespace {
@@ -38,18 +44,29 @@ double Seconds(const std::function<void()>& run) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// [count, 3] -> [3, count]. `first`: which channel is red, 0 or 2.
-void Normalise(const uint8_t* pixels, size_t count, int first, std::vector<float>& out) {
+enum class Order : uint8_t { kRgb, kBgr };
+
+// [height, width, 3] -> [patches, 16 * 16 * 3].
+void Normalise(const uint8_t* pixels, const ImageSize& size, Order order, std::vector<float>& out) {
   ImageConfig config;
   config.mean = {0.485, 0.456, 0.406};
   config.std = {0.229, 0.224, 0.225};
-  out.resize(3 * count);
-  for (int c = 0; c < 3; ++c) {
-    const float scale = config.scale()[c], offset = config.offset()[c];
-    const uint8_t* from = pixels + std::abs(first - c);
-    float* to = out.data() + c * count;
-    for (size_t i = 0; i < count; ++i) to[i] = static_cast<float>(from[3 * i]) * scale + offset;
+  kernels::Im2ColParams params = {.pixels = pixels,
+                                  .scale = config.scale(),
+                                  .offset = config.offset(),
+                                  .window = {.size = 16, .stride = 16},
+                                  .height = size.height,
+                                  .width = size.width,
+                                  .channels = 3,
+                                  .rows = int64_t{size.height / 16} * (size.width / 16)};
+  if (order == Order::kBgr) {
+    std::swap(params.scale[0], params.scale[2]);
+    std::swap(params.offset[0], params.offset[2]);
   }
+  out.resize(size_t{3} * size.height * size.width);
+  params.out = out.data();
+  kernels::CpuStream stream(kernels::BestIsa());
+  if (kernels::cpu::Im2Col(params, &stream) != kernels::Status::kOk) std::abort();
 }
 
 int Resize(char** argv) {
@@ -67,7 +84,7 @@ int Resize(char** argv) {
   for (int i = std::atoi(argv[5]); i > 0; --i) {
     std::printf("%.7f ", Seconds([&] {
                   resampler.Resample(source, plan, pixels.data(), size_t{3} * size.width);
-                  Normalise(pixels.data(), pixels.size() / 3, 0, values);
+                  Normalise(pixels.data(), size, Order::kRgb, values);
                 }));
   }
   return 0;
@@ -93,12 +110,12 @@ int File(char** argv) {
   const auto run = [&](Contender& contender) {
     cv::imdecode(input, cv::IMREAD_COLOR, &contender.decoded);
     cv::resize(contender.decoded, contender.resized, {side, side}, 0, 0, contender.filter);
-    Normalise(contender.resized.data, contender.resized.total(), 2, values);
+    Normalise(contender.resized.data, config.size, Order::kBgr, values);
   };
   for (int i = std::atoi(argv[1]); i > 0; --i) {
     const double ours = Seconds([&] {
       if (!processor.Prepare(file, {}, std::span(pixels)).ok()) std::exit(1);
-      Normalise(pixels.data(), pixels.size() / 3, 0, values);
+      Normalise(pixels.data(), config.size, Order::kRgb, values);
     });
     const double by_linear = Seconds([&] { run(linear); });
     const double by_area = Seconds([&] { run(area); });
