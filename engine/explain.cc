@@ -44,9 +44,9 @@ absl::Status NoRoomToExplain(int64_t bytes, int64_t bound) {
 
 absl::Status CheckExplains(const Request& request, const ModelInfo& info) {
   if (!request.explain || !info.context_pool_layers.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "options.explain: the model \"", info.name,
-      "\" has no layer with ContextPool, so there is nothing to explain; leave it unset"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("options.explain: the model \"", info.name,
+                   "\" has no layer with ContextPool that can be explained; leave it unset"));
 }
 
 absl::Status PrepareExplanations(ServedModel& served, Call& call) {

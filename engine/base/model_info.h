@@ -43,6 +43,7 @@ struct ModelInfo {
   // Empty: no classifier. Regression models have one label per output.
   std::vector<std::string> labels;
   ProblemType problem_type = ProblemType::kNone;
+  // Those that can be explained; of a ConvNet the pooling at its end is 1, and no other can.
   std::vector<int32_t> context_pool_layers;
   DType dtype = DType::kF32;
   std::string device;
