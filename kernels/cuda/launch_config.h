@@ -20,9 +20,9 @@ struct LaunchConfig {
   // The kernel's name, for reports and profilers. Must outlive the launch.
   const char* kernel = "";
   // Blocks.
-  Dim3 grid;
+  Dim3 grid = {};
   // Threads of a block.
-  Dim3 block;
+  Dim3 block = {};
   // Dynamic shared memory of a block.
   size_t shared_bytes = 0;
 };

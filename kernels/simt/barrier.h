@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/simt/race_detector.h"
 #include "kernels/simt/site.h"
 
 namespace contextpool::kernels::simt {
@@ -18,6 +19,8 @@ struct Barrier {
   Site site;
   uint32_t arrived = 0;
   std::vector<Thread*> waiting;
+  // What those who came knew of each other.
+  RaceDetector::Clocks clocks = {};
 };
 
 }  // namespace contextpool::kernels::simt

@@ -60,6 +60,7 @@ Block::Block(const LaunchConfig& config, const LaunchOptions& options, const Reg
       regions_(regions),
       kernel_(kernel),
       shared_(config.shared_bytes, options.shared_bytes_limit),
+      races_(shared_.capacity()),
       random_(options.seed) {
   const auto count = static_cast<uint32_t>(Volume(config.block));
   for (uint32_t i = 0; i < count; ++i) {
@@ -69,7 +70,7 @@ Block::Block(const LaunchConfig& config, const LaunchOptions& options, const Reg
       warps_.push_back(std::make_unique<Warp>(kFullMask >> (kWarpSize - lanes)));
     }
     Warp* const warp = warps_.back().get();
-    threads_.push_back(std::make_unique<Thread>(this, warp, IndexOf(i, config.block), lane,
+    threads_.push_back(std::make_unique<Thread>(this, warp, IndexOf(i, config.block), i,
                                                 kStackBytes,
                                                 [this, i] { ThreadBody(*threads_[i]); }));
     warp->set_thread(threads_.back().get());
@@ -87,6 +88,7 @@ std::optional<Fault> Block::Run(Dim3 index) {
   random_ =
       Random(options_.seed + ((uint64_t{index.z} << 42) ^ (uint64_t{index.y} << 21) ^ index.x));
   shared_.Poison();
+  races_.Start(shared_.used_bytes());
   barriers_.fill({});
   for (const auto& warp : warps_) warp->Start();
   for (const auto& thread : threads_) thread->is_done = false;
@@ -190,10 +192,14 @@ void Block::Meet(uint32_t id, uint32_t threads, bool waits, Site site) {
               std::to_string(barrier.arrived) + " have come to it for " +
               std::to_string(barrier.threads) + " in " + ToString(barrier.site));
   }
+  races_.Arrive(self.number / kWarpSize, barrier.clocks);
   if (++barrier.arrived == barrier.threads) {
-    for (Thread* other : barrier.waiting) other->warp->set_ready(other->lane);
-    barrier.waiting.clear();
-    barrier.arrived = 0;
+    if (waits) races_.Leave(self.number / kWarpSize, barrier.clocks);
+    for (Thread* other : barrier.waiting) {
+      races_.Leave(other->number / kWarpSize, barrier.clocks);
+      other->warp->set_ready(other->lane);
+    }
+    barrier = {};
     if (id == 0) {
       for (const auto& warp : warps_) warp->counter().Flush();
     }
@@ -203,6 +209,8 @@ void Block::Meet(uint32_t id, uint32_t threads, bool waits, Site site) {
     self.warp->set_waiting(self.lane);
     WaitUntilReady();
   }
+  // What it does from now on is not ordered by this barrier.
+  if (!waits) races_.SyncWarp(self.number / kWarpSize);
 }
 
 bool Block::IsRegistered(uintptr_t address, size_t bytes) {

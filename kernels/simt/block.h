@@ -13,6 +13,7 @@
 #include "kernels/simt/barrier.h"
 #include "kernels/simt/launch.h"
 #include "kernels/simt/memory_regions.h"
+#include "kernels/simt/race_detector.h"
 #include "kernels/simt/random.h"
 #include "kernels/simt/report.h"
 #include "kernels/simt/shared_memory.h"
@@ -44,7 +45,9 @@ class Block {
   const LaunchConfig& config() const { return config_; }
   const LaunchOptions& options() const { return options_; }
   Dim3 index() const { return index_; }
+  const Thread& thread(uint32_t number) const { return *threads_[number]; }
   SharedMemory& shared() { return shared_; }
+  RaceDetector& races() { return races_; }
   bool IsRegistered(uintptr_t address, size_t bytes);
   // The calling thread meets `threads` - 1 others at barrier `id`; if `waits`, it goes on only
   // then.
@@ -70,6 +73,7 @@ class Block {
   const std::function<void()>& kernel_;
   Dim3 index_;
   SharedMemory shared_;
+  RaceDetector races_;
   std::vector<std::unique_ptr<Warp>> warps_;
   std::vector<std::unique_ptr<Thread>> threads_;
   std::array<Barrier, kBarriers> barriers_;

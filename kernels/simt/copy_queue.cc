@@ -1,7 +1,5 @@
 #include "kernels/simt/copy_queue.h"
 
-#include "kernels/simt/shared_memory.h"
-
 namespace contextpool::kernels::simt {
 
 void CopyQueue::Commit() {
@@ -9,15 +7,14 @@ void CopyQueue::Commit() {
   committed_ = copies_.size();
 }
 
-void CopyQueue::Wait(size_t pending, SharedMemory& memory) {
-  for (; group_sizes_.size() > pending; group_sizes_.pop_front()) {
-    for (size_t left = group_sizes_.front(); left > 0; --left) {
-      const Copy& copy = copies_.front();
-      memory.FinishCopy(copy.to, copy.bytes, copy.from, copy.source_bytes);
-      copies_.pop_front();
-      --committed_;
-    }
-  }
+std::optional<Copy> CopyQueue::Next(size_t pending) {
+  while (group_sizes_.size() > pending && group_sizes_.front() == 0) group_sizes_.pop_front();
+  if (group_sizes_.size() <= pending) return std::nullopt;
+  const Copy copy = copies_.front();
+  copies_.pop_front();
+  --group_sizes_.front();
+  --committed_;
+  return copy;
 }
 
 void CopyQueue::Clear() {

@@ -4,11 +4,9 @@
 
 #include <cstddef>
 #include <deque>
-#include <vector>
+#include <optional>
 
 namespace contextpool::kernels::simt {
-
-class SharedMemory;
 
 struct Copy {
   void* to;
@@ -22,8 +20,8 @@ class CopyQueue {
  public:
   void Issue(const Copy& copy) { copies_.push_back(copy); }
   void Commit();
-  // Finishes the oldest groups until at most `pending` are left.
-  void Wait(size_t pending, SharedMemory& memory);
+  // Takes out the oldest copy while more than `pending` groups are left.
+  std::optional<Copy> Next(size_t pending);
   // The thread is over: what nobody waited for is forgotten.
   void Clear();
 

@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/vec.cuh"
-#include "kernels/simt/float16.h"
+#include "kernels/float16.h"
 
 namespace contextpool::kernels::emulated {
 
@@ -19,18 +19,18 @@ struct F16 {
 };
 
 constexpr float ToFloat(float value) { return value; }
-constexpr float ToFloat(BF16 value) { return simt::FloatFromBF16Bits(value.bits); }
-constexpr float ToFloat(F16 value) { return simt::FloatFromF16Bits(value.bits); }
+constexpr float ToFloat(BF16 value) { return FloatFromBF16(value.bits); }
+constexpr float ToFloat(F16 value) { return FloatFromF16(value.bits); }
 
 template <typename T>
 constexpr T FromFloat(float value) {
   if constexpr (std::is_same_v<T, float>) {
     return value;
   } else if constexpr (std::is_same_v<T, BF16>) {
-    return {simt::BF16BitsFromFloat(value)};
+    return {BF16FromFloat(value)};
   } else {
     static_assert(std::is_same_v<T, F16>);
-    return {simt::F16BitsFromFloat(value)};
+    return {F16FromFloat(value)};
   }
 }
 

@@ -3,6 +3,7 @@
 #include <boost/context/fiber.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 #include <utility>
+#include <vector>
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -13,6 +14,7 @@
 #endif
 
 #if defined(CONTEXTPOOL_ASAN)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -37,6 +39,58 @@ void AfterSwitch([[maybe_unused]] void* own_fake_stack, [[maybe_unused]] StackBo
 #endif
 }
 
+// Stacks that fibers of this thread have left: mapping new ones takes longer than most launches.
+class StackPool {
+ public:
+  StackPool() = default;
+  StackPool(const StackPool&) = delete;
+  StackPool& operator=(const StackPool&) = delete;
+  ~StackPool() {
+    for (Stack& stack : free_) {
+      boost::context::protected_fixedsize_stack(stack.requested).deallocate(stack.context);
+    }
+  }
+
+  boost::context::stack_context Take(size_t bytes) {
+    if (free_.empty() || free_.back().requested != bytes) {
+      return boost::context::protected_fixedsize_stack(bytes).allocate();
+    }
+    const boost::context::stack_context stack = free_.back().context;
+    free_.pop_back();
+#if defined(CONTEXTPOOL_ASAN)
+    // The last frames were never left.
+    ASAN_UNPOISON_MEMORY_REGION(static_cast<char*>(stack.sp) - stack.size, stack.size);
+#endif
+    return stack;
+  }
+
+  void Return(size_t bytes, boost::context::stack_context stack) {
+    free_.push_back({bytes, stack});
+  }
+
+ private:
+  struct Stack {
+    size_t requested;
+    boost::context::stack_context context;
+  };
+  std::vector<Stack> free_;
+};
+
+StackPool& ThisThreadsPool() {
+  thread_local StackPool pool;
+  return pool;
+}
+
+// What Boost.Context asks for.
+struct PooledStack {
+  size_t bytes;
+
+  boost::context::stack_context allocate() const { return ThisThreadsPool().Take(bytes); }
+  void deallocate(boost::context::stack_context& stack) const {
+    ThisThreadsPool().Return(bytes, stack);
+  }
+};
+
 }  // namespace
 
 struct Fiber::State {
@@ -52,7 +106,7 @@ struct Fiber::State {
 
 Fiber::Fiber(size_t stack_bytes, std::function<void()> body)
     : state_(std::make_unique<State>(std::move(body))) {
-  boost::context::protected_fixedsize_stack allocator(stack_bytes);
+  const PooledStack allocator = {stack_bytes};
   const boost::context::stack_context stack = allocator.allocate();
   state_->inside_stack = {static_cast<char*>(stack.sp) - stack.size, stack.size};
   State* state = state_.get();

@@ -27,6 +27,8 @@ struct LaunchOptions {
   int host_threads = 1;
   // Off for a kernel that loads shared memory which it never wrote and discards the values.
   bool fault_on_uninitialised_shared = true;
+  // Off for a kernel whose threads store the same value to one place, or race by intent.
+  bool fault_on_race = true;
   // Static and dynamic together; the default is sm_90's.
   size_t shared_bytes_limit = 227 * 1024;
   // Accesses of one thread before it must have met others or ended.

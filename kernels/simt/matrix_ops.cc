@@ -3,8 +3,8 @@
 #include <bit>
 #include <cstring>
 
+#include "kernels/float16.h"
 #include "kernels/simt/block.h"
-#include "kernels/simt/float16.h"
 #include "kernels/simt/warp.h"
 
 namespace contextpool::kernels::simt {
@@ -36,7 +36,7 @@ Element ElementOf(uint32_t lane, uint32_t k, bool transposed) {
 template <uint32_t kMatrices, bool kTransposed>
 void RunLoadMatrix(Warp& warp, uint32_t /*mask*/, const LaneArgs& args) {
   for (uint32_t lane = 0; lane < kRows * kMatrices; ++lane) {
-    CheckReadable(warp.thread(lane), At(args, lane).row, At(args, lane).site);
+    CheckLoad(warp.thread(lane), Reader::kWarp, At(args, lane).row, At(args, lane).site);
   }
   for (uint32_t lane = 0; lane < kWarpSize; ++lane) {
     for (uint32_t m = 0; m < kMatrices; ++m) {
@@ -52,7 +52,7 @@ void RunLoadMatrix(Warp& warp, uint32_t /*mask*/, const LaneArgs& args) {
 }
 
 template <uint32_t kMatrices, bool kTransposed>
-void RunStoreMatrix(Warp& /*warp*/, uint32_t /*mask*/, const LaneArgs& args) {
+void RunStoreMatrix(Warp& warp, uint32_t /*mask*/, const LaneArgs& args) {
   for (uint32_t lane = 0; lane < kWarpSize; ++lane) {
     for (uint32_t m = 0; m < kMatrices; ++m) {
       for (uint32_t k = 0; k < 2; ++k) {
@@ -64,7 +64,7 @@ void RunStoreMatrix(Warp& /*warp*/, uint32_t /*mask*/, const LaneArgs& args) {
     }
   }
   for (uint32_t lane = 0; lane < kRows * kMatrices; ++lane) {
-    MarkWritten(At(args, lane).row, At(args, lane).site);
+    CheckStore(warp.thread(lane), At(args, lane).row, At(args, lane).site);
   }
 }
 
@@ -92,7 +92,7 @@ void MeetForMatrix(const Collective (&collectives)[3][2], int matrices, bool tra
 }
 
 float Float(MmaKind kind, uint16_t bits) {
-  return kind == MmaKind::kBF16 ? FloatFromBF16Bits(bits) : FloatFromF16Bits(bits);
+  return kind == MmaKind::kBF16 ? FloatFromBF16(bits) : FloatFromF16(bits);
 }
 
 // The `index`-th value of a 32-bit register.

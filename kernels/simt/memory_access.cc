@@ -1,5 +1,6 @@
 #include "kernels/simt/memory_access.h"
 
+#include <optional>
 #include <string>
 
 #include "kernels/simt/block.h"
@@ -64,10 +65,36 @@ std::byte* AccessShared(const ElementRange& range, const char* verb, Site site) 
 }
 
 // Nobody may touch what a cp.async is writing.
-void CheckNoCopy(const ElementRange& range, const char* verb, Site site) {
-  if (!Self().block->shared().HasPendingCopy(range.begin(), range.bytes())) return;
-  Raise(Self(), FaultKind::kPendingCopy, site,
+[[noreturn]] void RaisePending(const Thread& thread, const ElementRange& range, const char* verb,
+                               Site site) {
+  Raise(thread, FaultKind::kPendingCopy, site,
         Describe(verb, range) + ", which a cp.async writes that has not been waited for");
+}
+
+std::string DescribeActor(Block& block, uint32_t actor) {
+  if (actor >= RaceDetector::WarpActor(0)) {
+    return "warp " + std::to_string(actor - RaceDetector::WarpActor(0));
+  }
+  const Dim3 id = block.thread(actor).id;
+  return "thread (" + std::to_string(id.x) + ", " + std::to_string(id.y) + ", " +
+         std::to_string(id.z) + ")";
+}
+
+void CheckRace(const Thread& thread, std::optional<uint32_t> other, const ElementRange& range,
+               const char* verb, Site site) {
+  if (!other || !thread.block->options().fault_on_race) return;
+  Raise(thread, FaultKind::kRace, site,
+        Describe(verb, range) + ", not ordered with the access of " +
+            DescribeActor(*thread.block, *other));
+}
+
+void BeginStore(const Thread& thread, const ElementRange& range, const char* verb, Site site) {
+  Block& block = *thread.block;
+  if (block.shared().HasPendingCopy(range.begin(), range.bytes())) {
+    RaisePending(thread, range, verb, site);
+  }
+  const size_t offset = block.shared().Offset(range.begin());
+  CheckRace(thread, block.races().OnStore(thread.number, offset, range.bytes()), range, verb, site);
 }
 
 }  // namespace
@@ -83,32 +110,34 @@ std::byte* StoreGlobal(const ElementRange& range, Site site) {
 }
 
 const std::byte* LoadShared(const ElementRange& range, Site site) {
-  const std::byte* address = AccessShared(range, "loads", site);
-  CheckReadable(Self(), range, site);
-  return address;
+  AccessShared(range, "loads", site);
+  CheckLoad(Self(), Reader::kThread, range, site);
+  return range.begin();
 }
 
-void CheckReadable(const Thread& thread, const ElementRange& range, Site site) {
+void CheckLoad(const Thread& thread, Reader reader, const ElementRange& range, Site site) {
   Block& block = *thread.block;
   const ByteState state = block.shared().StateOf(range.begin(), range.bytes());
-  if (state == ByteState::kCopyPending) {
-    Raise(thread, FaultKind::kPendingCopy, site,
-          Describe("loads", range) + ", which a cp.async writes that has not been waited for");
-  }
+  if (state == ByteState::kCopyPending) RaisePending(thread, range, "loads", site);
   if (state == ByteState::kPoisoned && block.options().fault_on_uninitialised_shared) {
     Raise(thread, FaultKind::kUninitialised, site, Describe("loads", range));
   }
+  const uint32_t actor =
+      reader == Reader::kWarp ? RaceDetector::WarpActor(thread.number / kWarpSize) : thread.number;
+  const size_t offset = block.shared().Offset(range.begin());
+  CheckRace(thread, block.races().OnLoad(actor, offset, range.bytes()), range,
+            reader == Reader::kWarp ? "loads for its warp" : "loads", site);
 }
 
 std::byte* StoreShared(const ElementRange& range, Site site) {
   AccessShared(range, "stores", site);
-  MarkWritten(range, site);
+  CheckStore(Self(), range, site);
   return range.begin();
 }
 
-void MarkWritten(const ElementRange& range, Site site) {
-  CheckNoCopy(range, "stores", site);
-  Self().block->shared().SetState(range.begin(), range.bytes(), ByteState::kWritten);
+void CheckStore(const Thread& thread, const ElementRange& range, Site site) {
+  BeginStore(thread, range, "stores", site);
+  thread.block->shared().SetState(range.begin(), range.bytes(), ByteState::kWritten);
 }
 
 void CheckRow(const ElementRange& row, Site site) {
@@ -117,7 +146,7 @@ void CheckRow(const ElementRange& row, Site site) {
 
 void IssueCopy(const ElementRange& to, const ElementRange& from, Site site) {
   std::byte* const destination = AccessShared(to, "copies to", site);
-  CheckNoCopy(to, "copies to", site);
+  BeginStore(Self(), to, "copies to", site);
   CheckAligned(from, to.bytes(), "copies", site);
   if (from.elements > 0) AccessGlobal(from, "copies", site);
   Self().block->shared().BeginCopy(destination, to.bytes());
@@ -130,7 +159,12 @@ void IssueCopy(const ElementRange& to, const ElementRange& from, Site site) {
 void CommitCopies() { Self().copies.Commit(); }
 
 void WaitForCopies(int pending_groups) {
-  Self().copies.Wait(pending_groups, Self().block->shared());
+  Thread& self = Self();
+  SharedMemory& shared = self.block->shared();
+  while (const std::optional<Copy> copy = self.copies.Next(pending_groups)) {
+    shared.FinishCopy(copy->to, copy->bytes, copy->from, copy->source_bytes);
+    self.block->races().RecordStore(self.number, shared.Offset(copy->to), copy->bytes);
+  }
 }
 
 std::byte* StaticShared(const void* key, size_t bytes, const char* name, Site site) {

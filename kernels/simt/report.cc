@@ -41,6 +41,8 @@ const char* Name(FaultKind kind) {
       return "uninitialised shared memory";
     case FaultKind::kPendingCopy:
       return "pending cp.async";
+    case FaultKind::kRace:
+      return "race";
     case FaultKind::kDivergentCollective:
       return "divergent collective";
     case FaultKind::kBarrierMismatch:

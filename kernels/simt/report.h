@@ -26,6 +26,8 @@ enum class FaultKind : uint8_t {
   kUninitialised,
   // Shared memory that a cp.async is still writing.
   kPendingCopy,
+  // Two threads at the same byte of shared memory, one of them storing, and nothing orders them.
+  kRace,
   // Lanes of one mask at different collectives, or a lane outside its own mask.
   kDivergentCollective,
   // Threads at different __syncthreads, or a barrier used with different numbers of threads.

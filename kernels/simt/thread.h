@@ -19,17 +19,20 @@ class Block;
 class Warp;
 
 struct Thread {
-  Thread(Block* of_block, Warp* of_warp, Dim3 index, uint32_t in_warp, size_t stack_bytes,
+  Thread(Block* of_block, Warp* of_warp, Dim3 index, uint32_t in_block, size_t stack_bytes,
          std::function<void()> body)
       : block(of_block),
         warp(of_warp),
         id(index),
-        lane(in_warp),
+        number(in_block),
+        lane(in_block % 32),
         fiber(stack_bytes, std::move(body)) {}
 
   Block* block;
   Warp* warp;
   Dim3 id;
+  // In the block: x runs fastest.
+  uint32_t number;
   uint32_t lane;
   Fiber fiber;
   CopyQueue copies;

@@ -64,7 +64,7 @@ void Warp::Meet(const Collective& collective, uint32_t mask, Site site, void* ar
   if (needed == lanes_) counter_.Flush();
   const Meeting complete = std::exchange(meeting, meetings_.back());
   meetings_.pop_back();
-  if (collective.run != nullptr) collective.run(*this, needed, complete.args);
+  collective.run(*this, needed, complete.args);
   ready_ |= needed;
 }
 

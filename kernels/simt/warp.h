@@ -22,7 +22,7 @@ using LaneArgs = std::array<void*, kWarpSize>;
 struct Collective {
   // As in the kernel's source.
   const char* name;
-  // Runs once all lanes of the mask are there; null: they only meet.
+  // Runs once all lanes of the mask are there.
   void (*run)(Warp& warp, uint32_t mask, const LaneArgs& args);
   // All lanes must come from the same source line, and all 32 must exist (.aligned in PTX).
   bool is_aligned;

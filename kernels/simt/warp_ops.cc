@@ -1,5 +1,6 @@
 #include "kernels/simt/warp_ops.h"
 
+#include <bit>
 #include <string>
 
 #include "kernels/simt/block.h"
@@ -67,8 +68,13 @@ void RunVote(Warp& /*warp*/, uint32_t mask, const LaneArgs& args) {
 constexpr Collective kVotes[] = {
     {"Ballot", RunVote, false}, {"Any", RunVote, false}, {"All", RunVote, false}};
 
+void RunSyncWarp(Warp& warp, uint32_t mask, const LaneArgs& /*args*/) {
+  const Thread& thread = warp.thread(std::countr_zero(mask));
+  thread.block->races().SyncWarp(thread.number / kWarpSize);
+}
+
 // Lanes may come from different lines, as on a GPU since Volta.
-constexpr Collective kSyncWarp = {"SyncWarp", nullptr, false};
+constexpr Collective kSyncWarp = {"SyncWarp", RunSyncWarp, false};
 
 }  // namespace
 

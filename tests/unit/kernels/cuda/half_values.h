@@ -6,16 +6,16 @@
 #include <vector>
 
 #include "kernels/dtype.h"
-#include "kernels/simt/float16.h"
+#include "kernels/float16.h"
 
 namespace contextpool::kernels {
 
 inline uint16_t ToHalf(DType dtype, float value) {
-  return dtype == DType::kBF16 ? simt::BF16BitsFromFloat(value) : simt::F16BitsFromFloat(value);
+  return dtype == DType::kBF16 ? BF16FromFloat(value) : F16FromFloat(value);
 }
 
 inline float FromHalf(DType dtype, uint16_t bits) {
-  return dtype == DType::kBF16 ? simt::FloatFromBF16Bits(bits) : simt::FloatFromF16Bits(bits);
+  return dtype == DType::kBF16 ? FloatFromBF16(bits) : FloatFromF16(bits);
 }
 
 inline std::vector<uint16_t> ToHalf(DType dtype, const std::vector<float>& values) {
