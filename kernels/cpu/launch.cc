@@ -78,6 +78,7 @@ Status PatchTokens(const PatchTokensParams& p, StreamHandle stream) {
 }
 
 Status Pool(const PoolParams& p, StreamHandle stream) {
+  if (p.out_dtype != DType::kF32) return Status::kBadDType;
   const bool fits = p.segment_count >= 0 && p.columns > 0;
   return Launch(p, stream, fits, avx2::Pool, reference::Pool);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include "kernels/cuda/primitives.cuh"
@@ -14,6 +15,13 @@ Global<T> Rows(Void* data, int64_t rows, int64_t columns, int64_t stride) {
   static_assert(std::is_void_v<Void>);
   if (data == nullptr || rows == 0) return {};
   return {static_cast<T*>(data), (rows - 1) * stride + columns};
+}
+
+// Rows whose number only the device's own numbers respect: bounded by the buffer alone.
+template <typename T, typename Void>
+Global<T> Table(Void* data) {
+  static_assert(std::is_void_v<Void>);
+  return {static_cast<T*>(data), std::numeric_limits<int64_t>::max() / 16};
 }
 
 }  // namespace contextpool::kernels::SIMT_BACKEND

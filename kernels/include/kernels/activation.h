@@ -39,4 +39,16 @@ namespace cpu {
 Status BiasActivation(const BiasActivationParams& params, StreamHandle stream);
 }  // namespace cpu
 
+// float32, float16 and bfloat16, computed in float; x may not overlap the residual. Any columns and
+// strides; fastest where columns, strides and addresses are multiples of 16 bytes. kBadShape beyond
+// 2^21 columns.
+namespace cuda {
+Status BiasActivation(const BiasActivationParams& params, StreamHandle stream);
+}  // namespace cuda
+
+// The kernels of `cuda` on the emulator: `stream` is a simt::Stream*.
+namespace emulated {
+Status BiasActivation(const BiasActivationParams& params, StreamHandle stream);
+}  // namespace emulated
+
 }  // namespace contextpool::kernels

@@ -36,4 +36,16 @@ namespace cpu {
 Status Embedding(const EmbeddingParams& params, StreamHandle stream);
 }  // namespace cpu
 
+// float16 and bfloat16, computed in float. `tokens` may be more than cu_lengths[sequences]: the
+// rows of out beyond are not written. kBadShape unless columns are a multiple of 8, at most 2048,
+// and all tables and out at multiples of 16 bytes.
+namespace cuda {
+Status Embedding(const EmbeddingParams& params, StreamHandle stream);
+}  // namespace cuda
+
+// The kernels of `cuda` on the emulator: `stream` is a simt::Stream*.
+namespace emulated {
+Status Embedding(const EmbeddingParams& params, StreamHandle stream);
+}  // namespace emulated
+
 }  // namespace contextpool::kernels

@@ -40,4 +40,16 @@ namespace cpu {
 Status Im2Col(const Im2ColParams& params, StreamHandle stream);
 }  // namespace cpu
 
+// Patches of pixels only, to float16 and bfloat16: kBadShape unless `pixels` is given, the window's
+// stride is its size, padding is 0, size and width are even and at most 2^14 and both addresses
+// multiples of 16 bytes. Fastest where 3 * size and 3 * width are multiples of 8.
+namespace cuda {
+Status Im2Col(const Im2ColParams& params, StreamHandle stream);
+}  // namespace cuda
+
+// The kernels of `cuda` on the emulator: `stream` is a simt::Stream*.
+namespace emulated {
+Status Im2Col(const Im2ColParams& params, StreamHandle stream);
+}  // namespace emulated
+
 }  // namespace contextpool::kernels

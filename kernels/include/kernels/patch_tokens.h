@@ -29,4 +29,15 @@ namespace cpu {
 Status PatchTokens(const PatchTokensParams& params, StreamHandle stream);
 }  // namespace cpu
 
+// float16 and bfloat16. kBadShape unless columns are a multiple of 8 and all addresses multiples of
+// 16 bytes.
+namespace cuda {
+Status PatchTokens(const PatchTokensParams& params, StreamHandle stream);
+}  // namespace cuda
+
+// The kernels of `cuda` on the emulator: `stream` is a simt::Stream*.
+namespace emulated {
+Status PatchTokens(const PatchTokensParams& params, StreamHandle stream);
+}  // namespace emulated
+
 }  // namespace contextpool::kernels

@@ -26,7 +26,9 @@ struct PoolParams {
   const PoolSegment* segments = nullptr;
   // [segments, columns], dense.
   void* out = nullptr;
-  DType dtype = DType::kF32;
+  DType dtype = DType::kF32;  // of x
+  // float32 on the CPU.
+  DType out_dtype = DType::kF32;
   int64_t segment_count = 0;
   int64_t columns = 0;
 };
@@ -34,5 +36,16 @@ struct PoolParams {
 namespace cpu {
 Status Pool(const PoolParams& params, StreamHandle stream);
 }  // namespace cpu
+
+// float32, float16 and bfloat16, computed in float; out is float32 or of x's type. kBadShape unless
+// columns are a multiple of 8, at most 2048, and x, segments and out at multiples of 16 bytes.
+namespace cuda {
+Status Pool(const PoolParams& params, StreamHandle stream);
+}  // namespace cuda
+
+// The kernels of `cuda` on the emulator: `stream` is a simt::Stream*.
+namespace emulated {
+Status Pool(const PoolParams& params, StreamHandle stream);
+}  // namespace emulated
 
 }  // namespace contextpool::kernels

@@ -243,6 +243,11 @@ TEST_P(RowOpsTest, PatchTokensRefuseWhatTheyCannotCompute) {
   EXPECT_EQ(cpu::PatchTokens(bad, &stream), Status::kBadShape);
 }
 
+TEST_P(RowOpsTest, PoolRefusesToWriteAnythingButFloat32) {
+  CpuStream stream(GetParam());
+  EXPECT_EQ(cpu::Pool({.out_dtype = DType::kF16, .columns = 8}, &stream), Status::kBadDType);
+}
+
 TEST_P(RowOpsTest, PoolsEachSegmentInItsOwnMode) {
   CpuStream stream(GetParam());
   for (int64_t width : kWidths) {

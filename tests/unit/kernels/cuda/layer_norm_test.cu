@@ -2,37 +2,18 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <random>
 #include <vector>
 
 #include "kernels/layer_norm.h"
-#include "tests/unit/kernels/cuda/half_values.h"
-#include "tests/unit/kernels/cuda/test_device.cuh"
+#include "tests/unit/kernels/cuda/half_test.cuh"
 
 namespace contextpool::kernels::SIMT_BACKEND {
 namespace {
 
 constexpr float kEps = 1e-5f;
 
-// Inputs as the kernel sees them: rounded to its type.
-class LayerNormTest : public testing::TestWithParam<DType> {
- protected:
-  std::vector<uint16_t> Random(int64_t size, float scale = 1) {
-    std::normal_distribution<float> normal(0, scale);
-    std::vector<float> values(size);
-    for (float& value : values) value = normal(random_);
-    return ToHalf(GetParam(), values);
-  }
-
-  double At(const std::vector<uint16_t>& values, int64_t i) const {
-    return values.empty() ? 0 : FromHalf(GetParam(), values[i]);
-  }
-
-  std::mt19937 random_{17};
-};
+class LayerNormTest : public HalfTest {};
 
 struct Case {
   int64_t rows;
@@ -85,20 +66,14 @@ TEST_P(LayerNormTest, MatchesItsFormulaOnEveryScheduleWithAnyColumns) {
       const std::vector<uint16_t> found = out.ToHost();
       for (int64_t row = 0; row < c.rows; ++row) {
         std::vector<double> v(c.columns);
-        double mean = 0;
         for (int64_t i = 0; i < c.columns; ++i) {
           v[i] =
               At(in.x, row * c.columns + i) + At(in.bias, i) + At(in.residual, row * c.columns + i);
-          mean += v[i] / c.columns;
         }
-        double variance = 0;
-        for (const double value : v) variance += (value - mean) * (value - mean) / c.columns;
+        v = Normalized(v, in.gamma, in.beta, kEps);
         for (int64_t i = 0; i < c.columns; ++i) {
-          const double expected =
-              (v[i] - mean) / std::sqrt(variance + kEps) * At(in.gamma, i) + At(in.beta, i);
           // Rounded once, after a computation in float.
-          ASSERT_NEAR(At(found, row * c.columns + i), expected,
-                      RoundingError(GetParam(), expected) + 1e-5)
+          ASSERT_NEAR(At(found, row * c.columns + i), v[i], RoundingError(GetParam(), v[i]) + 1e-5)
               << "row " << row << " column " << i;
         }
       }
@@ -106,8 +81,7 @@ TEST_P(LayerNormTest, MatchesItsFormulaOnEveryScheduleWithAnyColumns) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Half, LayerNormTest, testing::Values(DType::kBF16, DType::kF16),
-                         [](const auto& info) { return std::string(Name(info.param)); });
+CONTEXTPOOL_TEST_EVERY_HALF(LayerNormTest);
 
 }  // namespace
 }  // namespace contextpool::kernels::SIMT_BACKEND
