@@ -7,7 +7,10 @@ LIBTORCH=${LIBTORCH_ROOT:-$CACHE/libtorch-2.11.0}
 MINILM=$CACHE/models/all-MiniLM-L6-v2
 TEST_VENV=$CACHE/venv-test
 TRAINING_VENV=$CACHE/venv-training
-export ROOT CACHE LIBTORCH MINILM TEST_VENV TRAINING_VENV
+# A CUDA toolkit in miniature, and the oldest toolkit that compiles the kernels.
+CUDA_DOWNLOAD=$CACHE/cuda-13.0
+CUDA_OLDEST=12.4
+export ROOT CACHE LIBTORCH MINILM TEST_VENV TRAINING_VENV CUDA_DOWNLOAD
 
 step() { printf '==> %s\n' "$*" >&2; }
 note() { printf '    %s\n' "$*" >&2; }
@@ -31,10 +34,39 @@ if [[ -z ${CMAKE_BUILD_PARALLEL_LEVEL:-} ]]; then
 fi
 export NINJA_STATUS=${NINJA_STATUS:-'[%f/%t %es] '}
 
+# nvcc_version NVCC: "13.0", or nothing if it does not run.
+nvcc_version() { "$1" --version 2>/dev/null | sed -n 's/.* release \([0-9.]*\),.*/\1/p'; }
+
+# is_new_enough NVCC
+is_new_enough() {
+  local version
+  version=$(nvcc_version "$1")
+  [[ -n $version ]] && printf '%s\n' "$CUDA_OLDEST" "$version" | sort -V -C
+}
+
+# find_nvcc: prints the nvcc to compile with, of CUDA_HOME, in PATH or downloaded; nothing if there is
+# none.
+find_nvcc() {
+  local downloaded=$CUDA_DOWNLOAD/nvidia/cu13/bin/nvcc in_path
+  if [[ -n ${CUDA_HOME:-} ]]; then
+    printf '%s\n' "$CUDA_HOME/bin/nvcc"
+  elif in_path=$(command -v nvcc) && is_new_enough "$in_path"; then
+    printf '%s\n' "$in_path"
+  elif [[ -x $downloaded ]]; then
+    printf '%s\n' "$downloaded"
+  fi
+}
+
 # configure PRESET [CMAKE ARGUMENTS]: writes build/PRESET, quietly unless something is wrong.
 configure() {
-  local preset=$1 log
+  local preset=$1 log nvcc
   shift
+  if [[ $preset == cuda ]]; then
+    nvcc=$(find_nvcc)
+    [[ -n $nvcc ]] || die "there is no nvcc" "run script/bootstrap cuda, which fetches one"
+    note "kernels by $nvcc, version $(nvcc_version "$nvcc")"
+    set -- "-DCMAKE_CUDA_COMPILER=$nvcc" "$@"
+  fi
   mkdir -p "$ROOT/build"
   log=$ROOT/build/configure-$preset.log
   if ! (cd "$ROOT" && cmake --preset "$preset" "$@") >"$log" 2>&1; then
