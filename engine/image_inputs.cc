@@ -40,7 +40,9 @@ absl::Status Prepare(const ServedModel& served, const ImageDecoding& decoding, C
   }
   if (absl::IsInvalidArgument(status)) call.counters().Count(FaultOf(status));
   if (status.ok() && call.request().explain) {
-    call.response().explanations[index].grid_box = facts.seen;
+    Explanation& explanation = call.response().explanations[index];
+    explanation.grid_box = facts.seen;
+    explanation.image_orientation = facts.orientation;
   }
   return status;
 } catch (const std::exception& error) {

@@ -111,6 +111,7 @@ class JsonPrinter : public Printer {
       json["grid_height"] = explanation.grid_height();
       json["grid_width"] = explanation.grid_width();
       if (explanation.has_grid_box()) json["grid_box"] = Describe(explanation.grid_box());
+      json["image_orientation"] = explanation.image_orientation();
     } else {
       const auto& tokens = explanation.tokens();
       json["tokens"] = std::vector<std::string>(tokens.begin(), tokens.end());

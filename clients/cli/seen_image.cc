@@ -64,6 +64,26 @@ absl::StatusOr<cv::Rect2d> BoxOf(const v1::Explanation& explanation) {
   return absl::InternalError("the server's explanation places the grid nowhere on the image");
 }
 
+// Of the orientations from 1 to 8; as Pillow's ImageOps.exif_transpose does.
+void TurnUpright(uint32_t orientation, cv::Mat& image) {
+  constexpr int kAcross = 1, kDown = 0, kBoth = -1;
+  if (orientation >= 5) image = image.t();
+  if (orientation == 2 || orientation == 6) cv::flip(image, image, kAcross);
+  if (orientation == 3 || orientation == 7) cv::flip(image, image, kBoth);
+  if (orientation == 4 || orientation == 8) cv::flip(image, image, kDown);
+}
+
+// Empty if it cannot be decoded.
+cv::Mat Decode(absl::string_view file, uint32_t orientation) {
+  if (file.empty()) return {};
+  const cv::Mat bytes(1, static_cast<int>(file.size()), CV_8U, const_cast<char*>(file.data()));
+  // Where the reply does not say, as those of older servers, the decoder's own idea must do.
+  if (orientation < 1 || orientation > 8) return cv::imdecode(bytes, cv::IMREAD_COLOR);
+  cv::Mat image = cv::imdecode(bytes, cv::IMREAD_COLOR | cv::IMREAD_IGNORE_ORIENTATION);
+  if (!image.empty()) TurnUpright(orientation, image);
+  return image;
+}
+
 // What lies in `box`, in shares of the image.
 cv::Mat CutOut(const cv::Mat& image, const cv::Rect2d& box, const cv::Size& size) {
   cv::Mat seen(size, CV_8UC3, cv::Scalar(0, 0, 0));
@@ -109,8 +129,7 @@ absl::StatusOr<std::vector<uint8_t>> ReadSeenImage(absl::string_view file,
                                                    int width) {
   const auto box = BoxOf(explanation);
   if (!box.ok()) return box.status();
-  const cv::Mat bytes(1, static_cast<int>(file.size()), CV_8U, const_cast<char*>(file.data()));
-  const cv::Mat image = file.empty() ? cv::Mat() : cv::imdecode(bytes, cv::IMREAD_COLOR);
+  const cv::Mat image = Decode(file, explanation.image_orientation());
   if (image.empty()) return absl::InvalidArgumentError("the image cannot be decoded");
   const cv::Mat seen = CutOut(image, *box, {width, height});
   return std::vector<uint8_t>(seen.datastart, seen.dataend);

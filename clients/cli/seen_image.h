@@ -13,8 +13,9 @@ namespace contextpool::cli {
 // All of the image: where the explanation says so, or says nothing, as those of older servers.
 bool SeesAll(const v1::Explanation& explanation);
 
-// What lies in the explanation's grid_box, stretched to [height, width, 3] in BGR, with black where
-// there is no image. Shrinking averages; enlarging by four times or more shows pixels as squares.
+// What lies in the explanation's grid_box on the upright image, stretched to [height, width, 3] in
+// BGR, with black where there is no image. Shrinking averages; enlarging by four times or more
+// shows pixels as squares.
 //
 // `file`: the bytes of the image's file. May throw cv::Exception.
 //

@@ -34,6 +34,8 @@ struct Explanation {
   std::vector<float> context_pool;
   // Of images only: where the grid of tokens lies.
   std::optional<ImageBox> grid_box;
+  // Of images only: how the file's picture is turned upright, by EXIF from 1 (not at all) to 8.
+  int32_t image_orientation = 0;
 
   std::span<const float> weight(size_t layer) const { return Part(2 * layer); }
   std::span<const float> support_size(size_t layer) const { return Part(2 * layer + 1); }

@@ -83,7 +83,8 @@ absl::Status ImageProcessor::Prepare(absl::string_view file, const ImageLimits& 
   try {
     CONTEXTPOOL_ASSIGN_OR_RETURN(const ImageFile image, ParseImageFile(file, limits));
     const ImageView view = ViewOf(config_, UprightSize(image));
-    if (facts != nullptr) *facts = {{image.height, image.width}, BoxOf(config_, view)};
+    if (facts != nullptr)
+      *facts = {{image.height, image.width}, image.orientation, BoxOf(config_, view)};
     absl::Status status = Run(config_, image, view, pixels, scratch);
     scratch.Shrink();
     return status;

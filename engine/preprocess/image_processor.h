@@ -14,6 +14,8 @@ namespace contextpool::engine {
 struct ImageFacts {
   // The size as it is stored: the picture may still have to be turned.
   ImageSize stored;
+  // By EXIF, from 1 (upright) to 8.
+  int32_t orientation = 1;
   // The part of the upright image that the model sees.
   ImageBox seen;
 };

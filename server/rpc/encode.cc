@@ -90,6 +90,7 @@ absl::Status EncodeExplanation(const engine::Response& response, size_t input,
   wire.set_grid_height(response.model->grid_height);
   wire.set_grid_width(response.model->grid_width);
   if (explanation.grid_box) EncodeBox(*explanation.grid_box, *wire.mutable_grid_box());
+  wire.set_image_orientation(explanation.image_orientation);
   wire.mutable_tokens()->Add(explanation.tokens.begin(), explanation.tokens.end());
   for (size_t i = 0; i < layers.size(); ++i) {
     v1::ContextPoolLayer& layer = *wire.add_layers();

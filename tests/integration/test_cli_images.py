@@ -201,6 +201,24 @@ def test_explain_draws_a_file_for_each_image_that_is_answered(cli, photos):
         np.testing.assert_array_equal(image, enlarge(read_picture(files[index])))
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_pictures_stand_upright(cli, tmp_path, kind):
+    # Blocks that stay as they are in a JPEG file.
+    pixels = np.kron([[0, 255], [255, 255]], np.ones((8, 8)))[..., None].repeat(3, 2)
+    upright = [pixels, pixels[:, ::-1], pixels[::-1, ::-1], pixels[::-1]]
+    upright += [each.transpose(1, 0, 2) for each in
+                (pixels, pixels[::-1], pixels[::-1, ::-1], pixels[:, ::-1])]
+    for orientation, expected in enumerate(upright, 1):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        photo, out = tmp_path / f"{orientation}.{kind}", tmp_path / "out.png"
+        photo.write_bytes(encode(pixels.astype(np.uint8), kind, exif=exif, quality=100))
+        done = cli("classify", f"--explain={out}", photo)
+        assert done.returncode == 0, done.stderr
+        image = panels_of(read_picture(out), 2)[0]
+        np.testing.assert_allclose(image, enlarge(expected), atol=3)
+
+
 @pytest.mark.parametrize("model", ["crops", "pads"])
 def test_circles_lie_on_the_part_of_the_image_that_the_model_saw(cli, tmp_path, model):
     height, width = {"crops": (32, 48), "pads": (4, 6)}[model]

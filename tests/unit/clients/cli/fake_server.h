@@ -38,6 +38,7 @@ inline void Explain(const v1::Input& input, v1::Explanation& explanation) {
     box.set_left(0.25f);
     box.set_width(0.5f);
     box.set_height(1);
+    explanation.set_image_orientation(1);
     layer.add_weight(0);
     layer.add_support_size(0);
   } else {

@@ -191,11 +191,12 @@ TEST_F(RunImagesTest, ExplainPrintsATable) {
    grid of 2 x 1 tokens, support sizes in cells; --explain=out.png draws it
 )"));
   EXPECT_EQ(RunWith({"embed", "-m", "digits", "--explain", "--json", path}), kExitOk) << err_;
-  EXPECT_THAT(out_,
-              EndsWith(R"("explanation":{"grid_height":1,"grid_width":2,"grid_box":{"left":0.25,)"
-                       R"("top":0.0,"width":0.5,"height":1.0},"layers":[{"layer":3,)"
-                       R"("weight":[0.0,0.1,1.0],"support_size":[0.0,1.0,0.0]}]}})"
-                       "\n"));
+  EXPECT_THAT(
+      out_,
+      EndsWith(R"("explanation":{"grid_height":1,"grid_width":2,"grid_box":{"left":0.25,)"
+               R"("top":0.0,"width":0.5,"height":1.0},"image_orientation":1,"layers":[{"layer":3,)"
+               R"("weight":[0.0,0.1,1.0],"support_size":[0.0,1.0,0.0]}]}})"
+               "\n"));
 }
 
 TEST_F(RunImagesTest, ExplainDrawsAFileForEachImage) {

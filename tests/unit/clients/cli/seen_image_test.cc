@@ -88,6 +88,26 @@ TEST(SeenImage, IsBlackWhereThereIsNoImage) {
   }
 }
 
+TEST(SeenImage, TurnsTheStoredPictureAsTheReplySays) {
+  const cv::Mat stored =
+      (cv::Mat_<cv::Vec3b>(2, 3) << cv::Vec3b::all(1), cv::Vec3b::all(2), cv::Vec3b::all(3),
+       cv::Vec3b::all(4), cv::Vec3b::all(5), cv::Vec3b::all(6));
+  // By Pillow 13.0.0, ImageOps.exif_transpose.
+  const std::vector<std::vector<int>> expected = {
+      {1, 2, 3, 4, 5, 6}, {3, 2, 1, 6, 5, 4}, {6, 5, 4, 3, 2, 1}, {4, 5, 6, 1, 2, 3},
+      {1, 4, 2, 5, 3, 6}, {4, 1, 5, 2, 6, 3}, {6, 3, 5, 2, 4, 1}, {3, 6, 2, 5, 1, 4}};
+  for (uint32_t orientation = 1; orientation <= 8; ++orientation) {
+    v1::Explanation explanation;
+    explanation.set_image_orientation(orientation);
+    const int columns = orientation < 5 ? 3 : 2;
+    const cv::Mat seen = Seen(stored, explanation, 6 / columns, columns);
+    for (int i = 0; i < 6; ++i) {
+      EXPECT_EQ(seen.at<cv::Vec3b>(i / columns, i % columns)[0], expected[orientation - 1][i])
+          << orientation << " " << i;
+    }
+  }
+}
+
 TEST(SeenImage, ShrinkingAverages) {
   cv::Mat image(64, 64, CV_8UC3);
   for (int i = 0; i < 64 * 64; ++i) {

@@ -122,6 +122,7 @@ TEST(ImageProcessor, TheSeenPartIsThatOfTheUprightPicture) {
   ImageFacts facts;
   ASSERT_TRUE(Prepare(config, ReadGolden("orientation6.jpg"), &facts).ok());
   EXPECT_EQ(facts.stored, (ImageSize{14, 21}));
+  EXPECT_EQ(facts.orientation, 6);
   EXPECT_EQ(facts.seen, (ImageBox{0, 7.0f / 21, 1, 7.0f / 21}));
 }
 

@@ -115,11 +115,12 @@ TEST_F(ServicesTest, ExplainBringsTokensAndEveryLayersChoices) {
   EXPECT_EQ(scores.results(0).classification().scores_size(), 2);
 }
 
-TEST_F(ServicesTest, ExplainSaysWhereTheGridLiesOnAnImage) {
+TEST_F(ServicesTest, ExplainSaysHowAnImageIsTurnedAndWhereTheGridLies) {
   engine_.AddModel("encoder", {},
                    [&](engine::ModelInfo& model) { model.context_pool_layers = {0}; });
   engine_.EditResponses([](engine::Response& response) {
     response.explanations[1].grid_box = engine::ImageBox{-0.5f, 0.25f, 2, 0.75f};
+    response.explanations[1].image_orientation = 6;
   });
   v1::EmbedRequest request = EmbedTexts({"a", "b"});
   request.mutable_options()->set_explain(true);
@@ -131,6 +132,7 @@ TEST_F(ServicesTest, ExplainSaysWhereTheGridLiesOnAnImage) {
   EXPECT_EQ(box.top(), 0.25f);
   EXPECT_EQ(box.width(), 2);
   EXPECT_EQ(box.height(), 0.75f);
+  EXPECT_EQ(reply.results(1).explanation().image_orientation(), 6);
 }
 
 TEST_F(ServicesTest, NothingIsExplainedUnasked) {
