@@ -85,8 +85,9 @@ Block::~Block() {
 std::optional<Fault> Block::Run(Dim3 index) {
   index_ = index;
   // A block's order depends on its own place alone, not on which host thread runs it.
+  const Dim3 grid = config_.grid;
   random_ =
-      Random(options_.seed + ((uint64_t{index.z} << 42) ^ (uint64_t{index.y} << 21) ^ index.x));
+      Random((options_.seed << 32) + (uint64_t{index.z} * grid.y + index.y) * grid.x + index.x);
   shared_.Poison();
   races_.Start(shared_.used_bytes());
   barriers_.fill({});
@@ -195,14 +196,7 @@ void Block::Meet(uint32_t id, uint32_t threads, bool waits, Site site) {
   races_.Arrive(self.number / kWarpSize, barrier.clocks);
   if (++barrier.arrived == barrier.threads) {
     if (waits) races_.Leave(self.number / kWarpSize, barrier.clocks);
-    for (Thread* other : barrier.waiting) {
-      races_.Leave(other->number / kWarpSize, barrier.clocks);
-      other->warp->set_ready(other->lane);
-    }
-    barrier = {};
-    if (id == 0) {
-      for (const auto& warp : warps_) warp->counter().Flush();
-    }
+    Release(barrier);
   } else if (waits) {
     barrier.waiting.push_back(&self);
     self.waits_at = site;
@@ -211,6 +205,17 @@ void Block::Meet(uint32_t id, uint32_t threads, bool waits, Site site) {
   }
   // What it does from now on is not ordered by this barrier.
   if (!waits) races_.SyncWarp(self.number / kWarpSize);
+}
+
+void Block::Release(Barrier& barrier) {
+  for (Thread* thread : barrier.waiting) {
+    races_.Leave(thread->number / kWarpSize, barrier.clocks);
+    thread->warp->set_ready(thread->lane);
+  }
+  if (barrier.threads == threads_.size()) {
+    for (const auto& warp : warps_) warp->counter().Flush();
+  }
+  barrier = {};
 }
 
 bool Block::IsRegistered(uintptr_t address, size_t bytes) {

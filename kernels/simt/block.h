@@ -65,6 +65,8 @@ class Block {
   bool StepAllWarps();
   bool RunOneWarp();
   void UnwindAll();
+  // All have come: those who wait go on.
+  void Release(Barrier& barrier);
   Fault Deadlock() const;
 
   const LaunchConfig& config_;

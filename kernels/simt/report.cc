@@ -57,6 +57,8 @@ const char* Name(FaultKind kind) {
   return "unknown";
 }
 
+std::ostream& operator<<(std::ostream& out, FaultKind kind) { return out << Name(kind); }
+
 std::string Fault::ToString() const {
   std::ostringstream out;
   out << kernel << ", block " << block << ", thread " << thread << ", " << simt::ToString(site)

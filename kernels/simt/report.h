@@ -41,6 +41,7 @@ enum class FaultKind : uint8_t {
 };
 
 const char* Name(FaultKind kind);
+std::ostream& operator<<(std::ostream& out, FaultKind kind);
 
 struct Fault {
   FaultKind kind = FaultKind::kBadLaunch;
