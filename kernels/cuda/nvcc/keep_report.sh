@@ -12,7 +12,6 @@ for argument in "$@"; do
   [ "$previous" != -o ] || object=$argument
   previous=$argument
 done
-[ -n "$object" ] || exec "$@"
 
 "$@" 2>"$object.ptxas"
 result=$?

@@ -3,12 +3,15 @@
 import contextlib
 import io
 import pathlib
+import subprocess
 import sys
 import tempfile
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[4] / "kernels/cuda/nvcc"))
+TOOLS = HERE.parents[4] / "kernels/cuda/nvcc"
+KEEP_REPORT = TOOLS / "keep_report.sh"
+sys.path.insert(0, str(TOOLS))
 
 from check_budgets import check, main, name_kernels, parse_budgets, parse_report, table  # noqa: E402
 
@@ -114,6 +117,31 @@ class TableTest(unittest.TestCase):
         self.assertEqual(lines[0].split(), ["registers,", "shared", "bytes", "sm_80", "sm_90a"])
         self.assertEqual(lines[1].removeprefix(POOL_MEAN).split(), ["9/9", "0/0", "12/12", "0/0"])
         self.assertEqual(len(lines), 4)
+
+
+class KeepReportTest(unittest.TestCase):
+    """keep_report.sh, with a shell as the compiler."""
+
+    REPORT = "ptxas info    : Used 9 registers\n    0 bytes stack frame, 0 bytes spill stores\n"
+
+    def compile(self, says, result):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "kernel.o")
+            compiler = ["sh", "-c", 'printf %s "$0" >&2; exit "$1"', says, str(result)]
+            run = subprocess.run(
+                [KEEP_REPORT, *compiler, "-c", "kernel.cu", "-o", path, "-MF", "kernel.d"],
+                capture_output=True,
+                text=True,
+            )
+            report = pathlib.Path(folder, "kernel.o.ptxas").read_text(encoding="utf-8")
+            return run.returncode, run.stderr, report
+
+    def test_keeps_the_report_and_prints_warnings(self):
+        says = self.REPORT + "kernel.cu(1): warning\n"
+        self.assertEqual(self.compile(says, 0), (0, "kernel.cu(1): warning\n", says))
+
+    def test_prints_everything_of_a_failed_compilation(self):
+        self.assertEqual(self.compile(self.REPORT, 3), (3, self.REPORT, self.REPORT))
 
 
 class ProgramTest(unittest.TestCase):
