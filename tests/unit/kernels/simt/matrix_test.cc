@@ -1,5 +1,5 @@
 // What goes wrong with matrix instructions. What they do:
-// tests/unit/kernels/cuda/primitives_test.cu.
+// tests/unit/kernels/cuda/matrix_primitives_test.cu.
 
 #include <gtest/gtest.h>
 
