@@ -48,10 +48,12 @@ template <typename T, int kSteps>
 SIMT_KERNEL(RowTraits::kThreads, 4)
 void EmbeddingKernel(EmbeddingArgs<T> args) {
   const int64_t token = RowOfWarp();
+  if (token >= args.tokens) return;
+  const int64_t id = args.ids.Load(token);
   // `tokens` may be more than there are.
-  if (token >= args.tokens || token >= args.cu_lengths.Load(args.sequences)) return;
+  if (token >= args.cu_lengths.Load(args.sequences)) return;
   WarpRow<kSteps> row(args.columns);
-  row.Add(args.words, int64_t{args.ids.Load(token)} * args.columns);
+  row.Add(args.words, id * args.columns);
   if (args.token_type) row.Add(args.token_type, 0);
   // The word's row is on its way meanwhile.
   const int sequence = SequenceOf(args.cu_lengths, args.sequences, token);

@@ -85,6 +85,7 @@ TEST_P(PatchRowsTest, MatchesItsDefinitionOnEverySchedule) {
                          {2, 28, 42, 14},
                          {1, 2, 200, 2},
                          // Pixels beyond the last whole patch.
+                         {1, 28, 90, 14},
                          {2, 21, 20, 8},
                          {2, 17, 40, 16}}) {
     const std::vector<uint8_t> pixels = RandomPixels(s.bytes());
