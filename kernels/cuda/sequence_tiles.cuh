@@ -1,9 +1,9 @@
 // Tiles of rows of a packed batch, found by the blocks themselves: the host knows no lengths.
 //
 // The tiles of sequence s get the numbers from cu_lengths[s] / rows + s on. A sequence of n tokens
-// has ceil(n / rows) tiles and at least floor(n / rows) + 1 numbers, so numbers never overlap;
-// those left over, at most two for a sequence, are empty tiles. There are tokens / rows + sequences
-// numbers, whatever the lengths.
+// has ceil(n / rows) tiles and at least floor(n / rows) + 1 numbers, at most one more than tiles:
+// that one stands for an empty tile. There are tokens / rows + sequences numbers, whatever the
+// lengths.
 #pragma once
 
 #include <cstdint>

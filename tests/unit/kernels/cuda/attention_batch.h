@@ -58,7 +58,7 @@ struct AttentionBatch {
 
   void FillRandom(uint64_t seed) {
     std::mt19937_64 random(seed);
-    std::normal_distribution<float> normal(0, 2);
+    std::normal_distribution<float> normal(0, 1.5f);
     Fill([&](int64_t, int, int64_t) { return normal(random); });
   }
 
