@@ -17,9 +17,8 @@ class Global {
 
   Global() = default;
   SIMT_HOST_DEVICE Global(T* data, int64_t /*count*/) : data_(data) {}
-  template <typename U>
-  requires std::is_same_v<const U, T> SIMT_HOST_DEVICE Global(const Global<U>& other)
-      : data_(other.data_) {}
+  template <typename U, typename = std::enable_if_t<std::is_same_v<const U, T>>>
+  SIMT_HOST_DEVICE Global(const Global<U>& other) : data_(other.data_) {}
   SIMT_HOST_DEVICE explicit operator bool() const { return data_ != nullptr; }
 
   SIMT_DEVICE Value Load(int64_t i) const { return data_[i]; }
@@ -56,9 +55,8 @@ class Shared {
 
   Shared() = default;
   SIMT_DEVICE Shared(T* data, int /*count*/) : data_(data) {}
-  template <typename U>
-  requires std::is_same_v<const U, T> SIMT_DEVICE Shared(const Shared<U>& other)
-      : data_(other.data_) {}
+  template <typename U, typename = std::enable_if_t<std::is_same_v<const U, T>>>
+  SIMT_DEVICE Shared(const Shared<U>& other) : data_(other.data_) {}
 
   SIMT_DEVICE Value Load(int i) const { return data_[i]; }
   template <int N>

@@ -16,19 +16,51 @@ namespace contextpool::kernels::emulated {
 
 using simt::Site;
 
-// What Global and Shared have in common: an array whose accesses know its size.
-template <typename T, typename Index>
+struct GlobalSpace {
+  using Index = int64_t;
+  static constexpr auto Load = simt::LoadGlobal;
+  static constexpr auto Store = simt::StoreGlobal;
+};
+
+struct SharedSpace {
+  using Index = int;
+  static constexpr auto Load = simt::LoadShared;
+  static constexpr auto Store = simt::StoreShared;
+};
+
+// An array in one of the spaces, whose accesses know its size.
+template <typename T, typename Space>
 class CheckedArray {
  public:
   using Value = std::remove_const_t<T>;
+  using Index = typename Space::Index;
 
   CheckedArray() = default;
   CheckedArray(T* data, Index count) : data_(data), count_(count) {}
 
   explicit operator bool() const { return data_ != nullptr; }
 
+  Value Load(Index i, Site site = Site::Here()) const { return LoadVec<1>(i, site)[0]; }
+
+  template <int N>
+  Vec<Value, N> LoadVec(Index i, Site site = Site::Here()) const {
+    Vec<Value, N> value;
+    std::memcpy(&value, Space::Load(Range<N>(i), site), sizeof(value));
+    return value;
+  }
+
+  void Store(Index i, Value value, Site site = Site::Here()) const {
+    StoreVec(i, Vec<Value, 1>{value}, site);
+  }
+
+  template <int N>
+  void StoreVec(Index i, const Vec<Value, N>& value, Site site = Site::Here()) const {
+    static_assert(!std::is_const_v<T>);
+    std::memcpy(Space::Store(Range<N>(i), site), &value, sizeof(value));
+  }
+
   // N elements from number `first`.
-  template <int N = 1>
+  template <int N>
   simt::ElementRange Range(int64_t first) const {
     static_assert(sizeof(T) * N <= 16 && (sizeof(T) * N & (sizeof(T) * N - 1)) == 0,
                   "a thread accesses 1, 2, 4, 8 or 16 bytes at once");
@@ -49,38 +81,17 @@ class CheckedArray {
 };
 
 template <typename T>
-class Global : public CheckedArray<T, int64_t> {
-  using Base = CheckedArray<T, int64_t>;
+class Global : public CheckedArray<T, GlobalSpace> {
+  using Base = CheckedArray<T, GlobalSpace>;
 
  public:
   using Base::Base;
-  using typename Base::Value;
 
-  template <typename U>
-  requires std::is_same_v<const U, T> Global(
-      const Global<U>& other)  // NOLINT(google-explicit-constructor)
+  template <typename U, typename = std::enable_if_t<std::is_same_v<const U, T>>>
+  Global(const Global<U>& other)  // NOLINT(google-explicit-constructor)
       : Base(other.data_, other.count_) {}
 
-  Value Load(int64_t i, Site site = Site::Here()) const { return LoadVec<1>(i, site)[0]; }
-
-  template <int N>
-  Vec<Value, N> LoadVec(int64_t i, Site site = Site::Here()) const {
-    Vec<Value, N> value;
-    std::memcpy(&value, simt::LoadGlobal(Base::template Range<N>(i), site), sizeof(value));
-    return value;
-  }
-
-  void Store(int64_t i, Value value, Site site = Site::Here()) const {
-    StoreVec(i, Vec<Value, 1>{value}, site);
-  }
-
-  template <int N>
-  void StoreVec(int64_t i, const Vec<Value, N>& value, Site site = Site::Here()) const {
-    static_assert(!std::is_const_v<T>);
-    std::memcpy(simt::StoreGlobal(Base::template Range<N>(i), site), &value, sizeof(value));
-  }
-
-  void AtomicAdd(int64_t i, Value value, Site site = Site::Here()) const {
+  void AtomicAdd(int64_t i, T value, Site site = Site::Here()) const {
     static_assert(std::is_same_v<T, int64_t>);
     std::byte* const address = simt::StoreGlobal(Base::template Range<1>(i), site);
     std::atomic_ref<T>(*reinterpret_cast<T*>(address)).fetch_add(value, std::memory_order_relaxed);
@@ -97,36 +108,15 @@ class Global : public CheckedArray<T, int64_t> {
 };
 
 template <typename T>
-class Shared : public CheckedArray<T, int> {
-  using Base = CheckedArray<T, int>;
+class Shared : public CheckedArray<T, SharedSpace> {
+  using Base = CheckedArray<T, SharedSpace>;
 
  public:
   using Base::Base;
-  using typename Base::Value;
 
-  template <typename U>
-  requires std::is_same_v<const U, T> Shared(
-      const Shared<U>& other)  // NOLINT(google-explicit-constructor)
+  template <typename U, typename = std::enable_if_t<std::is_same_v<const U, T>>>
+  Shared(const Shared<U>& other)  // NOLINT(google-explicit-constructor)
       : Base(other.data_, other.count_) {}
-
-  Value Load(int i, Site site = Site::Here()) const { return LoadVec<1>(i, site)[0]; }
-
-  template <int N>
-  Vec<Value, N> LoadVec(int i, Site site = Site::Here()) const {
-    Vec<Value, N> value;
-    std::memcpy(&value, simt::LoadShared(Base::template Range<N>(i), site), sizeof(value));
-    return value;
-  }
-
-  void Store(int i, Value value, Site site = Site::Here()) const {
-    StoreVec(i, Vec<Value, 1>{value}, site);
-  }
-
-  template <int N>
-  void StoreVec(int i, const Vec<Value, N>& value, Site site = Site::Here()) const {
-    static_assert(!std::is_const_v<T>);
-    std::memcpy(simt::StoreShared(Base::template Range<N>(i), site), &value, sizeof(value));
-  }
 
   Shared Slice(int first, int count, Site site = Site::Here()) const {
     simt::CheckSlice(first, count, this->count_, site);
