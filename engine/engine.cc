@@ -5,9 +5,9 @@
 #include <utility>
 #include <variant>
 
-#include "absl/algorithm/container.h"
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/device/cpu_count.h"
 #include "engine/engine_impl.h"
 #include "engine/explain.h"
@@ -54,10 +54,11 @@ absl::Status TooLongToShow(size_t last, size_t texts, int64_t max_bytes) {
 
 absl::Status CheckPooling(const Request& request, const ModelInfo& info) {
   const Pooling pooling = request.pooling.value_or(info.pooling);
-  if (absl::c_linear_search(info.poolings, pooling)) return absl::OkStatus();
+  if (info.pools(pooling)) return absl::OkStatus();
+  const auto name = [](std::string* out, Pooling offered) { absl::StrAppend(out, Name(offered)); };
   return absl::InvalidArgumentError(
-      absl::StrCat("options.pooling: the model \"", info.name,
-                   "\" does not pool that way; GetModel lists how it does"));
+      absl::StrCat("options.pooling: the model \"", info.name, "\" does not offer ", Name(pooling),
+                   "; it offers ", absl::StrJoin(info.poolings, ", ", name)));
 }
 
 }  // namespace

@@ -125,6 +125,10 @@ class JsonPrinter : public Printer {
     for (const int task : model.tasks()) {
       tasks.push_back(EnumName(v1::Task_Name(task), "TASK_"));
     }
+    Json poolings = Json::array();
+    for (const int pooling : model.poolings()) {
+      poolings.push_back(EnumName(v1::Pooling_Name(pooling), "POOLING_"));
+    }
     Json json = {
         {"name", model.ref().name()},
         {"version", model.ref().version()},
@@ -135,6 +139,7 @@ class JsonPrinter : public Printer {
         {"modality", EnumName(v1::Modality_Name(model.modality()), "MODALITY_")},
         {"dimensions", model.embedding_dimensions()},
         {"pooling", EnumName(v1::Pooling_Name(model.pooling()), "POOLING_")},
+        {"poolings", std::move(poolings)},
         {"normalize", model.normalize()},
         {"labels", std::vector<std::string>(model.labels().begin(), model.labels().end())},
         {"problem_type", EnumName(v1::ProblemType_Name(model.problem_type()), "PROBLEM_TYPE_")},

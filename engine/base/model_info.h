@@ -1,6 +1,7 @@
 // What is known about a model: filled when it is loaded, never changed afterwards.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -52,6 +53,9 @@ struct ModelInfo {
   int32_t batch_token_budget = 0;
 
   bool classifies() const { return !labels.empty(); }
+  bool pools(Pooling how) const {
+    return std::find(poolings.begin(), poolings.end(), how) != poolings.end();
+  }
 };
 
 }  // namespace contextpool::engine

@@ -22,6 +22,23 @@ enum class Truncation : uint8_t { kRight, kLeft, kReject };
 // kPooler: the first token through the layer that the checkpoint calls its pooler.
 enum class Pooling : uint8_t { kMean, kCls, kMax, kLastToken, kPooler };
 
+// As the API and serving.textproto call it, behind "POOLING_".
+constexpr const char* Name(Pooling pooling) {
+  switch (pooling) {
+    case Pooling::kMean:
+      return "MEAN";
+    case Pooling::kCls:
+      return "CLS";
+    case Pooling::kMax:
+      return "MAX";
+    case Pooling::kLastToken:
+      return "LAST_TOKEN";
+    case Pooling::kPooler:
+      return "POOLER";
+  }
+  return "UNKNOWN";
+}
+
 // The views below point into the caller's message.
 struct TextInput {
   absl::string_view utf8;

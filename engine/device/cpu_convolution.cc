@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 
+#include "engine/device/op_params.h"
+
 namespace contextpool::engine {
 namespace {
 
@@ -48,10 +50,7 @@ size_t CpuConvolutionWorkspaceBytes(int64_t in_columns, int threads) {
 CpuConvolution ConvolutionOf(const TensorView& x, const LinearWeight& weight,
                              const ConvolutionOptions& options, const TensorView& workspace,
                              const TensorView& out) {
-  return {.patches = {.window = options.window,
-                      .height = x.shape[1],
-                      .width = x.shape[2],
-                      .channels = x.shape[3]},
+  return {.patches = PatchesOf(x, options.window),
           .product = {.out = out.data,
                       .activation = options.activation,
                       .activates_sum = true,

@@ -7,14 +7,13 @@
 #include "engine/device/cpu_convolution.h"
 #include "engine/device/cpu_count.h"
 #include "engine/device/cpu_linear.h"
-#include "engine/device/cpu_params.h"
+#include "engine/device/op_params.h"
 #include "engine/device/thread_pool.h"
 #include "kernels/attention.h"
 #include "kernels/context_pool.h"
 #include "kernels/embedding.h"
 #include "kernels/layer_norm.h"
 #include "kernels/max_pool.h"
-#include "kernels/patch_tokens.h"
 
 namespace contextpool::engine {
 namespace {
@@ -27,6 +26,7 @@ class CpuDevice final : public Device {
 
   absl::string_view name() const override { return "cpu"; }
   DType dtype() const override { return DType::kF32; }
+  bool convolves() const override { return true; }
 
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {
     const size_t padded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -74,17 +74,8 @@ class CpuDevice final : public Device {
 
   void LayerNorm(const TensorView& x, const LayerNormWeights& norm,
                  const TensorView& out) override {
-    const kernels::LayerNormParams params = {.x = x.data,
-                                             .gamma = norm.gamma.data,
-                                             .beta = norm.beta.data,
-                                             .out = out.data,
-                                             .dtype = x.dtype,
-                                             .rows = x.shape[0],
-                                             .columns = x.shape[1],
-                                             .x_stride = x.strides[0],
-                                             .out_stride = out.strides[0],
-                                             .eps = norm.eps};
-    if (status_.ok()) Record("LayerNorm", kernels::cpu::LayerNorm(params, &pool_));
+    if (!status_.ok()) return;
+    Record("LayerNorm", kernels::cpu::LayerNorm(LayerNormParamsOf(x, norm, out), &pool_));
   }
 
   void LinearResidualLayerNorm(const TensorView& x, const LinearWeight& weight,
@@ -107,17 +98,9 @@ class CpuDevice final : public Device {
 
   void PatchTokens(const TensorView& patches, const TensorView& table,
                    const TensorView& out) override {
-    const int64_t tokens = table.shape[0];
-    const kernels::PatchTokensParams params = {
-        .patches = patches.data,
-        .table = table.data,
-        .out = out.data,
-        .dtype = out.dtype,
-        .images = patches.shape[0],
-        .tokens = tokens,
-        .prefix = tokens - patches.shape[1] * patches.shape[2],
-        .columns = out.shape[1]};
-    if (status_.ok()) Record("PatchTokens", kernels::cpu::PatchTokens(params, &pool_));
+    if (!status_.ok()) return;
+    Record("PatchTokens",
+           kernels::cpu::PatchTokens(PatchTokensParamsOf(patches, table, out), &pool_));
   }
 
   size_t AttentionWorkspaceBytes(int64_t max_length, const AttentionShape& shape) const override {
@@ -193,13 +176,8 @@ class CpuDevice final : public Device {
 
   void Pool(const TensorView& x, const kernels::PoolSegment* segments,
             const TensorView& out) override {
-    const kernels::PoolParams params = {.x = x.data,
-                                        .segments = segments,
-                                        .out = out.data,
-                                        .dtype = x.dtype,
-                                        .segment_count = out.shape[0],
-                                        .columns = out.shape[1]};
-    if (status_.ok()) Record("Pool", kernels::cpu::Pool(params, &pool_));
+    if (!status_.ok()) return;
+    Record("Pool", kernels::cpu::Pool(PoolParamsOf(x, segments, out), &pool_));
   }
 
  protected:

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "engine/device/cpu_torch_gemm.h"
+#include "engine/device/op_params.h"
 #include "kernels/activation.h"
 #include "kernels/layer_norm.h"
 
@@ -88,14 +88,9 @@ absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareCpuLinear(Device& device, C
                                                                std::span<const float> weight,
                                                                std::span<const float> bias,
                                                                int64_t out_columns) {
-  const int64_t in_columns =
-      out_columns > 0 ? static_cast<int64_t>(weight.size()) / out_columns : 0;
-  if (in_columns == 0 || weight.size() != static_cast<size_t>(in_columns * out_columns) ||
-      (!bias.empty() && bias.size() != static_cast<size_t>(out_columns))) {
-    return absl::InvalidArgumentError(absl::StrCat("linear layer: ", weight.size(), " weights and ",
-                                                   bias.size(), " biases do not fit ", out_columns,
-                                                   " outputs"));
-  }
+  const absl::StatusOr<int64_t> columns = LinearInColumns(weight, bias, out_columns);
+  if (!columns.ok()) return columns.status();
+  const int64_t in_columns = *columns;
   const bool packed = gemm == CpuGemm::kPacked;
   const size_t elements =
       packed ? kernels::cpu::PackedLinearElements(out_columns, in_columns) : weight.size();

@@ -145,8 +145,8 @@ struct ConvolutionOptions {
 // what they return, do not touch the stream: any thread may call them, while the stream's thread
 // computes too. So a model is loaded beside others that serve.
 //
-// Matrices below are [rows, columns] views of dtype(), unless said otherwise, whose columns are
-// contiguous.
+// Matrices below are [rows, columns] views, whose columns are contiguous. They, and the vectors and
+// tables of layers, are of dtype() unless said otherwise.
 class Device {
  public:
   virtual ~Device() = default;
@@ -156,6 +156,9 @@ class Device {
 
   // What layers compute in: that of activations and weights. Sums are float32 at least.
   virtual DType dtype() const = 0;
+
+  // Whether it computes Convolution and MaxPool.
+  virtual bool convolves() const = 0;
 
   // Aligned to 64 bytes, not initialised. RESOURCE_EXHAUSTED if there is not so much.
   virtual absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) = 0;
@@ -179,7 +182,7 @@ class Device {
                                                                       std::span<const float> bias,
                                                                       int64_t out_columns) = 0;
 
-  // out = activation(x W^T + bias). x is [rows, in], out is [rows, out], of dtype() or float32.
+  // out = activation(x W^T + bias). x is [rows, in], out is [rows, out], which may be float32.
   virtual void Linear(const TensorView& x, const LinearWeight& weight,
                       kernels::Activation activation, const TensorView& out) = 0;
 
@@ -256,7 +259,7 @@ class Device {
   virtual void MaxPool(const TensorView& x, const kernels::Window& window,
                        const TensorView& out) = 0;
 
-  // One row of out per segment of x's rows; either is of dtype() or float32. `segments` is device
+  // One row of out per segment of x's rows. Each of the two may be float32. `segments` is device
   // memory of kernels::PoolSegment, as many as out has rows.
   virtual void Pool(const TensorView& x, const kernels::PoolSegment* segments,
                     const TensorView& out) = 0;

@@ -21,8 +21,8 @@
 
 namespace contextpool::engine {
 
-// A loaded model's weights on the device. Without labels the classifier is null, and the pooler if
-// the checkpoint has none.
+// A loaded model's weights on the device. The classifier is null without labels; the pooler is null
+// where there are neither labels nor a pooler in the checkpoint.
 struct BertWeights {
   EmbeddingTables embeddings;
   std::vector<TransformerLayer> layers;

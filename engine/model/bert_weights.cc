@@ -28,7 +28,7 @@ class Loader {
           LoadContextPool(loader_, absl::StrCat("encoder.layer.", i, ".context_pool."), hidden,
                           config_.context_pool.options);
     }
-    if (config_.classifies() || loader_.Has("pooler.dense.weight")) {
+    if (config_.classifies() || loader_.HasLinear("pooler.dense", hidden, hidden)) {
       weights.pooler = Linear({"pooler.dense"}, hidden, hidden);
     }
     if (config_.classifies()) {

@@ -5,7 +5,6 @@
 #include <new>
 #include <utility>
 
-#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -45,11 +44,11 @@ absl::StatusOr<const Family*> FindFamily(absl::string_view text) {
 }
 
 absl::Status CheckPooling(const ModelInfo& info) {
-  if (absl::c_linear_search(info.poolings, info.pooling)) return absl::OkStatus();
+  if (info.pools(info.pooling)) return absl::OkStatus();
+  const auto name = [](std::string* out, Pooling offered) { absl::StrAppend(out, Name(offered)); };
   return absl::InvalidArgumentError(
-      absl::StrCat("pooling is none that this ", info.architecture,
-                   " has (a pooler is a layer of its own, a ResNet has the mean alone); leave it "
-                   "out of serving.textproto"));
+      absl::StrCat("pooling: this ", info.architecture, " does not offer ", Name(info.pooling),
+                   "; it offers ", absl::StrJoin(info.poolings, ", ", name)));
 }
 
 absl::StatusOr<std::unique_ptr<Model>> Load(const ModelSpec& spec, Device& device) {

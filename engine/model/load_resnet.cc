@@ -26,9 +26,9 @@ absl::StatusOr<ResNetConfig> ReadConfig(const std::string& directory) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Model>> LoadResNet(const ModelSpec& spec, Device& device) {
-  if (device.dtype() != DType::kF32) {
-    return absl::UnimplementedError(absl::StrCat("a ResNet computes on a CPU only, not on ",
-                                                 device.name(), "; serve it with --device=cpu"));
+  if (!device.convolves()) {
+    return absl::UnimplementedError(
+        absl::StrCat("a ResNet computes on a CPU, not on device ", device.name()));
   }
   absl::StatusOr<ResNetConfig> config = ReadConfig(spec.directory);
   if (!config.ok()) return config.status();

@@ -37,10 +37,15 @@ absl::Status CheckForward(const Model& model, const PackedBatch& batch, const Ar
     return refuse(absl::StrCat("needs ", needed, " bytes of workspace"));
   }
   if (std::string why = WrongInputs(info, batch); !why.empty()) return refuse(why);
-  const bool classify =
-      std::any_of(batch.outputs.begin(), batch.outputs.end(),
-                  [](const OutputSpec& output) { return output.task == TaskKind::kClassify; });
-  if (classify && !info.classifies()) return refuse("asks for logits, but there is no classifier");
+  for (const OutputSpec& output : batch.outputs) {
+    const bool classify = output.task == TaskKind::kClassify;
+    if (classify && !info.classifies()) {
+      return refuse("asks for logits, but there is no classifier");
+    }
+    if (!classify && !info.pools(output.pooling)) {
+      return refuse(absl::StrCat("asks for a pooling that is not offered: ", Name(output.pooling)));
+    }
+  }
   return absl::OkStatus();
 }
 

@@ -47,8 +47,8 @@ class Model {
   // see each other: a NaN in one changes no other.
   //
   // REQUIRES: ids inside the vocabulary and lengths in [1, max_tokens], or images of info().image's
-  // size and max_tokens for each; kClassify only if the model classifies; a workspace reset to
-  // empty that holds WorkspaceBytes of this batch.
+  // size and max_tokens for each; kClassify only if the model classifies, poolings that it offers;
+  // a workspace reset to empty that holds WorkspaceBytes of this batch.
   virtual absl::StatusOr<ModelOutput> Forward(const PackedBatch& batch, Arena& workspace) const = 0;
 };
 

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/algorithm/container.h"
-
 namespace contextpool::engine {
 namespace {
 
@@ -23,22 +21,26 @@ kernels::PoolMode ModeOf(Pooling pooling) {
   return kernels::PoolMode::kMean;
 }
 
+bool IsPooled(const OutputSpec& output) {
+  return output.task == TaskKind::kEmbed && output.pooling == Pooling::kPooler;
+}
+
 }  // namespace
 
 Readout::Readout(ReadoutConfig config, int64_t expected_sequences, Device& device)
     : config_(std::move(config)), device_(device) {
-  // An embedded sequence may have a pick, too.
-  segments_.reserve(expected_sequences * std::max<int64_t>(parts(), 2));
+  segments_.reserve(expected_sequences * std::max<int64_t>(parts(), 3));
 }
 
 size_t Readout::WorkspaceBytes(int64_t sequences) const {
-  const int64_t rows = sequences * parts();
-  size_t bytes = Arena::Padded((rows + 2 * sequences) * sizeof(kernels::PoolSegment)) +
-                 Arena::FloatBytes(sequences, config_.hidden_size) +
-                 Arena::Bytes(device_.dtype(), rows, config_.hidden_size);
+  const int64_t columns = config_.hidden_size;
+  const int64_t parts_read = sequences * parts();
+  size_t bytes = Arena::Padded((parts_read + 3 * sequences) * sizeof(kernels::PoolSegment)) +
+                 Arena::FloatBytes(sequences, columns) +
+                 Arena::Bytes(device_.dtype(), parts_read, columns);
   if (config_.pooler != nullptr) {
-    bytes += Arena::FloatBytes(2 * sequences, config_.hidden_size) +
-             Arena::Bytes(device_.dtype(), sequences, config_.hidden_size);
+    bytes += Arena::FloatBytes(2 * sequences, columns) +
+             Arena::Bytes(device_.dtype(), sequences, columns);
   }
   return bytes;
 }
@@ -50,7 +52,7 @@ void Readout::AddEmbedded(const PackedBatch& batch) {
     const kernels::PoolMode mode = ModeOf(output.pooling);
     const int32_t skipped = mode == kernels::PoolMode::kFirst ? 0 : config_.skipped;
     // What the pooler makes of a row is normalised, not the row.
-    const bool normalize = output.normalize && output.pooling != Pooling::kPooler;
+    const bool normalize = output.normalize && !IsPooled(output);
     segments_.push_back({batch.cu_lengths[i] + skipped, batch.cu_lengths[i + 1], mode, normalize});
   }
 }
@@ -65,12 +67,22 @@ void Readout::AddClassified(const PackedBatch& batch) {
   }
 }
 
-void Readout::AddPicks(const PackedBatch& batch, int32_t embedded) {
+void Readout::AddPooled(const PackedBatch& batch) {
+  for (int32_t i = 0; i < batch.sequences(); ++i) {
+    if (!IsPooled(batch.outputs[i])) continue;
+    segments_.push_back(
+        {batch.cu_lengths[i], batch.cu_lengths[i + 1], kernels::PoolMode::kFirst, false});
+  }
+}
+
+// Of the rows that were read, with those that the pooler made behind them.
+void Readout::AddChoices(const PackedBatch& batch, int32_t embedded) {
   int32_t row = 0;
+  int32_t pooled_row = embedded;
   for (const OutputSpec& output : batch.outputs) {
     if (output.task != TaskKind::kEmbed) continue;
-    const bool pooled = output.pooling == Pooling::kPooler;
-    const int32_t from = pooled ? embedded + row : row;
+    const bool pooled = IsPooled(output);
+    const int32_t from = pooled ? pooled_row++ : row;
     segments_.push_back({from, from + 1, kernels::PoolMode::kFirst, pooled && output.normalize});
     ++row;
   }
@@ -84,10 +96,9 @@ ReadoutSegments Readout::CopySegments(const PackedBatch& batch, Arena& workspace
   AddClassified(batch);
   const auto read = static_cast<int64_t>(segments_.size());
   result.classified = (read - result.embedded) / parts();
-  result.pools = absl::c_any_of(batch.outputs, [](const OutputSpec& output) {
-    return output.task == TaskKind::kEmbed && output.pooling == Pooling::kPooler;
-  });
-  if (result.pools) AddPicks(batch, static_cast<int32_t>(result.embedded));
+  AddPooled(batch);
+  result.pooled = static_cast<int64_t>(segments_.size()) - read;
+  if (result.pooled > 0) AddChoices(batch, static_cast<int32_t>(result.embedded));
   const size_t bytes = segments_.size() * sizeof(kernels::PoolSegment);
   auto* place = static_cast<kernels::PoolSegment*>(workspace.Allocate(bytes));
   device_.CopyToDevice(place, segments_.data(), bytes);
@@ -97,23 +108,25 @@ ReadoutSegments Readout::CopySegments(const PackedBatch& batch, Arena& workspace
 
 TensorView Readout::Embeddings(const ReadoutSegments& segments, const TensorView& hidden,
                                Arena& workspace) const {
-  const int64_t count = segments.embedded, columns = config_.hidden_size;
-  if (count == 0) return {};
-  const TensorView rows = workspace.Tensor(DType::kF32, {count, columns});
-  if (!segments.pools) {
-    device_.Pool(hidden, segments.segments, rows);
-    return rows;
+  const int64_t embedded = segments.embedded, columns = config_.hidden_size;
+  if (embedded == 0) return {};
+  const TensorView result = workspace.Tensor(DType::kF32, {embedded, columns});
+  if (segments.pooled == 0) {
+    device_.Pool(hidden, segments.segments, result);
+    return result;
   }
-  // Every row as it was read, then every row through the pooler, of which the picks take one each.
-  const TensorView both = workspace.Tensor(DType::kF32, {2 * count, columns});
-  const TensorView read(both.data, DType::kF32, {count, columns});
-  const TensorView pooled(both.as<float>() + count * columns, DType::kF32, {count, columns});
-  const TensorView entering = workspace.Tensor(device_.dtype(), {count, columns});
+  const kernels::PoolSegment* first_tokens =
+      segments.segments + embedded + segments.classified * parts();
+  const TensorView rows = workspace.Tensor(DType::kF32, {embedded + segments.pooled, columns});
+  const TensorView read(rows.data, DType::kF32, {embedded, columns});
+  const TensorView pooled(rows.as<float>() + embedded * columns, DType::kF32,
+                          {segments.pooled, columns});
+  const TensorView pooler_input = workspace.Tensor(device_.dtype(), {segments.pooled, columns});
   device_.Pool(hidden, segments.segments, read);
-  device_.Pool(hidden, segments.segments, entering);
-  device_.Linear(entering, *config_.pooler, kernels::Activation::kTanh, pooled);
-  device_.Pool(both, segments.segments + count + segments.classified * parts(), rows);
-  return rows;
+  device_.Pool(hidden, first_tokens, pooler_input);
+  device_.Linear(pooler_input, *config_.pooler, kernels::Activation::kTanh, pooled);
+  device_.Pool(rows, first_tokens + segments.pooled, result);
+  return result;
 }
 
 TensorView Readout::ClassifierInput(const ReadoutSegments& segments, const TensorView& hidden,

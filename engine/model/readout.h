@@ -24,17 +24,20 @@ struct ReadoutConfig {
   int32_t skipped = 0;
   // The vectors, side by side, that the classifier multiplies. Not empty.
   std::vector<ReadoutPart> classifier = {{}};
-  // tanh(W x + b) of Pooling::kPooler, [hidden_size, hidden_size]; null: no output asks for it.
+  // tanh(W x + b) of Pooling::kPooler, [hidden_size, hidden_size]. Null: REQUIRES that no output
+  // asks for it.
   const LinearWeight* pooler = nullptr;
 };
 
-// Segments on the device: those of the embedded sequences, then those of the classified ones, then,
-// if an embedding is the pooler's, which row is that of each embedded sequence.
+// Segments on the device, one group behind the other: what is read for each embedded sequence; each
+// part of each classified one; and if the pooler is asked for, the first token of those sequences,
+// then for each embedded one which row becomes its embedding.
 struct ReadoutSegments {
   const kernels::PoolSegment* segments = nullptr;
   int64_t embedded = 0;
   int64_t classified = 0;
-  bool pools = false;
+  // Embeddings that are the pooler's.
+  int64_t pooled = 0;
 };
 
 // Used by one thread at a time.
@@ -60,7 +63,8 @@ class Readout {
  private:
   void AddEmbedded(const PackedBatch& batch);
   void AddClassified(const PackedBatch& batch);
-  void AddPicks(const PackedBatch& batch, int32_t embedded);
+  void AddPooled(const PackedBatch& batch);
+  void AddChoices(const PackedBatch& batch, int32_t embedded);
   int64_t parts() const { return static_cast<int64_t>(config_.classifier.size()); }
 
   const ReadoutConfig config_;

@@ -131,9 +131,9 @@ class Loader {
   }
 
   std::unique_ptr<LinearWeight> Pooler(const std::string& name) {
-    if (!config_.pools_with_tanh || !loader_.Has(name + ".weight")) return nullptr;
-    return loader_.Linear(
-        {.names = {name}, .out_columns = config_.hidden_size, .in_columns = config_.hidden_size});
+    const int64_t hidden = config_.hidden_size;
+    if (!config_.pools_with_tanh || !loader_.HasLinear(name, hidden, hidden)) return nullptr;
+    return loader_.Linear({.names = {name}, .out_columns = hidden, .in_columns = hidden});
   }
 
   std::unique_ptr<LinearWeight> Classifier() {

@@ -1,6 +1,5 @@
 #include "engine/model/weight_loader.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +16,12 @@ void ScaleRows(std::span<const float> scale, std::span<float> matrix, int64_t co
 }
 
 }  // namespace
+
+bool WeightLoader::HasLinear(const std::string& name, int64_t out_columns,
+                             int64_t in_columns) const {
+  return checkpoint_.Check(name + ".weight", {out_columns, in_columns}).ok() &&
+         checkpoint_.Check(name + ".bias", {out_columns}).ok();
+}
 
 std::vector<float> WeightLoader::Read(const std::string& name, const TensorShape& shape) {
   if (!ok()) return {};
@@ -95,8 +100,7 @@ TensorView WeightLoader::Upload(const std::string& name, std::span<const float> 
   const void* content = values.data();
   if (dtype != DType::kF32) {
     narrow_.resize(values.size());
-    std::ranges::transform(values, narrow_.begin(),
-                           dtype == DType::kF16 ? F16FromFloat : BF16FromFloat);
+    Narrow(values, dtype, narrow_.data());
     content = narrow_.data();
   }
   status_.Update(device_.Upload(buffer->data(), content, bytes));

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/string_view.h"
 #include "engine/device/device.h"
 #include "engine/model/checkpoint.h"
 
@@ -45,7 +44,8 @@ class WeightLoader {
   const absl::Status& status() const { return status_; }
   bool ok() const { return status_.ok(); }
 
-  bool Has(absl::string_view name) const { return checkpoint_.Has(name); }
+  // Whether the checkpoint has such a layer with a bias, of these sizes.
+  bool HasLinear(const std::string& name, int64_t out_columns, int64_t in_columns) const;
 
   // Row-major values on the host.
   std::vector<float> Read(const std::string& name, const TensorShape& shape);
@@ -59,7 +59,7 @@ class WeightLoader {
   // Of values that the caller made. `name` stands in errors only; `bias` may be empty.
   std::unique_ptr<LinearWeight> Prepare(const std::string& name, std::span<const float> weight,
                                         std::span<const float> bias, int64_t out_columns);
-  // On the device as `dtype`, or as the device's own.
+  // On the device as `dtype`, kF32, kF16 or kBF16; without one, as the device's.
   TensorView Upload(const std::string& name, std::span<const float> values,
                     std::initializer_list<int64_t> shape, DType dtype);
   TensorView Upload(const std::string& name, std::span<const float> values,

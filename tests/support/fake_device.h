@@ -23,6 +23,7 @@ class FakeDevice : public engine::Device {
 
   absl::string_view name() const override { return "fake"; }
   engine::DType dtype() const override { return engine::DType::kF32; }
+  bool convolves() const override { return true; }
   absl::StatusOr<engine::DeviceBuffer> Allocate(size_t bytes) override {
     if (bytes > kMemory) return absl::ResourceExhaustedError("the device is full");
     const size_t rounded = (bytes + 63) / 64 * 64;

@@ -47,6 +47,13 @@ TEST(CommandLine, HasDefaults) {
   EXPECT_FALSE(options.json);
 }
 
+TEST(CommandLine, ReadsEveryPooling) {
+  EXPECT_EQ(Parse({"embed", "--pooling=mean", "x"}).pooling, v1::POOLING_MEAN);
+  EXPECT_EQ(Parse({"embed", "--pooling=cls", "x"}).pooling, v1::POOLING_CLS);
+  EXPECT_EQ(Parse({"embed", "--pooling=max", "x"}).pooling, v1::POOLING_MAX);
+  EXPECT_EQ(Parse({"embed", "--pooling=pooler", "x"}).pooling, v1::POOLING_POOLER);
+}
+
 TEST(CommandLine, ReadsEveryFlagOfEmbed) {
   const Options options = Parse({"embed",        "-m",         "mini",         "--model-version=2",
                                  "-s",           "h:9",        "--timeout",    "0.5",

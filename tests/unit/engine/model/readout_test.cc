@@ -68,6 +68,8 @@ TEST_F(ReadoutTest, ThePoolerMakesSomeRowsOfTheFirstToken) {
   EXPECT_THAT(embeddings_, Pointwise(FloatNear(1e-6), {1.5f, 15.f, x, y}));
   Read(readout, {{.pooling = Pooling::kPooler, .normalize = true}, {.pooling = Pooling::kCls}});
   EXPECT_THAT(embeddings_, Pointwise(FloatNear(1e-6), {1.f, 0.f, 3.f, 30.f}));
+  Read(readout, {{.pooling = Pooling::kPooler}, {.pooling = Pooling::kPooler}});
+  EXPECT_THAT(embeddings_, Pointwise(FloatNear(1e-6), {std::tanh(0.5f), 0.f, x, y}));
   Read(readout, {kLogits, {.pooling = Pooling::kPooler, .normalize = true}});
   const float length = std::hypot(x, y);
   EXPECT_THAT(embeddings_, Pointwise(FloatNear(1e-6), {x / length, y / length}));

@@ -167,7 +167,7 @@ TEST_F(ResNetTest, RefusesAPoolingThatIsNotTheMean) {
     spec_.pooling = pooling;
     const absl::Status status = Load().status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr("pooling is none that this"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("it offers MEAN"));
   }
 }
 

@@ -106,7 +106,9 @@ TEST_F(VitTest, OffersThePoolerOfACheckpointThatHasOne) {
   Copy(kClassifier);
   EXPECT_THAT((*Load())->info().poolings, Not(Contains(Pooling::kPooler)));
   spec_.pooling = Pooling::kPooler;
-  EXPECT_THAT(Fault(), HasSubstr("pooling is none that this ViTForImageClassification has"));
+  EXPECT_THAT(
+      Fault(),
+      HasSubstr("this ViTForImageClassification does not offer POOLER; it offers MEAN, CLS"));
   Copy(kEncoder);
   const auto model = Load();
   ASSERT_TRUE(model.ok()) << model.status();

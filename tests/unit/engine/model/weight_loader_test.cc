@@ -1,6 +1,8 @@
 #include "engine/model/weight_loader.h"
 
+#include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +26,7 @@ class WeightLoaderTest : public ::testing::Test {
                                             {"a.bias", F32Tensor({1}, {10})},
                                             {"b.weight", F32Tensor({1, 2}, {3, 4})},
                                             {"b.bias", F32Tensor({1}, {20})},
+                                            {"c.weight", F32Tensor({1, 2}, {3, 4})},
                                             {"scale", F32Tensor({1}, {-2})},
                                             {"table", F32Tensor({2, 2}, {5, 6, 7, 8})}})));
     checkpoint_ = *Checkpoint::Open(directory_.path());
@@ -57,6 +60,25 @@ TEST_F(WeightLoaderTest, LayersThatBelongTogetherBecomeOne) {
 TEST_F(WeightLoaderTest, ALayerMayHaveNoBias) {
   EXPECT_THAT(Outputs({.names = {"a", "b"}, .out_columns = 1, .in_columns = 2, .has_bias = false}),
               ElementsAre(3, 7));
+}
+
+TEST_F(WeightLoaderTest, TellsWhetherThereIsALayerOfThatSize) {
+  EXPECT_TRUE(loader_->HasLinear("a", 1, 2));
+  EXPECT_FALSE(loader_->HasLinear("a", 2, 1));
+  EXPECT_FALSE(loader_->HasLinear("c", 1, 2)) << "it has a weight alone";
+  EXPECT_FALSE(loader_->HasLinear("none", 1, 2));
+  EXPECT_TRUE(loader_->ok());
+}
+
+// As half precision numbers, which hold these values exactly.
+TEST_F(WeightLoaderTest, UploadsInTheTypeThatIsAskedFor) {
+  const std::vector<float> values = {1, -2.5};
+  const TensorView half = loader_->Upload("half", values, {2}, DType::kF16);
+  EXPECT_EQ(half.dtype, DType::kF16);
+  EXPECT_THAT(std::span(half.as<uint16_t>(), 2), ElementsAre(0x3c00, 0xc100));
+  const TensorView brain = loader_->Upload("brain", values, {2}, DType::kBF16);
+  EXPECT_THAT(std::span(brain.as<uint16_t>(), 2), ElementsAre(0x3f80, 0xc020));
+  EXPECT_EQ(loader_->TakeMemory().bytes, 8);
 }
 
 TEST_F(WeightLoaderTest, AScaleMultipliesEveryOutputBiasIncluded) {

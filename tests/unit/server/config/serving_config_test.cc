@@ -29,6 +29,17 @@ TEST(ServingConfigTest, EmptyKeepsTheDefaults) {
   EXPECT_EQ(settings->latest_versions, 1);
 }
 
+TEST(ServingConfigTest, ReadsEveryPooling) {
+  for (engine::Pooling pooling :
+       {engine::Pooling::kMean, engine::Pooling::kCls, engine::Pooling::kMax,
+        engine::Pooling::kLastToken, engine::Pooling::kPooler}) {
+    const auto settings =
+        ParseServingConfig(absl::StrCat("pooling: POOLING_", engine::Name(pooling)), "f");
+    ASSERT_TRUE(settings.ok()) << settings.status();
+    EXPECT_EQ(settings->spec.pooling, std::optional(pooling));
+  }
+}
+
 TEST(ServingConfigTest, ReadsWhatItKnows) {
   const auto settings = ParseServingConfig(R"(
       dtype: "float32" device: "cpu" pooling: POOLING_CLS normalize: false max_tokens: 128

@@ -2,8 +2,11 @@
 #include "server/rpc/services.h"
 
 #include <chrono>
+#include <optional>
 #include <thread>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "engine/base/retry.h"
 #include "gmock/gmock.h"
 #include "google/rpc/error_details.pb.h"
@@ -15,6 +18,7 @@ namespace contextpool::server {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -82,6 +86,27 @@ TEST_F(ServicesTest, OptionsReachTheEngine) {
   EXPECT_EQ(seen.truncation, engine::Truncation::kLeft);
   EXPECT_EQ(seen.priority, engine::Priority::kBulk);
   EXPECT_EQ(seen.deadline, std::nullopt);
+}
+
+// Every value of the API has its own of the engine, and back.
+TEST_F(ServicesTest, EveryPoolingReachesTheEngineAndIsListed) {
+  std::vector<int> listed;
+  std::vector<engine::Pooling> seen;
+  for (int value = v1::POOLING_UNSPECIFIED + 1; v1::Pooling_IsValid(value); ++value) {
+    v1::EmbedRequest request = EmbedTexts({"a"});
+    request.mutable_options()->set_pooling(static_cast<v1::Pooling>(value));
+    ASSERT_TRUE(Embed(request).ok());
+    seen.push_back(engine_.last_request().pooling.value());
+    EXPECT_EQ(v1::Pooling_Name(value), absl::StrCat("POOLING_", engine::Name(seen.back())));
+    listed.push_back(value);
+  }
+  engine_.AddModel("all", {}, [&](engine::ModelInfo& model) { model.poolings = seen; });
+  grpc::ClientContext context;
+  v1::GetModelRequest get;
+  get.mutable_model()->set_name("all");
+  v1::GetModelResponse reply;
+  ASSERT_TRUE(models_->GetModel(&context, get, &reply).ok());
+  EXPECT_THAT(reply.model().poolings(), ElementsAreArray(listed));
 }
 
 TEST_F(ServicesTest, ExplainBringsTokensAndEveryLayersChoices) {

@@ -1,6 +1,9 @@
-#include "engine/device/cpu_params.h"
+#include "engine/device/op_params.h"
 
 #include <cmath>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 
 namespace contextpool::engine {
 
@@ -19,6 +22,44 @@ kernels::EmbeddingParams EmbeddingParamsOf(const TensorView& ids, const Sequence
           .tokens = ids.shape[0],
           .columns = out.shape[1],
           .eps = tables.norm.eps};
+}
+
+kernels::LayerNormParams LayerNormParamsOf(const TensorView& x, const LayerNormWeights& norm,
+                                           const TensorView& out) {
+  return {.x = x.data,
+          .gamma = norm.gamma.data,
+          .beta = norm.beta.data,
+          .out = out.data,
+          .dtype = x.dtype,
+          .rows = x.shape[0],
+          .columns = x.shape[1],
+          .x_stride = x.strides[0],
+          .out_stride = out.strides[0],
+          .eps = norm.eps};
+}
+
+kernels::PatchTokensParams PatchTokensParamsOf(const TensorView& patches, const TensorView& table,
+                                               const TensorView& out) {
+  const int64_t tokens = table.shape[0];
+  return {.patches = patches.data,
+          .table = table.data,
+          .out = out.data,
+          .dtype = out.dtype,
+          .images = patches.shape[0],
+          .tokens = tokens,
+          .prefix = tokens - patches.shape[1] * patches.shape[2],
+          .columns = out.shape[1]};
+}
+
+kernels::PoolParams PoolParamsOf(const TensorView& x, const kernels::PoolSegment* segments,
+                                 const TensorView& out) {
+  return {.x = x.data,
+          .segments = segments,
+          .out = out.data,
+          .dtype = x.dtype,
+          .out_dtype = out.dtype,
+          .segment_count = out.shape[0],
+          .columns = out.shape[1]};
 }
 
 kernels::AttentionParams AttentionParamsOf(const TensorView& qkv, const Sequences& sequences,
@@ -81,6 +122,23 @@ kernels::ContextPoolParams ContextPoolParamsOf(const TensorView& x, const Tensor
           .columns = x.shape[1],
           .x_stride = x.strides[0],
           .out_stride = out.strides[0]};
+}
+
+absl::StatusOr<int64_t> LinearInColumns(std::span<const float> weight, std::span<const float> bias,
+                                        int64_t out_columns) {
+  const int64_t in_columns =
+      out_columns > 0 ? static_cast<int64_t>(weight.size()) / out_columns : 0;
+  if (in_columns > 0 && weight.size() == static_cast<size_t>(in_columns * out_columns) &&
+      (bias.empty() || bias.size() == static_cast<size_t>(out_columns))) {
+    return in_columns;
+  }
+  return absl::InvalidArgumentError(absl::StrCat("linear layer: ", weight.size(), " weights and ",
+                                                 bias.size(), " biases do not fit ", out_columns,
+                                                 " outputs"));
+}
+
+kernels::Im2ColParams PatchesOf(const TensorView& x, const kernels::Window& window) {
+  return {.window = window, .height = x.shape[1], .width = x.shape[2], .channels = x.shape[3]};
 }
 
 kernels::LinearParams LinearParamsOf(const TensorView& x, const LinearWeight& weight,

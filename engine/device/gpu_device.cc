@@ -1,0 +1,230 @@
+#include "engine/device/gpu_device.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/device/gpu_linear.h"
+#include "engine/device/op_params.h"
+
+namespace contextpool::engine {
+namespace {
+
+// Patches that are made and multiplied at a time.
+constexpr int64_t kPatchRows = 8192;
+
+class GpuDevice final : public Device {
+ public:
+  GpuDevice(std::unique_ptr<GpuRuntime> runtime, const GpuKernels& kernels, DType dtype)
+      : runtime_(std::move(runtime)), kernels_(kernels), dtype_(dtype) {}
+
+  absl::string_view name() const override { return runtime_->name(); }
+  DType dtype() const override { return dtype_; }
+  bool convolves() const override { return false; }
+
+  absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {
+    absl::StatusOr<void*> data = runtime_->Allocate(bytes);
+    if (!data.ok()) return data.status();
+    return DeviceBuffer(this, *data, bytes);
+  }
+
+  absl::Status Upload(void* device, const void* host, size_t bytes) override {
+    return bytes > 0 ? runtime_->Upload(device, host, bytes) : absl::OkStatus();
+  }
+  void CopyToDevice(void* device, const void* host, size_t bytes) override {
+    if (bytes > 0 && status_.ok()) status_ = runtime_->CopyToDevice(device, host, bytes);
+  }
+  void CopyToHost(void* host, const void* device, size_t bytes) override {
+    if (bytes > 0 && status_.ok()) status_ = runtime_->CopyToHost(host, device, bytes);
+  }
+
+  absl::Status Synchronize() override {
+    absl::Status failure = std::exchange(status_, absl::OkStatus());
+    failure.Update(runtime_->Synchronize());
+    return failure;
+  }
+
+  absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(std::span<const float> weight,
+                                                              std::span<const float> bias,
+                                                              int64_t out_columns) override {
+    return PrepareGpuLinear(*this, weight, bias, out_columns);
+  }
+
+  void Linear(const TensorView& x, const LinearWeight& weight, kernels::Activation activation,
+              const TensorView& out) override {
+    Multiply(x, weight, out);
+    AddBias(weight, activation, {}, out);
+  }
+
+  void LinearResidual(const TensorView& x, const LinearWeight& weight, const TensorView& residual,
+                      const TensorView& out) override {
+    Multiply(x, weight, out);
+    AddBias(weight, kernels::Activation::kNone, residual, out);
+  }
+
+  void LayerNorm(const TensorView& x, const LayerNormWeights& norm,
+                 const TensorView& out) override {
+    Launch("LayerNorm", kernels_.layer_norm, LayerNormParamsOf(x, norm, out));
+  }
+
+  void LinearResidualLayerNorm(const TensorView& x, const LinearWeight& weight,
+                               const TensorView& residual, const LayerNormWeights& norm,
+                               const TensorView& out) override {
+    Multiply(x, weight, out);
+    kernels::LayerNormParams params = LayerNormParamsOf(out, norm, out);
+    params.bias = static_cast<const GpuLinear&>(weight).bias(out.dtype);
+    params.residual = residual.data;
+    params.residual_stride = residual.strides[0];
+    Launch("LinearResidualLayerNorm", kernels_.layer_norm, params);
+  }
+
+  void Embedding(const TensorView& ids, const Sequences& sequences, const EmbeddingTables& tables,
+                 const TensorView& out) override {
+    Launch("Embedding", kernels_.embedding, EmbeddingParamsOf(ids, sequences, tables, out));
+  }
+
+  void PatchTokens(const TensorView& patches, const TensorView& table,
+                   const TensorView& out) override {
+    Launch("PatchTokens", kernels_.patch_tokens, PatchTokensParamsOf(patches, table, out));
+  }
+
+  size_t AttentionWorkspaceBytes(int64_t /*max_length*/,
+                                 const AttentionShape& /*shape*/) const override {
+    return 0;
+  }
+
+  void Attention(const TensorView& qkv, const Sequences& sequences, const AttentionShape& shape,
+                 const TensorView& /*workspace*/, const TensorView& out) override {
+    Launch("Attention", kernels_.attention, AttentionParamsOf(qkv, sequences, shape, out));
+  }
+
+  void ContextPoolSupport(const TensorView& taps, const Sequences& sequences,
+                          const ContextPoolOptions& options, const ContextPoolWeights& weights,
+                          const TensorView& support) override {
+    Launch("ContextPoolSupport", kernels_.context_pool_support,
+           SupportParamsOf(taps, sequences, options, weights, support));
+  }
+
+  size_t ContextPoolWorkspaceBytes(int64_t /*max_length*/, int64_t /*columns*/) const override {
+    return 0;
+  }
+
+  void ContextPool(const TensorView& x, const TensorView& support, const Sequences& sequences,
+                   const ContextPoolOptions& options, const ContextPoolWeights& weights,
+                   const TensorView& /*workspace*/, kernels::ContextPoolTiles* tiles,
+                   const TensorView& out) override {
+    kernels::ContextPoolParams params = ContextPoolParamsOf(x, support, sequences, options, out);
+    params.gate = weights.gate;
+    params.tiles = tiles;
+    Launch("ContextPool", kernels_.context_pool, params);
+  }
+
+  size_t ConvolutionWorkspaceBytes(const LinearWeight& weight) const override {
+    return static_cast<size_t>(kPatchRows * weight.in_columns()) * kernels::SizeOf(dtype_);
+  }
+
+  void Convolution(const TensorView& /*x*/, const LinearWeight& /*weight*/,
+                   const ConvolutionOptions& /*options*/, const TensorView& /*residual*/,
+                   const TensorView& /*workspace*/, const TensorView& /*out*/) override {
+    Refuse("Convolution");
+  }
+
+  void PixelConvolution(const TensorView& pixels, const PixelScale& scale,
+                        const LinearWeight& weight, const ConvolutionOptions& options,
+                        const TensorView& workspace, const TensorView& out) override {
+    const int64_t rows = out.elements() / weight.out_columns();
+    kernels::Im2ColParams patches = PatchesOf(pixels, options.window);
+    patches.pixels = pixels.as<uint8_t>();
+    patches.scale = scale.scale;
+    patches.offset = scale.offset;
+    patches.out = workspace.data;
+    patches.dtype = dtype_;
+    auto* written = out.as<uint16_t>();
+    for (int64_t first = 0; first < rows; first += kPatchRows) {
+      patches.first_row = first;
+      patches.rows = std::min(kPatchRows, rows - first);
+      Launch("PixelConvolution", kernels_.im2col, patches);
+      Linear(TensorView(workspace.data, dtype_, {patches.rows, weight.in_columns()}), weight,
+             options.activation,
+             TensorView(written + first * weight.out_columns(), dtype_,
+                        {patches.rows, weight.out_columns()}));
+    }
+  }
+
+  void MaxPool(const TensorView& /*x*/, const kernels::Window& /*window*/,
+               const TensorView& /*out*/) override {
+    Refuse("MaxPool");
+  }
+
+  void Pool(const TensorView& x, const kernels::PoolSegment* segments,
+            const TensorView& out) override {
+    Launch("Pool", kernels_.pool, PoolParamsOf(x, segments, out));
+  }
+
+ protected:
+  void Free(void* data, size_t /*bytes*/) override { runtime_->Free(data); }
+
+ private:
+  void Multiply(const TensorView& x, const LinearWeight& weight, const TensorView& out) {
+    if (!status_.ok() || x.shape[0] == 0) return;
+    status_ = runtime_->Multiply({.x = x.data,
+                                  .weight = static_cast<const GpuLinear&>(weight).weight(),
+                                  .out = out.data,
+                                  .dtype = x.dtype,
+                                  .out_dtype = out.dtype,
+                                  .rows = x.shape[0],
+                                  .in_columns = weight.in_columns(),
+                                  .out_columns = weight.out_columns(),
+                                  .x_stride = x.strides[0],
+                                  .out_stride = out.strides[0]});
+  }
+
+  // out = activation(out + bias) + residual, which may be an empty view.
+  void AddBias(const LinearWeight& weight, kernels::Activation activation,
+               const TensorView& residual, const TensorView& out) {
+    const void* bias = static_cast<const GpuLinear&>(weight).bias(out.dtype);
+    if (bias == nullptr && residual.data == nullptr && activation == kernels::Activation::kNone) {
+      return;
+    }
+    Launch("BiasActivation", kernels_.bias_activation,
+           kernels::BiasActivationParams{.x = out.data,
+                                         .bias = bias,
+                                         .residual = residual.data,
+                                         .dtype = out.dtype,
+                                         .activation = activation,
+                                         .rows = out.shape[0],
+                                         .columns = out.shape[1],
+                                         .stride = out.strides[0],
+                                         .residual_stride = residual.strides[0]});
+  }
+
+  template <typename Params>
+  void Launch(absl::string_view op, GpuKernels::Launch<Params> kernel, const Params& params) {
+    if (!status_.ok()) return;
+    const kernels::Status status = kernel(params, runtime_->stream());
+    if (status == kernels::Status::kOk) return;
+    if (status == kernels::Status::kLaunchFailed) status_ = runtime_->LaunchFailure();
+    if (status_.ok()) {
+      status_ = absl::InternalError(absl::StrCat("device ", name(), ": ", op, ": ", Name(status)));
+    }
+  }
+
+  void Refuse(absl::string_view op) {
+    status_.Update(absl::UnimplementedError(
+        absl::StrCat("device ", name(), ": ", op, " is computed on a CPU only")));
+  }
+
+  const std::unique_ptr<GpuRuntime> runtime_;
+  const GpuKernels kernels_;
+  const DType dtype_;
+  absl::Status status_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> CreateGpuDevice(std::unique_ptr<GpuRuntime> runtime,
+                                        const GpuKernels& kernels, DType dtype) {
+  return std::make_unique<GpuDevice>(std::move(runtime), kernels, dtype);
+}
+
+}  // namespace contextpool::engine
