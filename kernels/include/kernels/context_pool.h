@@ -79,6 +79,8 @@ struct ContextPoolSupportParams {
   float fixed_n = 0;
   bool n_is_side = false;
   int64_t sequences = 0;
+  // What taps hold, cu_lengths[sequences] or more. Not read by `cpu`.
+  int64_t tokens = 0;
   int64_t prefix = 0;
   // Columns of the grid; 0: there is none. REQUIRES: each n is a multiple of it.
   int64_t grid_width = 0;
@@ -132,8 +134,8 @@ struct ContextPoolTiles {
 //
 // Blocks of weights are skipped where each is at most 2^-skip_bits of its row's sum, whatever the
 // weights are: that drops at most n 2^-skip_bits of the sum. Infinity skips only zeros. Not every
-// such block is: those between two that matter may be computed, and are counted as computed. No
-// block of tokens lies in two rows of a grid.
+// such block is: those between two that matter may be computed, and are counted as computed. On the
+// CPU no block of tokens lies in two rows of a grid.
 struct ContextPoolParams {
   // [tokens, columns], rows `x_stride` elements apart.
   const void* x = nullptr;
@@ -145,7 +147,7 @@ struct ContextPoolParams {
   // [tokens or sequences * outputs.count(), columns], rows `out_stride` elements apart. Does not
   // overlap x.
   void* out = nullptr;
-  // ContextPoolWorkspaceBytes, aligned to 64.
+  // ContextPoolWorkspaceBytes, aligned to 64. `cpu` only.
   void* workspace = nullptr;
   // Added to; null: not counted.
   ContextPoolTiles* tiles = nullptr;
@@ -156,6 +158,8 @@ struct ContextPoolParams {
   float gate = 0;
   float skip_bits = 24;
   int64_t sequences = 0;
+  // What x and out hold, cu_lengths[sequences] or more. Not read by `cpu`.
+  int64_t tokens = 0;
   // Of the longest sequence.
   int64_t max_length = 0;
   int64_t prefix = 0;
@@ -173,5 +177,27 @@ Status ContextPoolSupport(const ContextPoolSupportParams& params, StreamHandle s
 size_t ContextPoolWorkspaceBytes(int64_t max_length, int threads);
 Status ContextPool(const ContextPoolParams& params, StreamHandle stream);
 }  // namespace cpu
+
+// float16 and bfloat16 taps and x; weights, sizes and sums in float. Pooling weights are rounded to
+// x's type, in float16 relative to the largest of their row; the sum that they are divided by is
+// that of the rounded ones. The size of the launches follows from the parameters alone: `tokens`
+// and `max_length` may be more than the sequences have, and sequences may be empty.
+//
+// kBadShape in ContextPoolSupport unless bottleneck and taps_stride are multiples of 8, taps and
+// conv2_weight aligned to 16 bytes, kernel_size at most 31, and the hidden vectors of 64 tokens and
+// of their neighbours fit a block: (64 + 2 h) (bottleneck + 24) <= 40,000, h = kernel_size / 2,
+// times grid_width + 1 on a grid. kBadShape in ContextPool unless columns and strides are multiples
+// of 8, columns at most 2^20, x and out aligned to 16 bytes, max_length at most 2^16; and with
+// PoolOutputs.
+namespace cuda {
+Status ContextPoolSupport(const ContextPoolSupportParams& params, StreamHandle stream);
+Status ContextPool(const ContextPoolParams& params, StreamHandle stream);
+}  // namespace cuda
+
+// The kernels of `cuda` on the emulator: `stream` is a simt::Stream*.
+namespace emulated {
+Status ContextPoolSupport(const ContextPoolSupportParams& params, StreamHandle stream);
+Status ContextPool(const ContextPoolParams& params, StreamHandle stream);
+}  // namespace emulated
 
 }  // namespace contextpool::kernels

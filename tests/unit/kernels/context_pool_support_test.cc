@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "kernels/context_pool.h"
+#include "tests/unit/kernels/context_pool_support_batch.h"
 #include "tests/unit/kernels/kernel_test.h"
 
 namespace contextpool::kernels {
@@ -9,107 +10,12 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kSentinel = 77.0f;
-constexpr double kTolerance = 2e-5;
-
-struct Batch {
-  std::vector<int32_t> cu_lengths = {0};
-  // Its pointers and strides are filled in by Run.
-  ContextPoolSupportParams params;
-  std::vector<float> taps, conv2_weight, conv2_bias;
-
-  int64_t tokens() const { return cu_lengths.back(); }
-  // Of the convolutions: rows x kernel_size taps.
-  int64_t kernel_rows() const { return params.grid_width > 0 ? params.kernel_size : 1; }
-  int64_t taps_size() const { return kernel_rows() * params.kernel_size * params.bottleneck; }
-  int64_t stride() const { return taps_size() + 3; }
-};
-
-struct Support {
-  std::vector<float> log_weight, support_size;
-};
-
-double Activate(Activation activation, double x) {
-  if (activation == Activation::kGelu) return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
-  if (activation == Activation::kRelu) return std::max(x, 0.0);
-  if (activation == Activation::kLeakyRelu) return x < 0 ? 0.01 * x : x;
-  return x;
-}
-
-std::vector<double> Softmax(std::vector<double> x) {
-  const double peak = *std::max_element(x.begin(), x.end());
-  double sum = 0;
-  for (double& v : x) sum += v = std::exp(v - peak);
-  for (double& v : x) v /= sum;
-  return x;
-}
-
-// One of the network's two numbers for pooled tokens [begin, end), in double precision.
-std::vector<double> Network(const Batch& batch, int64_t begin, int64_t end, int64_t output) {
-  const ContextPoolSupportParams& p = batch.params;
-  const int64_t width = p.grid_width > 0 ? p.grid_width : end - begin;
-  const int64_t taps = batch.kernel_rows() * p.kernel_size;
-  // The token under a tap around i; -1: there is none.
-  const auto neighbour = [&](int64_t i, int64_t tap) {
-    const int64_t row = (i - begin) / width + tap / p.kernel_size - batch.kernel_rows() / 2;
-    const int64_t column = (i - begin) % width + tap % p.kernel_size - p.kernel_size / 2;
-    if (row < 0 || row >= (end - begin) / width || column < 0 || column >= width)
-      return int64_t{-1};
-    return begin + row * width + column;
-  };
-  std::vector<std::vector<double>> hidden(end - begin, std::vector<double>(p.bottleneck));
-  for (int64_t i = begin; i < end; ++i) {
-    for (int64_t c = 0; c < p.bottleneck; ++c) {
-      double sum = 0;
-      for (int64_t tap = 0; tap < taps; ++tap) {
-        const int64_t j = neighbour(i, tap);
-        if (j >= 0) sum += batch.taps[j * batch.stride() + tap * p.bottleneck + c];
-      }
-      hidden[i - begin][c] = Activate(p.activation, sum);
-    }
-  }
-  std::vector<double> numbers;
-  for (int64_t i = begin; i < end; ++i) {
-    double sum = batch.conv2_bias[output];
-    for (int64_t tap = 0; tap < taps; ++tap) {
-      const int64_t j = neighbour(i, tap);
-      for (int64_t c = 0; j >= 0 && c < p.bottleneck; ++c) {
-        sum += hidden[j - begin][c] * batch.conv2_weight[(tap * 2 + output) * p.bottleneck + c];
-      }
-    }
-    numbers.push_back(sum);
-  }
-  return numbers;
-}
-
-std::vector<double> Weights(PoolWeight weight, std::vector<double> a) {
-  if (weight == PoolWeight::kSoftmax && !a.empty()) return Softmax(a);
-  for (double& v : a) {
-    if (weight == PoolWeight::kSigmoid) v = 1 / (1 + std::exp(-v));
-    if (weight == PoolWeight::kExp) v = std::exp(v);
-    if (weight == PoolWeight::kOne) v = 1;
-  }
-  return a;
-}
-
-std::vector<double> Sizes(const ContextPoolSupportParams& p, std::vector<double> b) {
-  double n = static_cast<double>(b.size());
-  if (p.n_is_side && p.grid_width > 0) {
-    n = std::max(n / static_cast<double>(p.grid_width), static_cast<double>(p.grid_width));
-  }
-  if (p.fixed_n > 0) n = p.fixed_n;
-  if (p.size == SupportSize::kSoftmax && !b.empty()) b = Softmax(b);
-  for (double& v : b) {
-    if (p.size == SupportSize::kSigmoid) v = 1 / (1 + std::exp(-v));
-    v = p.size == SupportSize::kFixed ? p.fixed_size : p.r * n * v;
-  }
-  return b;
-}
 
 class ContextPoolSupportTest : public KernelTest {
  protected:
-  Batch Make(const std::vector<int32_t>& lengths, int64_t kernel_size, int64_t bottleneck,
-             int32_t grid_width = 0) {
-    Batch batch;
+  SupportBatch Make(const std::vector<int32_t>& lengths, int64_t kernel_size, int64_t bottleneck,
+                    int32_t grid_width = 0) {
+    SupportBatch batch;
     for (int32_t length : lengths) batch.cu_lengths.push_back(batch.cu_lengths.back() + length);
     batch.params.kernel_size = kernel_size;
     batch.params.bottleneck = bottleneck;
@@ -123,18 +29,18 @@ class ContextPoolSupportTest : public KernelTest {
   }
 
   // Grids of so many rows behind so many prefix tokens.
-  Batch MakeGrids(const std::vector<int32_t>& rows, int32_t width, int64_t kernel_size,
-                  int64_t bottleneck, int32_t prefix) {
+  SupportBatch MakeGrids(const std::vector<int32_t>& rows, int32_t width, int64_t kernel_size,
+                         int64_t bottleneck, int32_t prefix) {
     std::vector<int32_t> lengths;
     for (int32_t count : rows) lengths.push_back(prefix + count * width);
-    Batch batch = Make(lengths, kernel_size, bottleneck, width);
+    SupportBatch batch = Make(lengths, kernel_size, bottleneck, width);
     batch.params.prefix = prefix;
     return batch;
   }
 
   // Tokens whose a are these and whose b are 0.
-  static Batch FromNumbers(const std::vector<float>& a) {
-    Batch batch;
+  static SupportBatch FromNumbers(const std::vector<float>& a) {
+    SupportBatch batch;
     batch.cu_lengths.push_back(static_cast<int32_t>(a.size()));
     batch.params.kernel_size = 1;
     batch.params.bottleneck = 1;
@@ -146,7 +52,7 @@ class ContextPoolSupportTest : public KernelTest {
     return batch;
   }
 
-  static Support Run(const Batch& batch, int threads = 1) {
+  static Support Run(const SupportBatch& batch, int threads = 1) {
     Support support = {std::vector<float>(batch.tokens() + 1, kSentinel),
                        std::vector<float>(batch.tokens() + 1, kSentinel)};
     std::vector<float> taps = batch.taps;
@@ -169,7 +75,7 @@ class ContextPoolSupportTest : public KernelTest {
     return support;
   }
 
-  static void RunAndCompare(const Batch& batch, int threads, const std::string& what) {
+  static void RunAndCompare(const SupportBatch& batch, int threads, const std::string& what) {
     const ContextPoolSupportParams& p = batch.params;
     const Support found = Run(batch, threads);
     for (size_t s = 0; s + 1 < batch.cu_lengths.size(); ++s) {
@@ -179,13 +85,14 @@ class ContextPoolSupportTest : public KernelTest {
         ASSERT_EQ(found.log_weight[i], -kInfinity) << what;
         ASSERT_EQ(found.support_size[i], 0.0f) << what;
       }
-      const std::vector<double> weights = Weights(p.weight, Network(batch, pooled, end, 0));
-      const std::vector<double> sizes = Sizes(p, Network(batch, pooled, end, 1));
+      const std::vector<double> weights =
+          PoolWeights(p.weight, SupportNumbers(batch, pooled, end, 0));
+      const std::vector<double> sizes = SupportSizes(p, SupportNumbers(batch, pooled, end, 1));
       for (int64_t i = pooled; i < end; ++i) {
         const double log_weight = std::clamp(std::log2(weights[i - pooled]), -100.0, 20.0);
-        ASSERT_NEAR(found.log_weight[i], log_weight, kTolerance) << what << ", token " << i;
+        ASSERT_NEAR(found.log_weight[i], log_weight, kSupportTolerance) << what << ", token " << i;
         const double size = sizes[i - pooled];
-        ASSERT_NEAR(found.support_size[i], size, kTolerance * (size + 1))
+        ASSERT_NEAR(found.support_size[i], size, kSupportTolerance * (size + 1))
             << what << ", token " << i;
       }
     }
@@ -199,7 +106,7 @@ TEST_P(ContextPoolSupportTest, MatchesTheFormulaForEveryActivation) {
        {Activation::kNone, Activation::kGelu, Activation::kRelu, Activation::kLeakyRelu}) {
     for (int64_t kernel_size : {1, 3, 7}) {
       for (int64_t bottleneck : {1, 8, 13, 32}) {
-        Batch batch = Make({0, 1, 2, 3, 4, 7, 20, 70}, kernel_size, bottleneck);
+        SupportBatch batch = Make({0, 1, 2, 3, 4, 7, 20, 70}, kernel_size, bottleneck);
         batch.params.activation = activation;
         batch.params.prefix = kernel_size / 2;
         for (int threads : {1, 3}) {
@@ -218,7 +125,7 @@ TEST_P(ContextPoolSupportTest, MatchesTheFormulaForEveryWeightAndSize) {
        {PoolWeight::kSigmoid, PoolWeight::kExp, PoolWeight::kSoftmax, PoolWeight::kOne}) {
     for (SupportSize size : {SupportSize::kSigmoid, SupportSize::kSoftmax, SupportSize::kFixed}) {
       for (float fixed_n : {0.0f, 33.0f}) {
-        Batch batch = Make({0, 1, 2, 9, 41, 512}, 3, 16);
+        SupportBatch batch = Make({0, 1, 2, 9, 41, 512}, 3, 16);
         batch.params.weight = weight;
         batch.params.size = size;
         batch.params.fixed_size = 2.5f;
@@ -239,7 +146,7 @@ TEST_P(ContextPoolSupportTest, MatchesTheFormulaOnGrids) {
   for (int32_t width : {1, 2, 3, 7, 14}) {
     for (int64_t kernel_size : {1, 3, 7}) {
       for (int64_t bottleneck : {1, 13, 32}) {
-        Batch batch = MakeGrids({0, 1, 2, 5, 14}, width, kernel_size, bottleneck, 1);
+        SupportBatch batch = MakeGrids({0, 1, 2, 5, 14}, width, kernel_size, bottleneck, 1);
         for (int threads : {1, 3}) {
           RunAndCompare(
               batch, threads,
@@ -255,7 +162,7 @@ TEST_P(ContextPoolSupportTest, NOnAGridIsItsLargerSideOrItsTokens) {
     for (float fixed_n : {0.0f, 33.0f}) {
       for (SupportSize size : {SupportSize::kSigmoid, SupportSize::kSoftmax}) {
         // As high as they are wide, lower, higher.
-        Batch batch = MakeGrids({6, 3, 11}, 6, 3, 8, 2);
+        SupportBatch batch = MakeGrids({6, 3, 11}, 6, 3, 8, 2);
         batch.params.n_is_side = n_is_side;
         batch.params.fixed_n = fixed_n;
         batch.params.size = size;
@@ -269,7 +176,7 @@ TEST_P(ContextPoolSupportTest, NOnAGridIsItsLargerSideOrItsTokens) {
 TEST_P(ContextPoolSupportTest, MatchesTheFormulaFarFromZero) {
   std::vector<float> a;
   for (float v = -110; v <= 110; v += 0.37f) a.push_back(v);
-  Batch batch = FromNumbers(a);
+  SupportBatch batch = FromNumbers(a);
   for (PoolWeight weight : {PoolWeight::kSigmoid, PoolWeight::kExp, PoolWeight::kSoftmax}) {
     batch.params.weight = weight;
     RunAndCompare(batch, 1, "weight " + std::to_string(static_cast<int>(weight)));
@@ -283,7 +190,7 @@ TEST_P(ContextPoolSupportTest, MatchesTheFormulaFarFromZero) {
 }
 
 TEST_P(ContextPoolSupportTest, ExtremeNumbersAreClamped) {
-  Batch batch = FromNumbers({-kInfinity, -1e30f, -500, 0, 500, 1e30f, kInfinity});
+  SupportBatch batch = FromNumbers({-kInfinity, -1e30f, -500, 0, 500, 1e30f, kInfinity});
   batch.params.weight = PoolWeight::kExp;
   EXPECT_EQ(Run(batch).log_weight, (std::vector<float>{-100, -100, -100, 0, 20, 20, 20}));
   batch.params.weight = PoolWeight::kSigmoid;
@@ -306,11 +213,11 @@ TEST_P(ContextPoolSupportTest, ExtremeNumbersAreClamped) {
 }
 
 TEST_P(ContextPoolSupportTest, ANanNumberStaysOne) {
-  const Batch batch = FromNumbers({1, std::nanf(""), 2});
-  Batch sized = batch;
+  const SupportBatch batch = FromNumbers({1, std::nanf(""), 2});
+  SupportBatch sized = batch;
   sized.conv2_weight = {0, 1};
   for (bool softmax : {false, true}) {
-    Batch weighted = batch;
+    SupportBatch weighted = batch;
     weighted.params.weight = softmax ? PoolWeight::kSoftmax : PoolWeight::kSigmoid;
     sized.params.size = softmax ? SupportSize::kSoftmax : SupportSize::kSigmoid;
     const std::vector<float> weights = Run(weighted).log_weight;
@@ -324,10 +231,10 @@ TEST_P(ContextPoolSupportTest, ANanNumberStaysOne) {
 
 TEST_P(ContextPoolSupportTest, ASequenceDoesNotDependOnItsNeighboursOrPrefix) {
   for (int32_t grid_width : {0, 6}) {
-    Batch batch = Make({8, 26, 14}, 5, 12, grid_width);
+    SupportBatch batch = Make({8, 26, 14}, 5, 12, grid_width);
     batch.params.weight = PoolWeight::kSoftmax;
     batch.params.prefix = 2;
-    Batch alone = batch;
+    SupportBatch alone = batch;
     alone.cu_lengths = {0, 26};
     alone.taps = {batch.taps.begin() + 8 * batch.stride(),
                   batch.taps.begin() + 34 * batch.stride()};

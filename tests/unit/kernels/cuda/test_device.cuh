@@ -101,4 +101,11 @@ inline std::vector<TestStream> EveryTestStream() {
 
 #endif
 
+// One of each schedule.
+inline std::vector<TestStream> FewTestStreams() {
+  const std::vector<TestStream> all = EveryTestStream();
+  if (all.size() == 1) return all;
+  return {all.front(), all.back()};
+}
+
 }  // namespace contextpool::kernels::SIMT_BACKEND

@@ -1,0 +1,169 @@
+// ContextPoolSupport: the parameter network behind its first convolution's products. A block makes
+// the two numbers of 64 tokens; it computes the hidden vectors of their neighbours too, so that
+// blocks do not wait for each other. A softmax over the sequence is a second kernel,
+// pool_softmax.cuh.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "kernels/cuda/activate.cuh"
+#include "kernels/cuda/pool_numbers.cuh"
+#include "kernels/cuda/pooled_tokens.cuh"
+#include "kernels/cuda/primitives.cuh"
+#include "kernels/cuda/sequence_tiles.cuh"
+#include "kernels/cuda/warp_reduce.cuh"
+
+namespace contextpool::kernels::SIMT_BACKEND {
+
+template <typename T>
+struct ContextPoolSupportArgs {
+  // Null: there is no network.
+  Global<const T> taps;
+  Global<const float> conv2_weight;
+  Global<const float> conv2_bias;
+  Global<const int32_t> cu_lengths;
+  Global<float> log_weight;
+  Global<float> support_size;
+  PoolNumbers numbers;
+  int sequences;
+  int prefix;
+  int grid_width;
+  int kernel_size;
+  int bottleneck;
+  int64_t taps_stride;
+};
+
+struct ContextPoolSupportTraits {
+  static constexpr int kThreads = 256;
+  static constexpr int kTokens = 64;
+  // Channels that a thread loads at once.
+  static constexpr int kVector = 8;
+  // Threads that share a token in the second convolution, 4 channels each at a time.
+  static constexpr int kTokenThreads = kThreads / kTokens;
+
+  // How far apart hidden vectors lie in shared memory, in floats: neighbours half the banks apart.
+  static SIMT_HOST_DEVICE int Pitch(int bottleneck) { return (bottleneck + 15) / 32 * 32 + 16; }
+  // How many tokens before a token its first neighbour is, and behind it its last one.
+  static SIMT_HOST_DEVICE int Reach(int kernel_size, int grid_width) {
+    return kernel_size / 2 * (grid_width > 0 ? grid_width + 1 : 1);
+  }
+};
+
+// body(tap, token) for those taps around a token that lie on the grid. The others see zeros.
+template <typename Body>
+SIMT_DEVICE void ForTaps(const PooledTokens& tokens, bool is_grid, int kernel_size, int token,
+                         const Body& body) {
+  const int half = kernel_size / 2;
+  const int above = is_grid ? half : 0;
+  const int row = tokens.RowOf(token);
+  const int column = tokens.ColumnOf(token);
+  const int rows = tokens.Rows();
+  for (int down = -above; down <= above; ++down) {
+    if (row + down < 0 || row + down >= rows) continue;
+    for (int right = -half; right <= half; ++right) {
+      if (column + right < 0 || column + right >= tokens.width) continue;
+      body((down + above) * kernel_size + right + half, token + down * tokens.width + right);
+    }
+  }
+}
+
+// Hidden vectors of the pooled tokens [begin, end), to shared memory.
+template <typename T, Activation kActivation>
+SIMT_DEVICE void MakeHidden(const ContextPoolSupportArgs<T>& args, const PooledTokens& tokens,
+                            int begin, int end, Shared<float> hidden) {
+  using Traits = ContextPoolSupportTraits;
+  const int vectors = args.bottleneck / Traits::kVector;
+  const int pitch = Traits::Pitch(args.bottleneck);
+  for (int i = ThreadIdx().x; i < (end - begin) * vectors; i += Traits::kThreads) {
+    const int token = begin + i / vectors;
+    const int channel = i % vectors * Traits::kVector;
+    float sum[Traits::kVector] = {};
+    ForTaps(tokens, args.grid_width > 0, args.kernel_size, token, [&](int tap, int other) {
+      const auto loaded = args.taps.template LoadVec<Traits::kVector>(
+          (tokens.first + other) * args.taps_stride + tap * args.bottleneck + channel);
+      SIMT_UNROLL
+      for (int k = 0; k < Traits::kVector; ++k) sum[k] += ToFloat(loaded[k]);
+    });
+    SIMT_UNROLL
+    for (int k = 0; k < Traits::kVector; k += 4) {
+      Vec<float, 4> four;
+      SIMT_UNROLL
+      for (int j = 0; j < 4; ++j) four[j] = Activate<kActivation>(sum[k + j]);
+      hidden.StoreVec((token - begin) * pitch + channel + k, four);
+    }
+  }
+}
+
+struct PoolPair {
+  float a;
+  float b;
+};
+
+// The second convolution at `token`, by its kTokenThreads threads; each gets the result.
+template <typename T>
+SIMT_DEVICE PoolPair ConvolveHidden(const ContextPoolSupportArgs<T>& args,
+                                    const PooledTokens& tokens, int token, int begin,
+                                    Shared<const float> hidden) {
+  using Traits = ContextPoolSupportTraits;
+  const int first = ThreadIdx().x % Traits::kTokenThreads * 4;
+  const int pitch = Traits::Pitch(args.bottleneck);
+  float sums[2] = {};
+  if (token < tokens.count) {
+    ForTaps(tokens, args.grid_width > 0, args.kernel_size, token, [&](int tap, int other) {
+      for (int c = first; c < args.bottleneck; c += Traits::kTokenThreads * 4) {
+        const Vec<float, 4> h = hidden.LoadVec<4>((other - begin) * pitch + c);
+        SIMT_UNROLL
+        for (int output = 0; output < 2; ++output) {
+          const Vec<float, 4> weight =
+              args.conv2_weight.template LoadVec<4>((tap * 2 + output) * args.bottleneck + c);
+          SIMT_UNROLL
+          for (int k = 0; k < 4; ++k) sums[output] += h[k] * weight[k];
+        }
+      }
+    });
+  }
+  return {args.conv2_bias.Load(0) + WarpSum<Traits::kTokenThreads>(sums[0]),
+          args.conv2_bias.Load(1) + WarpSum<Traits::kTokenThreads>(sums[1])};
+}
+
+template <typename T>
+SIMT_DEVICE void StorePrefix(const ContextPoolSupportArgs<T>& args, const PooledTokens& tokens) {
+  for (int64_t token = tokens.begin + ThreadIdx().x; token < tokens.first;
+       token += ContextPoolSupportTraits::kThreads) {
+    args.log_weight.Store(token, -INFINITY);
+    args.support_size.Store(token, 0);
+  }
+}
+
+// Block: number of a tile of tokens.
+template <typename T, Activation kActivation>
+SIMT_KERNEL(ContextPoolSupportTraits::kThreads, 3)
+void ContextPoolSupportKernel(ContextPoolSupportArgs<T> args) {
+  using Traits = ContextPoolSupportTraits;
+  const SequenceTile sequence =
+      FindTile(args.cu_lengths, args.sequences, Traits::kTokens, BlockIdx().x);
+  const PooledTokens tokens =
+      FindPooledTokens(sequence.begin, sequence.length, args.prefix, args.grid_width);
+  if (sequence.first == 0) StorePrefix(args, tokens);
+  if (sequence.first >= tokens.count) return;
+
+  const int token = sequence.first + ThreadIdx().x / Traits::kTokenThreads;
+  PoolPair pair = {0, 0};
+  if (args.taps) {
+    const int reach = Traits::Reach(args.kernel_size, args.grid_width);
+    const int begin = sequence.first > reach ? sequence.first - reach : 0;
+    const int behind = sequence.first + Traits::kTokens + reach;
+    const int end = behind < tokens.count ? behind : tokens.count;
+    SharedPool pool;
+    const auto hidden = pool.Take<float>((end - begin) * Traits::Pitch(args.bottleneck));
+    MakeHidden<T, kActivation>(args, tokens, begin, end, hidden);
+    SyncThreads();
+    pair = ConvolveHidden(args, tokens, token, begin, hidden);
+  }
+  if (token >= tokens.count || ThreadIdx().x % Traits::kTokenThreads > 0) return;
+  args.log_weight.Store(tokens.first + token, LogWeightOf(args.numbers.weight, pair.a));
+  args.support_size.Store(tokens.first + token, SupportSizeOf(args.numbers, tokens, pair.b));
+}
+
+}  // namespace contextpool::kernels::SIMT_BACKEND

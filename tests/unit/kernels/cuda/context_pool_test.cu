@@ -1,0 +1,233 @@
+// ContextPool against its formula in double precision.
+
+#include "tests/unit/kernels/cuda/context_pool_run.cuh"
+
+namespace contextpool::kernels::SIMT_BACKEND {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+INSTANTIATE_TEST_SUITE_P(Half, ContextPoolTest, testing::Values(DType::kBF16, DType::kF16),
+                         [](const auto& info) { return std::string(Name(info.param)); });
+
+TEST_P(ContextPoolTest, MatchesTheFormulaOnEverySchedule) {
+  RunAndCompare(Make({1, 63, 0, 130}, 72), EveryTestStream(), "several tiles");
+}
+
+TEST_P(ContextPoolTest, MatchesTheFormulaForLengthsAroundTiles) {
+  RunAndCompare(Make({0,  1,  2,   7,   8,   9,   31,  32,  33,  62,  63,  64,
+                      65, 66, 127, 128, 129, 191, 192, 193, 255, 256, 257, 300},
+                     8),
+                FewTestStreams(), "lengths");
+}
+
+TEST_P(ContextPoolTest, MatchesTheFormulaForAnyColumns) {
+  for (int64_t columns : {8, 16, 72, 256, 264, 384, 392, 520, 768}) {
+    const Batch batch = Make({70, 3}, columns);
+    for (TestStream& stream : FewTestStreams()) {
+      SCOPED_TRACE(testing::Message() << columns << " columns, " << stream);
+      ContextPoolTiles tiles;
+      Compare(batch, Run(batch, stream, &tiles));
+      // However many blocks share the columns.
+      EXPECT_EQ(tiles.computed + tiles.skipped, 2 * 2 + 1);
+    }
+  }
+}
+
+TEST_P(ContextPoolTest, MatchesTheFormulaForEveryOption) {
+  for (PoolNormalization normalization :
+       {PoolNormalization::kSum, PoolNormalization::kMean, PoolNormalization::kNone}) {
+    for (PoolResidual residual : {PoolResidual::kNone, PoolResidual::kAdd, PoolResidual::kGate}) {
+      for (int64_t prefix : {0, 1, 12}) {
+        Batch batch = Make({0, 1, 12, 13, 75}, 24);
+        batch.normalization = normalization;
+        batch.residual = residual;
+        batch.gate = 0.3f;
+        batch.prefix = prefix;
+        RunAndCompare(batch, {EveryTestStream().back()},
+                      "normalization " + std::to_string(static_cast<int>(normalization)) +
+                          ", residual " + std::to_string(static_cast<int>(residual)) + ", prefix " +
+                          std::to_string(prefix));
+      }
+    }
+  }
+}
+
+TEST_P(ContextPoolTest, MatchesTheFormulaOnGrids) {
+  for (int32_t width : {1, 3, 14, 64, 70}) {
+    for (int32_t prefix : {0, 1}) {
+      RunAndCompare(MakeGrids({0, 1, 140 / width, 2}, width, 8, prefix), FewTestStreams(),
+                    "width " + std::to_string(width));
+    }
+  }
+}
+
+TEST_P(ContextPoolTest, SkippingOnAGridLooksAtRowsAndColumns) {
+  for (int32_t width : {14, 210}) {
+    Batch batch = MakeGrids({420 / width}, width, 8);
+    for (float& size : batch.support_size) size = 1;
+    for (TestStream& stream : FewTestStreams()) {
+      ContextPoolTiles tiles;
+      Compare(batch, Run(batch, stream, &tiles));
+      EXPECT_GT(tiles.skipped, 0) << width;
+      EXPECT_EQ(tiles.computed + tiles.skipped, 7 * 7) << width;
+    }
+  }
+}
+
+TEST_P(ContextPoolTest, MatchesTheFormulaForExtremeWeightsAndSizes) {
+  constexpr int32_t kTokens = 200;
+  std::vector<float> rare(kTokens, kMinLogWeight);
+  for (int32_t i = 3; i < kTokens; i += 61) rare[i] = kMaxLogWeight;
+  std::vector<float> slope(kTokens);
+  for (int32_t i = 0; i < kTokens; ++i) slope[i] = kMinLogWeight + 120.0f * i / kTokens;
+  for (const std::vector<float>& log_weight :
+       {Random(kTokens, 20), std::vector<float>(kTokens, kMinLogWeight),
+        std::vector<float>(kTokens, kMaxLogWeight), rare, slope}) {
+    for (float size : {0.0f, 1e-3f, 3.0f, 1e4f}) {
+      for (float skip_bits : {20.0f, kInfinity}) {
+        Batch batch = Make({kTokens}, 8);
+        batch.log_weight = log_weight;
+        batch.support_size.assign(kTokens, size);
+        batch.skip_bits = skip_bits;
+        RunAndCompare(batch, {EveryTestStream().back()},
+                      "size " + std::to_string(size) + ", bits " + std::to_string(skip_bits));
+      }
+    }
+  }
+}
+
+TEST_P(ContextPoolTest, SkippedTilesAreCountedAndChangeNoMoreThanTheBound) {
+  Batch batch = Make({300}, 8);
+  batch.log_weight.assign(300, 0.0f);
+  for (float& size : batch.support_size) size = std::min(size, 3.0f);
+  for (TestStream& stream : FewTestStreams()) {
+    ContextPoolTiles all, some;
+    batch.skip_bits = kInfinity;
+    const std::vector<uint16_t> exact = Run(batch, stream, &all);
+    EXPECT_EQ(all.computed, 25);
+    EXPECT_EQ(all.skipped, 0);
+    batch.skip_bits = 20;
+    const std::vector<uint16_t> found = Run(batch, stream, &some);
+    // The neighbours of the diagonal matter.
+    EXPECT_EQ(some.computed, 13);
+    EXPECT_EQ(some.skipped, 12);
+    for (size_t i = 0; i < found.size(); ++i) {
+      ASSERT_NEAR(At(found, i), At(exact, i),
+                  2 * 300 * 0x1p-20 + 2 * RoundingError(GetParam(), At(exact, i)))
+          << i;
+    }
+    // Whatever is small enough to be skipped: never a token's own tile.
+    batch.skip_bits = 0;
+    Run(batch, stream, &some);
+    EXPECT_EQ(some.computed, 5);
+  }
+}
+
+TEST_P(ContextPoolTest, AWeightThatDwarfsDistanceIsNotSkipped) {
+  Batch batch = Make({200}, 8);
+  batch.log_weight.assign(200, kMinLogWeight);
+  batch.support_size.assign(200, 20);
+  // Two tiles away from the first token, 50 falloffs and still the largest.
+  batch.log_weight[170] = kMaxLogWeight;
+  RunAndCompare(batch, FewTestStreams(), "one token");
+}
+
+TEST_P(ContextPoolTest, ReproducesAConstantExactly) {
+  Batch batch = Make({1, 65, 200}, 16);
+  std::ranges::fill(batch.x, Rounded(1.7f));
+  batch.log_weight = Random(batch.tokens(), 20);
+  for (TestStream& stream : FewTestStreams()) {
+    for (uint16_t bits : Run(batch, stream)) ASSERT_EQ(FromHalf(GetParam(), bits), Rounded(1.7f));
+  }
+}
+
+TEST_P(ContextPoolTest, ASequenceIsTheSameAloneAndBetweenOthersThatAreNan) {
+  for (int32_t grid_width : {0, 5}) {
+    Batch alone = Make({102}, 40);
+    alone.prefix = 2;
+    alone.grid_width = grid_width;
+    Batch batch = Make({27, 102, 67}, 40);
+    batch.prefix = alone.prefix;
+    batch.grid_width = grid_width;
+    for (std::vector<float>* values : {&batch.x, &batch.log_weight, &batch.support_size}) {
+      std::ranges::fill(*values, kNan);
+    }
+    std::ranges::copy(alone.x, batch.x.begin() + 27 * batch.stride());
+    std::ranges::copy(alone.log_weight, batch.log_weight.begin() + 27);
+    std::ranges::copy(alone.support_size, batch.support_size.begin() + 27);
+    for (TestStream& stream : FewTestStreams()) {
+      const std::vector<uint16_t> expected = Run(alone, stream);
+      EXPECT_EQ(RowsOf(batch, Run(batch, stream), 1), expected) << stream;
+      // Sizes that the launcher cannot know better.
+      EXPECT_EQ(RowsOf(batch, Run(batch, stream, nullptr, 150), 1), expected) << stream;
+    }
+  }
+}
+
+TEST_P(ContextPoolTest, ANanSpoilsWhatItBelongsToHoweverFarAway) {
+  Batch batch = Make({150}, 8);
+  for (float& size : batch.support_size) size = std::min(size, 2.0f);
+  for (TestStream& stream : FewTestStreams()) {
+    Batch sized = batch;
+    sized.support_size[20] = kNan;
+    Batch weighted = batch;
+    weighted.log_weight[20] = kNan;
+    const std::vector<uint16_t> by_size = Run(sized, stream);
+    const std::vector<uint16_t> by_weight = Run(weighted, stream);
+    for (int64_t i = 0; i < 150; ++i) {
+      EXPECT_EQ(std::isnan(At(by_size, i * 8)), i == 20) << i;
+      EXPECT_TRUE(std::isnan(At(by_weight, i * 8))) << i;
+    }
+  }
+}
+
+TEST_P(ContextPoolTest, RefusesWhatItCannotDo) {
+  TestBuffer<uint16_t> x(64 * 64), out(64 * 64);
+  const ContextPoolParams good = {.x = x.data(),
+                                  .out = out.data(),
+                                  .dtype = GetParam(),
+                                  .columns = 16,
+                                  .x_stride = 24,
+                                  .out_stride = 16};
+  TestStream stream = EveryTestStream().front();
+  const auto run = [&](auto change) {
+    ContextPoolParams params = good;
+    change(params);
+    return ContextPool(params, stream.handle());
+  };
+  // No sequence, nothing to launch.
+  EXPECT_EQ(run([](auto&) {}), Status::kOk);
+  EXPECT_EQ(run([](auto& p) {
+              p.dtype = DType::kF32;
+              p.sequences = p.tokens = 1;
+            }),
+            Status::kBadDType);
+  EXPECT_EQ(run([](auto& p) { p.columns = 12; }), Status::kBadShape);
+  EXPECT_EQ(run([](auto& p) { p.x_stride = 20; }), Status::kBadShape);
+  EXPECT_EQ(run([](auto& p) { p.out_stride = 8; }), Status::kBadShape);
+  EXPECT_EQ(run([&](auto& p) { p.x = x.data() + 4; }), Status::kBadShape);
+  EXPECT_EQ(run([](auto& p) { p.max_length = (1 << 16) + 1; }), Status::kBadShape);
+  EXPECT_EQ(run([](auto& p) { p.skip_bits = kNan; }), Status::kBadShape);
+  EXPECT_EQ(run([](auto& p) { p.prefix = -1; }), Status::kBadShape);
+  EXPECT_EQ(run([](auto& p) { p.outputs = {.rows = 1, .columns = 1}; }), Status::kBadShape);
+}
+
+#if !defined(__CUDACC__)
+// What only the emulator counts.
+TEST_P(ContextPoolTest, UsesWholeSectorsAndAllBanks) {
+  for (int64_t columns : {256, 384}) {
+    Batch batch = Make({128}, columns);
+    batch.residual = PoolResidual::kAdd;
+    batch.gap = 0;
+    batch.x.resize(batch.tokens() * columns);
+    TestStream stream = EveryTestStream().front();
+    Run(batch, stream);
+    EXPECT_EQ(stream.last_report().shared.Excess(), 0) << stream.last_report();
+    EXPECT_EQ(stream.last_report().global.Excess(), 0) << stream.last_report();
+  }
+}
+#endif
+
+}  // namespace
+}  // namespace contextpool::kernels::SIMT_BACKEND
