@@ -29,7 +29,8 @@ class DeviceBuffer {
 
   explicit DeviceBuffer(const std::vector<T>& values, std::string name = "buffer")
       : DeviceBuffer(values.size(), std::move(name)) {
-    std::memcpy(static_cast<void*>(data_.get()), values.data(), count_ * sizeof(T));
+    // An empty vector's data may be null, which memcpy does not take.
+    if (count_ > 0) std::memcpy(static_cast<void*>(data_.get()), values.data(), count_ * sizeof(T));
   }
 
   T* data() { return data_.get(); }
