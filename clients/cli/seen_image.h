@@ -17,7 +17,8 @@ bool SeesAll(const v1::Explanation& explanation);
 // BGR, with black where there is no image. Shrinking averages; enlarging by four times or more
 // shows pixels as squares.
 //
-// `file`: the bytes of the image's file. May throw cv::Exception.
+// `file`: the bytes of the image's file, decoded by OpenCV: it reads no animated WebP, and its
+// colours of CMYK and of grey of 16 bits are its own. May throw cv::Exception.
 //
 // INTERNAL: grid_box is no box. INVALID_ARGUMENT: the image cannot be decoded.
 absl::StatusOr<std::vector<uint8_t>> ReadSeenImage(absl::string_view file,

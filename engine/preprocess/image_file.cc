@@ -36,6 +36,13 @@ absl::Status Parse(absl::string_view file, const ImageLimits& limits, ImageFile&
   return absl::InternalError("no such format");
 }
 
+absl::Status TooLarge(const ImageFile& image, uint32_t width, uint32_t height, int64_t most,
+                      absl::string_view what) {
+  return ImageError(ImageFault::kTooLarge,
+                    absl::StrCat("the ", ImageFormatName(image.format), " file has ", width, " x ",
+                                 height, " pixels; at most ", most, what));
+}
+
 }  // namespace
 
 absl::string_view ImageFormatName(ImageFormat format) {
@@ -61,14 +68,10 @@ absl::Status SetImageSize(uint32_t width, uint32_t height, const ImageLimits& li
   if (width == 0 || height == 0) return BadImage(image, "has no pixels: its width or height is 0");
   const uint64_t pixels = uint64_t{width} * height;
   if (pixels > static_cast<uint64_t>(limits.max_pixels)) {
-    return ImageError(
-        ImageFault::kTooLarge,
-        absl::StrCat("the ", ImageFormatName(image.format), " file has ", width, " x ", height,
-                     " pixels; at most ", limits.max_pixels, " are accepted"));
+    return TooLarge(image, width, height, limits.max_pixels, " are accepted");
   }
   if (width > kMaxImageSide || height > kMaxImageSide) {
-    return BadImage(image, "has ", width, " x ", height, " pixels; at most ", kMaxImageSide,
-                    " are accepted on a side");
+    return TooLarge(image, width, height, kMaxImageSide, " are accepted on a side");
   }
   image.width = static_cast<int32_t>(width);
   image.height = static_cast<int32_t>(height);

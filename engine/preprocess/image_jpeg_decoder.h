@@ -11,10 +11,10 @@ namespace contextpool::engine {
 // CMYK converted as Pillow's convert("RGB") does it; all values are Pillow's where that has the
 // same libjpeg-turbo. Like Pillow it shows what there is of coded data that is damaged or ends
 // early where the file's structure is whole. Prints nothing. Besides `pixels` it needs two bytes
-// for each sample of a picture that is coded in more than one scan. INVALID_ARGUMENT: libjpeg-turbo
-// does not accept the file. RESOURCE_EXHAUSTED: it got no memory. Throws std::bad_alloc where there
-// is none for `pixels`, which are undefined after all of these. REQUIRES: `image` as ParseImageFile
-// makes it of a JPEG.
+// for each sample unless the file is baseline with all components in one scan. INVALID_ARGUMENT:
+// libjpeg-turbo does not accept the file. RESOURCE_EXHAUSTED: it got no memory. Throws
+// std::bad_alloc where there is none for `pixels`, which are undefined after all of these.
+// REQUIRES: `image` as ParseImageFile makes it of a JPEG.
 absl::Status DecodeJpeg(const ImageFile& image, Pixels& pixels);
 
 }  // namespace contextpool::engine

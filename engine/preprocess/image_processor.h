@@ -14,7 +14,7 @@ namespace contextpool::engine {
 struct ImageFacts {
   // The size as it is stored: the picture may still have to be turned.
   ImageSize stored;
-  // By EXIF, from 1 (upright) to 8.
+  // By EXIF or XMP, from 1 (upright) to 8.
   int32_t orientation = 1;
   // The part of the upright image that the model sees.
   ImageBox seen;
@@ -22,13 +22,8 @@ struct ImageFacts {
 
 // Immutable after construction, so every thread may use one at the same time.
 //
-// Memory: while it works, a thread needs for each pixel of the file
-//   JPEG in one scan                 3 bytes
-//   JPEG in several (progressive)    5 grey, 6 with 4:2:0, 9 with 4:4:4, 11 of CMYK
-//   PNG                              3; 5 for grey of 16 bits
-//   WebP                             3 lossy, 7 lossless, 8 with transparency
-// or 6, if that is more, where the picture is turned or does not fill its canvas; besides, a copy
-// of a PNG or WebP file. From one image to the next it keeps at most 64 MiB.
+// Memory: while it works, a thread needs from 3 to 11 bytes for each pixel of the file, as
+// docs/images.md lists them by format. From one image to the next it keeps at most 64 MiB.
 class ImageProcessor {
  public:
   // REQUIRES: `config` as ParseImageConfig makes it.

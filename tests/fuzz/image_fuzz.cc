@@ -24,11 +24,10 @@ ImageConfig Config(uint8_t choice) {
   config.size = {24, 20};
   config.resample = static_cast<Resample>(choice % 6);
   config.center_crop = (choice & 64) != 0;
-  if (config.center_crop) {
-    config.shortest_edge = 1 + choice % 32;
-  } else {
-    config.resize = config.size;
-  }
+  // Neither: a model that takes images of its size only.
+  const bool resizes = (choice & 128) == 0;
+  if (resizes && config.center_crop) config.shortest_edge = 1 + choice % 32;
+  if (resizes && !config.center_crop) config.resize = config.size;
   return config;
 }
 
@@ -46,6 +45,8 @@ void FuzzOne(const uint8_t* data, size_t size) {
   const ImageSize& stored = facts.stored;
   Check(stored.width > 0 && stored.height > 0);
   Check(int64_t{stored.width} * stored.height <= kLimits.max_pixels);
+  Check(facts.orientation >= 1 && facts.orientation <= 8);
+  Check(facts.seen.width > 0 && facts.seen.height > 0);
   Check(processor.Prepare(file, kLimits, std::span(second)).ok());
   Check(first == second);
 }

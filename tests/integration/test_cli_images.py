@@ -203,8 +203,8 @@ def test_explain_draws_a_file_for_each_image_that_is_answered(cli, photos):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_pictures_stand_upright(cli, tmp_path, kind):
-    # Blocks that stay as they are in a JPEG file.
-    pixels = np.kron([[0, 255], [255, 255]], np.ones((8, 8)))[..., None].repeat(3, 2)
+    # Blocks that stay as they are in a JPEG file, and that no orientation leaves where they are.
+    pixels = np.kron([[0, 90], [170, 255]], np.ones((8, 8)))[..., None].repeat(3, 2)
     upright = [pixels, pixels[:, ::-1], pixels[::-1, ::-1], pixels[::-1]]
     upright += [each.transpose(1, 0, 2) for each in
                 (pixels, pixels[::-1], pixels[::-1, ::-1], pixels[:, ::-1])]

@@ -1,6 +1,7 @@
 #include "engine/preprocess/image_file.h"
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/image_fault.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/unit/engine/preprocess/image_fixture.h"
@@ -146,6 +147,8 @@ TEST(ImageFile, SizesThatAreZeroOrTooLongAreRefused) {
   EXPECT_THAT(Problem(PngOf(PngHeader(0, 5), "x")), HasSubstr("no pixels"));
   EXPECT_THAT(Problem(PngOf(PngHeader(5, 0), "x")), HasSubstr("no pixels"));
   EXPECT_THAT(Problem(PngOf(PngHeader(65536, 1), std::string(999, 'x'))), HasSubstr("on a side"));
+  EXPECT_EQ(FaultOf(ParseImageFile(PngOf(PngHeader(65536, 1), "x"), ImageLimits()).status()),
+            ImageFault::kTooLarge);
   EXPECT_EQ(Problem(PngOf(PngHeader(65535, 1), std::string(999, 'x'))), "");
   EXPECT_THAT(Problem(PngOf(PngHeader(0xffffffff, 0xffffffff), "x")),
               HasSubstr("at most 50000000"));
