@@ -124,12 +124,13 @@ TEST_P(ContextPoolTest, SkippedTilesAreCountedAndChangeNoMoreThanTheBound) {
   }
 }
 
-TEST_P(ContextPoolTest, AWeightThatDwarfsDistanceIsNotSkipped) {
+TEST_P(ContextPoolTest, ATokenOfGreatWeightIsNotSkippedThoughItIsFar) {
   Batch batch = Make({200}, 8);
-  batch.log_weight.assign(200, kMinLogWeight);
-  batch.support_size.assign(200, 20);
-  // Two tiles away from the first token, 50 falloffs and still the largest.
-  batch.log_weight[170] = kMaxLogWeight;
+  batch.log_weight.assign(200, 0.0f);
+  // At a distance of 65 a weight loses 26 bits, but this one has 20 to spare.
+  batch.support_size.assign(200, 10.8f);
+  batch.log_weight[128] = kMaxLogWeight;
+  std::fill_n(batch.x.begin() + 128 * batch.stride(), batch.columns, 1000.0f);
   RunAndCompare(batch, FewTestStreams(), "one token");
 }
 
