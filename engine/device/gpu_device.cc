@@ -101,8 +101,10 @@ class GpuDevice final : public Device {
   void ContextPoolSupport(const TensorView& taps, const Sequences& sequences,
                           const ContextPoolOptions& options, const ContextPoolWeights& weights,
                           const TensorView& support) override {
-    Launch("ContextPoolSupport", kernels_.context_pool_support,
-           SupportParamsOf(taps, sequences, options, weights, support));
+    kernels::ContextPoolSupportParams params =
+        SupportParamsOf(taps, sequences, options, weights, support);
+    params.dtype = dtype_;  // of taps that are not there, too
+    Launch("ContextPoolSupport", kernels_.context_pool_support, params);
   }
 
   size_t ContextPoolWorkspaceBytes(int64_t /*max_length*/, int64_t /*columns*/) const override {

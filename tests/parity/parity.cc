@@ -136,7 +136,10 @@ std::string CheckpointName(const ::testing::TestParamInfo<CheckpointAndBackend>&
 }
 
 TestModel::TestModel(const std::filesystem::path& directory, const Backend& backend)
-    : device_(ValueOrThrow(CreateCpuDevice(backend.options))) {
+    : TestModel(directory, ValueOrThrow(CreateCpuDevice(backend.options))) {}
+
+TestModel::TestModel(const std::filesystem::path& directory, std::unique_ptr<Device> device)
+    : device_(std::move(device)) {
   ModelSpec spec;
   spec.name = directory.filename();
   spec.directory = directory;

@@ -75,6 +75,7 @@ struct Answer {
 class TestModel {
  public:
   TestModel(const std::filesystem::path& directory, const Backend& backend);
+  TestModel(const std::filesystem::path& directory, std::unique_ptr<Device> device);
 
   const ModelInfo& info() const { return model_->info(); }
 

@@ -1,0 +1,92 @@
+// Whole models in 16-bit floats through the CUDA kernels, on the emulator: as near to double
+// precision as PyTorch's own 16-bit arithmetic, and no request changed by another.
+
+#include "engine/device/emulated/emulated_gpu.h"
+
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/parity/parity.h"
+
+namespace contextpool::engine {
+namespace {
+
+struct Output {
+  const char* name;
+  OutputSpec spec;
+};
+constexpr Output kOutputs[] = {{"cls", {.pooling = Pooling::kCls}},
+                               {"mean", {.pooling = Pooling::kMean}},
+                               {"logits", {.task = TaskKind::kClassify}}};
+
+double MaxDifference(const std::vector<Row>& found, const std::vector<Row>& wanted) {
+  double largest = 0;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    for (size_t c = 0; c < wanted[i].size(); ++c) {
+      const double difference = std::abs(static_cast<double>(found.at(i).at(c)) - wanted[i][c]);
+      largest = std::isnan(difference) ? std::numeric_limits<double>::infinity()
+                                       : std::max(largest, difference);
+    }
+  }
+  return largest;
+}
+
+class EmulatedGpuTest : public ::testing::TestWithParam<std::tuple<std::string, DType>> {
+ protected:
+  EmulatedGpuTest()
+      : directory_(GoldenFolder() / "half" / std::get<0>(GetParam())),
+        golden_(directory_ / "expected.safetensors"),
+        model_(directory_, CreateEmulatedGpu(std::get<1>(GetParam()))) {}
+
+  std::string suffix() const { return std::get<1>(GetParam()) == DType::kBF16 ? "_bf16" : "_f16"; }
+  size_t inputs() const { return golden_.images.size() + golden_.sequences.size(); }
+
+  std::vector<Row> Ask(size_t first, size_t count, const std::vector<OutputSpec>& outputs) const {
+    const auto part = [&](const auto& all) { return std::span(all).subspan(first, count); };
+    return golden_.images.empty() ? model_.Ask(part(golden_.sequences), outputs).rows
+                                  : model_.Ask(part(golden_.images), outputs).rows;
+  }
+
+  const std::filesystem::path directory_;
+  const Golden golden_;
+  const TestModel model_;
+};
+
+TEST_P(EmulatedGpuTest, IsAsExactAsPyTorchInTheSameType) {
+  EXPECT_EQ(model_.info().dtype, std::get<1>(GetParam()));
+  for (const auto& [name, spec] : kOutputs) {
+    const std::vector<Row> wanted = golden_.Rows(name);
+    const double allowed = 2 * MaxDifference(golden_.Rows(name + suffix()), wanted);
+    const double error =
+        MaxDifference(Ask(0, inputs(), std::vector<OutputSpec>(inputs(), spec)), wanted);
+    RecordError(name, error);
+    EXPECT_LE(error, allowed) << name;
+    EXPECT_GT(error, 0) << name << " cannot be that exact";
+  }
+}
+
+// Bit for bit, whatever is asked of the others.
+TEST_P(EmulatedGpuTest, AnInputAloneEqualsItselfInABatch) {
+  std::vector<OutputSpec> outputs;
+  for (size_t i = 0; i < inputs(); ++i) outputs.push_back(kOutputs[i % 3].spec);
+  const std::vector<Row> together = Ask(0, inputs(), outputs);
+  for (size_t i = 0; i < inputs(); ++i) {
+    EXPECT_EQ(Ask(i, 1, {outputs[i]}).front(), together[i]) << "input " << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EmulatedGpuTest,
+                         ::testing::Combine(::testing::ValuesIn(CheckpointsIn("half")),
+                                            ::testing::Values(DType::kBF16, DType::kF16)),
+                         [](const auto& info) {
+                           return std::get<0>(info.param) + "_" +
+                                  kernels::Name(std::get<1>(info.param));
+                         });
+
+}  // namespace
+}  // namespace contextpool::engine
