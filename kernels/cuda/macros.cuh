@@ -10,7 +10,13 @@
 #define SIMT_HOST_DEVICE __host__ __device__ __forceinline__
 // Declares a kernel of at most `threads` threads a block, `blocks` of which share a processor:
 //   template <typename T> SIMT_KERNEL(256, 2) void AddBias(...) { ... }
-#define SIMT_KERNEL(threads, blocks) __global__ __launch_bounds__(threads, blocks)
+#define SIMT_KERNEL(threads, blocks) __global__ __launch_bounds__(threads, SIMT_BLOCKS_HERE(blocks))
+// `blocks` are for processors of 2,048 threads; those of compute capability 12 have 1,536.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+#define SIMT_BLOCKS_HERE(blocks) ((blocks) < 2 ? 1 : (blocks)*3 / 4)
+#else
+#define SIMT_BLOCKS_HERE(blocks) (blocks)
+#endif
 #define SIMT_UNROLL _Pragma("unroll")
 
 #else
