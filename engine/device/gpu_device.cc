@@ -181,7 +181,7 @@ class GpuDevice final : public Device {
                                   .out_stride = out.strides[0]});
   }
 
-  // out = activation(out + bias) + residual, which may be an empty view.
+  // out = activation(out + bias + residual); the residual may be an empty view.
   void AddBias(const LinearWeight& weight, kernels::Activation activation,
                const TensorView& residual, const TensorView& out) {
     const void* bias = static_cast<const GpuLinear&>(weight).bias(out.dtype);
