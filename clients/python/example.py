@@ -16,9 +16,12 @@ TEXTS = ["A cat sits on the mat.", "A kitten rests on the rug.", "The stock mark
 
 
 def first_model(models, task):
-    """The first model that is ready and offers the task, or None."""
-    ready = (m for m in models if m.state == model_pb2.MODEL_STATE_READY and task in m.tasks)
-    return next((ModelRef(name=m.ref.name) for m in ready), None)
+    """The first model that is ready, reads texts and offers the task, or None."""
+    for model in models:
+        ready = model.state == model_pb2.MODEL_STATE_READY
+        if ready and model.modality == model_pb2.MODALITY_TEXT and task in model.tasks:
+            return ModelRef(name=model.ref.name)
+    return None
 
 
 def embed(channel, model):
