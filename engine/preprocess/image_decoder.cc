@@ -33,6 +33,15 @@ cv::Mat Joined(const ImageFile& image, ByteBuffer& buffer) {
   return {1, static_cast<int>(size), CV_8UC1, const_cast<char*>(data)};
 }
 
+// What OpenCV's decoder of WebP does not take is offered to all others. One of them, that of DICOM,
+// looks for its mark behind the beginning, where any file may have it; it must see none of ours.
+bool HasMarkOfDicom(const cv::Mat& file) {
+  constexpr absl::string_view kMark = "DICM";
+  constexpr size_t kOffset = 128;
+  return file.total() >= kOffset + kMark.size() &&
+         std::memcmp(file.data + kOffset, kMark.data(), kMark.size()) == 0;
+}
+
 // Lets OpenCV decode into memory of ours, which is used again and has slack at its end. (A matrix
 // that has its memory already would do, too, but looks the same when OpenCV refuses a file.)
 class BufferAllocator : public cv::MatAllocator {
@@ -106,6 +115,7 @@ absl::Status DecodeColour(const ImageFile& image, const cv::Mat& file, Pixels& p
 absl::Status DecodeFrame(const ImageFile& image, DecodeScratch& scratch, Pixels& pixels) {
   if (image.format == ImageFormat::kJpeg) return DecodeJpeg(image, pixels);
   const cv::Mat file = Joined(image, scratch.file);
+  if (HasMarkOfDicom(file)) return BadImage(image, "has the mark of a DICOM file");
   return image.is_grey16 ? DecodeGrey16(image, file, scratch, pixels)
                          : DecodeColour(image, file, pixels);
 }

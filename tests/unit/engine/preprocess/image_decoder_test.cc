@@ -60,6 +60,16 @@ TEST(ImageDecoder, DamagedDataIsRefused) {
   EXPECT_THAT(std::string(no_tables.message()), HasSubstr("Quantization table"));
 }
 
+// OpenCV would offer it to its decoder of DICOM if that of WebP did not take it.
+TEST(ImageDecoder, AFileThatOtherDecodersMightTakeIsRefused) {
+  std::string webp = ReadGolden("lossy.webp");
+  ASSERT_GT(webp.size(), 132);
+  webp.replace(128, 4, "DICM");
+  const absl::Status status = Decode(webp).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("DICOM"));
+}
+
 TEST(ImageDecoder, PartsOfAJpegThatAreMissingAreAnError) {
   const std::string file = ReadGolden("progressive_444.jpg");
   const ImageFile whole = *ParseImageFile(file, {});
