@@ -3,6 +3,7 @@
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/row_launch.cuh"
 #include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/with_half.cuh"
 
 namespace contextpool::kernels::SIMT_BACKEND {
 namespace {

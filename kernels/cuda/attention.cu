@@ -4,6 +4,7 @@
 #include "kernels/attention.h"
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/with_half.cuh"
 
 namespace contextpool::kernels::SIMT_BACKEND {
 namespace {
@@ -84,14 +85,8 @@ Status LaunchFor(const AttentionParams& p, StreamHandle stream) {
 Status Attention(const AttentionParams& params, StreamHandle stream) {
   if (params.sequences == 0) return Status::kOk;
   if (!IsSupported(params)) return Status::kBadShape;
-  switch (params.dtype) {
-    case DType::kBF16:
-      return LaunchFor<BF16>(params, stream);
-    case DType::kF16:
-      return LaunchFor<F16>(params, stream);
-    default:
-      return Status::kBadDType;
-  }
+  return WithHalf(params.dtype,
+                  [&]<typename T>(std::type_identity<T>) { return LaunchFor<T>(params, stream); });
 }
 
 }  // namespace contextpool::kernels::SIMT_BACKEND

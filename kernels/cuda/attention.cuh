@@ -65,8 +65,6 @@ struct AttentionTraits {
   static constexpr int kSharedBytes = (kRows + 4 * kKeys) * kHeadSize * 2;
   // Blocks that share a processor, by registers and shared memory.
   static constexpr int kBlocks = kHeadSize == 128 || kMTiles == 2 ? 2 : kHeadSize == 64 ? 3 : 4;
-  // Whether the queries' fragments stay in registers.
-  static constexpr bool kKeepsQueries = kHeadSize * kMTiles <= 128;
 };
 
 // The queries of a warp, as fragments.
@@ -75,27 +73,21 @@ class Queries {
  public:
   SIMT_DEVICE explicit Queries(Shared<T> tile) : tile_(tile) {}
 
-  // Before the first use. From then on the tile stays as it is.
+  // Before the first use.
   SIMT_DEVICE void Load() {
-    if constexpr (kKept) {
-      SIMT_UNROLL
-      for (int i = 0; i < kMTiles * kSteps; ++i) {
-        fragments_[i] = LoadQuery<kHeadSize>(tile_, i / kSteps, i % kSteps);
-      }
+    SIMT_UNROLL
+    for (int i = 0; i < kMTiles * kSteps; ++i) {
+      fragments_[i] = LoadQuery<kHeadSize>(tile_, i / kSteps, i % kSteps);
     }
   }
 
-  SIMT_DEVICE Vec<uint32_t, 4> operator()(int m, int k) const {
-    if constexpr (kKept) return fragments_[m * kSteps + k];
-    return LoadQuery<kHeadSize>(tile_, m, k);
-  }
+  SIMT_DEVICE Vec<uint32_t, 4> operator()(int m, int k) const { return fragments_[m * kSteps + k]; }
 
  private:
-  static constexpr bool kKept = AttentionTraits<kHeadSize, kMTiles>::kKeepsQueries;
   static constexpr int kSteps = kHeadSize / 16;
 
   Shared<T> tile_;
-  Vec<uint32_t, 4> fragments_[kKept ? kMTiles * kSteps : 1];
+  Vec<uint32_t, 4> fragments_[kMTiles * kSteps];
 };
 
 // The two stages of keys and values: one is computed with while the other is filled.

@@ -5,6 +5,7 @@
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/context_pool.cuh"
 #include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/with_half.cuh"
 
 namespace contextpool::kernels::SIMT_BACKEND {
 namespace {
@@ -70,14 +71,9 @@ Status LaunchWithColumns(const ContextPoolParams& p, StreamHandle stream) {
 Status ContextPool(const ContextPoolParams& params, StreamHandle stream) {
   if (!IsSupported(params)) return Status::kBadShape;
   if (params.sequences == 0 || params.tokens == 0) return Status::kOk;
-  switch (params.dtype) {
-    case DType::kBF16:
-      return LaunchWithColumns<BF16>(params, stream);
-    case DType::kF16:
-      return LaunchWithColumns<F16>(params, stream);
-    default:
-      return Status::kBadDType;
-  }
+  return WithHalf(params.dtype, [&]<typename T>(std::type_identity<T>) {
+    return LaunchWithColumns<T>(params, stream);
+  });
 }
 
 }  // namespace contextpool::kernels::SIMT_BACKEND

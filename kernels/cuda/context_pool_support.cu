@@ -6,6 +6,7 @@
 #include "kernels/cuda/context_pool_support.cuh"
 #include "kernels/cuda/pool_softmax.cuh"
 #include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/with_half.cuh"
 
 namespace contextpool::kernels::SIMT_BACKEND {
 namespace {
@@ -124,14 +125,8 @@ Status LaunchFor(const ContextPoolSupportParams& p, StreamHandle stream) {
 Status ContextPoolSupport(const ContextPoolSupportParams& params, StreamHandle stream) {
   if (!IsSupported(params)) return Status::kBadShape;
   if (params.sequences == 0 || params.tokens == 0) return Status::kOk;
-  switch (params.dtype) {
-    case DType::kBF16:
-      return LaunchFor<BF16>(params, stream);
-    case DType::kF16:
-      return LaunchFor<F16>(params, stream);
-    default:
-      return Status::kBadDType;
-  }
+  return WithHalf(params.dtype,
+                  [&]<typename T>(std::type_identity<T>) { return LaunchFor<T>(params, stream); });
 }
 
 }  // namespace contextpool::kernels::SIMT_BACKEND

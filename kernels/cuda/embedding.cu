@@ -4,6 +4,7 @@
 #include "kernels/cuda/embedding.cuh"
 #include "kernels/cuda/row_launch.cuh"
 #include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/with_half.cuh"
 #include "kernels/embedding.h"
 
 namespace contextpool::kernels::SIMT_BACKEND {

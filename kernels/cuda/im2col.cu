@@ -4,6 +4,7 @@
 #include "kernels/cuda/im2col.cuh"
 #include "kernels/cuda/row_launch.cuh"
 #include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/with_half.cuh"
 #include "kernels/im2col.h"
 
 namespace contextpool::kernels::SIMT_BACKEND {

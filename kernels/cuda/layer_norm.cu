@@ -2,6 +2,7 @@
 #include "kernels/cuda/layer_norm.cuh"
 #include "kernels/cuda/row_launch.cuh"
 #include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/with_half.cuh"
 #include "kernels/layer_norm.h"
 
 namespace contextpool::kernels::SIMT_BACKEND {

@@ -4,6 +4,7 @@
 #include "kernels/cuda/patch_tokens.cuh"
 #include "kernels/cuda/row_launch.cuh"
 #include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/with_half.cuh"
 #include "kernels/patch_tokens.h"
 
 namespace contextpool::kernels::SIMT_BACKEND {

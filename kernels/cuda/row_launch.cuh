@@ -20,19 +20,6 @@ inline LaunchConfig RowLaunch(const char* kernel, int64_t rows, int64_t columns,
           .block = {RowTraits::kThreads}};
 }
 
-// Returns launch(std::type_identity<T>) for the 16-bit type that `dtype` is.
-template <typename F>
-Status WithHalf(DType dtype, F launch) {
-  switch (dtype) {
-    case DType::kBF16:
-      return launch(std::type_identity<BF16>());
-    case DType::kF16:
-      return launch(std::type_identity<F16>());
-    default:
-      return Status::kBadDType;
-  }
-}
-
 // Columns that a warp can hold as a whole.
 inline bool FitsWarpRow(int64_t columns) {
   return columns > 0 && columns <= RowTraits::kMaxSteps * RowTraits::kStep;
