@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <exception>
+#include <iterator>
 #include <memory>
 #include <new>
 #include <opencv2/core.hpp>
@@ -10,6 +11,8 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/string_view.h"
 #include "engine/preprocess/image_formats.h"
 #include "engine/preprocess/image_jpeg_decoder.h"
 #include "engine/preprocess/image_rows.h"
@@ -33,13 +36,19 @@ cv::Mat Joined(const ImageFile& image, ByteBuffer& buffer) {
   return {1, static_cast<int>(size), CV_8UC1, const_cast<char*>(data)};
 }
 
-// What OpenCV's decoder of WebP does not take is offered to all others. One of them, that of DICOM,
-// looks for its mark behind the beginning, where any file may have it; it must see none of ours.
-bool HasMarkOfDicom(const cv::Mat& file) {
-  constexpr absl::string_view kMark = "DICM";
-  constexpr size_t kOffset = 128;
-  return file.total() >= kOffset + kMark.size() &&
-         std::memcmp(file.data + kOffset, kMark.data(), kMark.size()) == 0;
+// What OpenCV's decoder of WebP does not take is offered to all others. Two of them look for their
+// mark behind the beginning, where any file may have it; they must see none of ours.
+bool HasMarkOfOthers(const cv::Mat& file) {
+  struct Mark {
+    size_t offset;
+    absl::string_view text;
+  };
+  // DICOM, and GDAL's elevation maps.
+  constexpr Mark kMarks[] = {{128, "DICM"}, {140, "DTED"}};
+  const absl::string_view bytes(reinterpret_cast<const char*>(file.data), file.total());
+  return std::any_of(std::begin(kMarks), std::end(kMarks), [bytes](const Mark& mark) {
+    return bytes.size() > mark.offset && absl::StartsWith(bytes.substr(mark.offset), mark.text);
+  });
 }
 
 // Lets OpenCV decode into memory of ours, which is used again and has slack at its end. (A matrix
@@ -115,7 +124,7 @@ absl::Status DecodeColour(const ImageFile& image, const cv::Mat& file, Pixels& p
 absl::Status DecodeFrame(const ImageFile& image, DecodeScratch& scratch, Pixels& pixels) {
   if (image.format == ImageFormat::kJpeg) return DecodeJpeg(image, pixels);
   const cv::Mat file = Joined(image, scratch.file);
-  if (HasMarkOfDicom(file)) return BadImage(image, "has the mark of a DICOM file");
+  if (HasMarkOfOthers(file)) return BadImage(image, "has the mark of another format inside");
   return image.is_grey16 ? DecodeGrey16(image, file, scratch, pixels)
                          : DecodeColour(image, file, pixels);
 }

@@ -2,6 +2,7 @@
 #include "engine/preprocess/image_decoder.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "gmock/gmock.h"
@@ -60,14 +61,17 @@ TEST(ImageDecoder, DamagedDataIsRefused) {
   EXPECT_THAT(std::string(no_tables.message()), HasSubstr("Quantization table"));
 }
 
-// OpenCV would offer it to its decoder of DICOM if that of WebP did not take it.
+// OpenCV would offer it to its decoders of DICOM and of GDAL's formats if that of WebP did not take
+// it.
 TEST(ImageDecoder, AFileThatOtherDecodersMightTakeIsRefused) {
-  std::string webp = ReadGolden("lossy.webp");
-  ASSERT_GT(webp.size(), 132);
-  webp.replace(128, 4, "DICM");
-  const absl::Status status = Decode(webp).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("DICOM"));
+  for (const auto& [offset, mark] : {std::pair(128, "DICM"), {140, "DTED"}}) {
+    std::string webp = ReadGolden("lossy.webp");
+    ASSERT_GT(webp.size(), offset + 4);
+    webp.replace(offset, 4, mark);
+    const absl::Status status = Decode(webp).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << mark;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("another format")) << mark;
+  }
 }
 
 TEST(ImageDecoder, PartsOfAJpegThatAreMissingAreAnError) {
