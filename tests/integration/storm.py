@@ -137,7 +137,7 @@ class _Client:
             if answered != len(plan.requests):
                 self._fault(plan, f"{answered} replies came for {len(plan.requests)} requests")
         except grpc.RpcError as error:
-            self._judge_stream_end(plan, error)
+            self._judge_stream_end(plan, answered, error)
         except asyncio.CancelledError:
             pass
         sending.cancel()
@@ -149,11 +149,12 @@ class _Client:
             await call.write(self._request(plan, number))
         await call.done_writing()
 
-    def _judge_stream_end(self, plan, error):
+    def _judge_stream_end(self, plan, answered, error):
         code = error.code()
         if code == Code.INTERNAL and error.details() == WRITTEN_TOO_LATE:
             code = Code.DEADLINE_EXCEEDED if plan.timeout_s is not None else Code.UNAVAILABLE
-        if code == Code.UNAVAILABLE and self._storm.server_ends:
+        never_accepted = answered == 0 and error.details() in NEVER_ACCEPTED
+        if self._storm.server_ends and (code == Code.UNAVAILABLE or never_accepted):
             self._ended = True
         elif not self._gave_up(plan, code):
             self._fault(plan, f"ended with {code}: {error.details()}")
