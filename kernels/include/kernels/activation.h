@@ -33,6 +33,8 @@ struct BiasActivationParams {
   int64_t columns = 0;
   int64_t stride = 0;
   int64_t residual_stride = 0;
+
+  bool operator==(const BiasActivationParams&) const = default;
 };
 
 namespace cpu {

@@ -28,6 +28,8 @@ struct AttentionParams {
   int64_t heads = 0;
   int64_t head_size = 0;
   float scale = 1;
+
+  bool operator==(const AttentionParams&) const = default;
 };
 
 namespace cpu {

@@ -88,6 +88,8 @@ struct ContextPoolSupportParams {
   int64_t kernel_size = 0;
   int64_t bottleneck = 0;
   int64_t taps_stride = 0;
+
+  bool operator==(const ContextPoolSupportParams&) const = default;
 };
 
 // Outputs that are fewer than the tokens, as the pooling layer of a ConvNet makes them: output (r,
@@ -102,6 +104,8 @@ struct PoolOutputs {
   int64_t first_column = 0;
 
   constexpr int64_t count() const { return rows * columns; }
+
+  bool operator==(const PoolOutputs&) const = default;
 };
 
 // In place of a layer that pools such windows of a grid of rows x columns, as many outputs as it
@@ -170,6 +174,8 @@ struct ContextPoolParams {
   int64_t columns = 0;
   int64_t x_stride = 0;
   int64_t out_stride = 0;
+
+  bool operator==(const ContextPoolParams&) const = default;
 };
 
 namespace cpu {

@@ -30,6 +30,8 @@ struct EmbeddingParams {
   int64_t tokens = 0;
   int64_t columns = 0;
   float eps = 1e-12f;
+
+  bool operator==(const EmbeddingParams&) const = default;
 };
 
 namespace cpu {

@@ -34,6 +34,8 @@ struct Im2ColParams {
   // Rows [first_row, first_row + rows) of the whole matrix.
   int64_t first_row = 0;
   int64_t rows = 0;
+
+  bool operator==(const Im2ColParams&) const = default;
 };
 
 namespace cpu {

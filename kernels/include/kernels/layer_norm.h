@@ -28,6 +28,8 @@ struct LayerNormParams {
   int64_t residual_stride = 0;
   int64_t out_stride = 0;
   float eps = 1e-12f;
+
+  bool operator==(const LayerNormParams&) const = default;
 };
 
 namespace cpu {

@@ -23,6 +23,8 @@ struct PatchTokensParams {
   int64_t tokens = 0;
   int64_t prefix = 0;
   int64_t columns = 0;
+
+  bool operator==(const PatchTokensParams&) const = default;
 };
 
 namespace cpu {

@@ -31,6 +31,8 @@ struct PoolParams {
   DType out_dtype = DType::kF32;
   int64_t segment_count = 0;
   int64_t columns = 0;
+
+  bool operator==(const PoolParams&) const = default;
 };
 
 namespace cpu {

@@ -12,6 +12,8 @@ struct Window {
   int64_t stride = 1;
   // On each side; smaller than `size`, so that every window sees some of the image.
   int64_t padding = 0;
+
+  bool operator==(const Window&) const = default;
 };
 
 // Whether the window fits at least once into an axis of `extent` positions.

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <future>
+#include <map>
 #include <memory>
 #include <new>
 #include <numeric>
@@ -33,24 +34,32 @@ inline uint64_t Total(const HistogramSnapshot& histogram) {
   return std::accumulate(histogram.counts.begin(), histogram.counts.end(), uint64_t{0});
 }
 
+inline std::vector<std::unique_ptr<testing::FakeDevice>> OneDevice() {
+  std::vector<std::unique_ptr<testing::FakeDevice>> devices;
+  devices.push_back(std::make_unique<testing::FakeDevice>());
+  return devices;
+}
+
 class EngineTest : public ::testing::Test {
  protected:
   void Start(std::vector<ModelSpec> specs) {
     EngineOptions options;
     options.models = std::move(specs);
     options.canary_interval = canary_interval_;
-    auto device = std::make_unique<testing::FakeDevice>();
-    device_ = device.get();
     EngineParts parts;
-    parts.device = std::move(device);
+    for (auto& device : new_devices_) parts.devices.push_back(std::move(device));
     parts.load_model = [this](const ModelSpec& spec,
-                              Device&) -> absl::StatusOr<std::unique_ptr<Model>> {
+                              Device& device) -> absl::StatusOr<std::unique_ptr<Model>> {
       if (spec.name == "broken") return absl::InvalidArgumentError("config.json: is broken");
       if (spec.name == "throws") throw std::bad_alloc();
       if (before_load_) {
         if (absl::Status status = before_load_(spec); !status.ok()) return status;
       }
+      if (spec.name == "convolves" && device.name() != "cpu") {
+        return absl::UnimplementedError("convolutions are computed on a CPU only");
+      }
       prefix_tokens_ = spec.prefix_tokens;
+      loaded_on_[spec.name] = device.name();
       return std::make_unique<testing::FakeModel>(spec, hooks_);
     };
     parts.load_tokenizer = [this](const ModelSpec&) -> absl::StatusOr<std::unique_ptr<Tokenizer>> {
@@ -113,13 +122,22 @@ class EngineTest : public ::testing::Test {
   }
 
   // For Start.
+  // Replaces the engine's one device by others. For Start.
+  void UseDevices(std::vector<std::unique_ptr<testing::FakeDevice>> devices) {
+    new_devices_ = std::move(devices);
+    device_ = new_devices_[0].get();
+  }
+
   Clock* clock_ = &Clock::Real();
   Duration canary_interval_{};
+  std::vector<std::unique_ptr<testing::FakeDevice>> new_devices_ = OneDevice();
 
   Gate gate_;
   std::atomic<int> passes_{0};
   testing::FakeModel::Hooks hooks_;
-  testing::FakeDevice* device_ = nullptr;
+  testing::FakeDevice* device_ = new_devices_[0].get();
+  // By model: the device that it was last loaded on.
+  std::map<std::string, std::string> loaded_on_;
   // What the last model was told of its tokeniser.
   std::optional<int32_t> prefix_tokens_;
   // Called when a model is about to be loaded; its error fails the load.

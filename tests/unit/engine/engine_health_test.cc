@@ -102,7 +102,7 @@ TEST_F(EngineHealthTest, AStuckStepIsUnhealthyFromItsLimitOnUntilItEnds) {
   time_.Advance(kTick);
   EXPECT_FALSE(engine_->Health().healthy);
   EXPECT_TRUE(engine_->Health().can_recover);
-  EXPECT_EQ(engine_->Snapshot().step_seconds, 5);
+  EXPECT_EQ(engine_->Snapshot().devices[0].step_seconds, 5);
   gate_.Open();
   EXPECT_TRUE(stuck.get().ok());
   EXPECT_TRUE(next.get().ok()) << "what was queued is computed after all";
@@ -133,7 +133,7 @@ TEST_F(EngineHealthTest, ABatchThatWaitsForALoadIsNoStuckStep) {
     time_.Advance(seconds(5));
     EXPECT_TRUE(engine_->Health().healthy) << engine_->Health().reason;
   }
-  EXPECT_EQ(engine_->Snapshot().step_seconds, 60) << "the load's";
+  EXPECT_EQ(engine_->Snapshot().devices[0].step_seconds, 60) << "the load's";
   auto queued = Send(Texts({"b"}));
   gate_.Open();
   EXPECT_TRUE(taken.get().ok());

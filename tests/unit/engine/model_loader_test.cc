@@ -16,21 +16,17 @@ namespace {
 class ModelLoaderTest : public ::testing::Test {
  protected:
   ModelLoaderTest() {
-    parts_.device = std::make_unique<testing::FakeDevice>();
+    parts_.devices.push_back(std::make_unique<testing::FakeDevice>());
+    workers_.push_back(
+        std::make_unique<Worker>(*parts_.devices[0], EngineOptions().queue, Clock::Real()));
     parts_.load_model = [this](const ModelSpec& spec, Device&) {
       return std::make_unique<testing::FakeModel>(spec, hooks_);
     };
     parts_.load_tokenizer = [](const ModelSpec&) {
       return std::make_unique<testing::FakeTokenizer>();
     };
-    executor_.emplace(*parts_.device, Clock::Real());
-    executor_->Start(batcher_);
     loader_.emplace(std::vector<ModelSpec>{}, parts_, Clock::Real(),
-                    ModelLoader::Stages{models_, batcher_, *executor_});
-  }
-  ~ModelLoaderTest() override {
-    loader_.reset();
-    batcher_.Close();
+                    ModelLoader::Stages{models_, workers_});
   }
 
   absl::Status Load(const std::string& name) {
@@ -45,16 +41,16 @@ class ModelLoaderTest : public ::testing::Test {
   QueueId NextQueue() {
     QueueOptions options;
     options.batch_token_budget = 1;
-    const QueueId id = batcher_.AddQueue(options);
-    batcher_.RemoveQueue(id);
+    Batcher& batcher = workers_[0]->batcher();
+    const QueueId id = batcher.AddQueue(options);
+    batcher.RemoveQueue(id);
     return id;
   }
 
   testing::FakeModel::Hooks hooks_;
   EngineParts parts_;
   ModelSet models_{{}};
-  Batcher batcher_{Clock::Real()};
-  std::optional<Executor> executor_;
+  Workers workers_;
   std::optional<ModelLoader> loader_;
 };
 

@@ -21,7 +21,7 @@ class WatchdogTest : public ::testing::Test {
     info->max_tokens = 16;
     auto counters = std::make_shared<ModelCounters>();
     counters->last_computed = clock_.Now();
-    return {[model = CanaryModel{std::move(info), std::move(counters)}] {
+    return {[model = CanaryModel{std::move(info), std::move(counters), steps_}] {
               return std::vector<CanaryModel>{model};
             },
             [this](Request, Engine::Callback done) {
@@ -36,7 +36,7 @@ class WatchdogTest : public ::testing::Test {
 };
 
 TEST_F(WatchdogTest, SendsCanariesFromItsOwnThreadAsTimePasses) {
-  Watchdog watchdog(seconds(10), steps_, clock_, FailingModel());
+  Watchdog watchdog(seconds(10), {{"cpu", steps_}}, clock_, FailingModel());
   watchdog.Start();
   EXPECT_TRUE(watchdog.Health().healthy);
   for (int asked = 1; asked <= Canaries::kMostFailures; ++asked) {
@@ -48,7 +48,7 @@ TEST_F(WatchdogTest, SendsCanariesFromItsOwnThreadAsTimePasses) {
 }
 
 TEST_F(WatchdogTest, WithoutAnIntervalOnlyStepsAreJudged) {
-  Watchdog watchdog(Duration::zero(), steps_, clock_, FailingModel());
+  Watchdog watchdog(Duration::zero(), {{"cpu", steps_}}, clock_, FailingModel());
   watchdog.Start();
   steps_.Begin(clock_.Now(), Duration::zero());
   clock_.Advance(seconds(5));
@@ -58,7 +58,7 @@ TEST_F(WatchdogTest, WithoutAnIntervalOnlyStepsAreJudged) {
 }
 
 TEST_F(WatchdogTest, IsUnhealthySinceTheFirstFaultForTheGraverReason) {
-  Watchdog watchdog(seconds(10), steps_, clock_, FailingModel());
+  Watchdog watchdog(seconds(10), {{"cpu", steps_}}, clock_, FailingModel());
   watchdog.Start();
   clock_.Advance(seconds(10));
   asked_.WaitForArrivals(1);
@@ -67,7 +67,7 @@ TEST_F(WatchdogTest, IsUnhealthySinceTheFirstFaultForTheGraverReason) {
   steps_.Die(clock_.Now(), "no memory");
   EXPECT_EQ(watchdog.Health().since, first);
   EXPECT_FALSE(watchdog.Health().can_recover);
-  EXPECT_EQ(watchdog.Health().reason, "the executor's thread ended: no memory");
+  EXPECT_EQ(watchdog.Health().reason, "device cpu: the executor's thread ended: no memory");
 }
 
 }  // namespace
