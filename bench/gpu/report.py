@@ -1,0 +1,168 @@
+"""What was found, as JSON and as Markdown."""
+
+import json
+import math
+import pathlib
+
+PEERS = ("eager", "compile", "sdpa", "varlen", "cudnn", "flex")
+
+
+def line(result: dict) -> str:
+    """One case in a line of progress."""
+    if "failed" in result:
+        return f"FAILED: {result['failed']}"
+    agreement = f"error {result['error']:.2g} of {result['allowed']:.2g} allowed"
+    if not result["agrees"]:
+        agreement = f"DIFFERS: {agreement}"
+    times = result.get("times", {})
+    return ", ".join(
+        [agreement, *(f"{name} {measured['us']:.2f} us" for name, measured in times.items())]
+    )
+
+
+def what_is_wrong(found: dict) -> list[str]:
+    wrong = list(found["problems"])
+    if (tests := found.get("tests")) and tests["ended"] != "passed":
+        wrong.append(f"tests: {tests['ended']}, failed: {', '.join(tests.get('failed', []))}")
+    for tool, result in found.get("sanitizer", {}).items():
+        if result["ended"] != "passed" and not result["ended"].startswith("not run"):
+            wrong.append(f"{tool}: {result['ended']}")
+    for case in found["cases"]:
+        result = case["result"]
+        if "failed" in result or not result["agrees"]:
+            wrong.append(f"{case['kernel']} {case['shape']} {case['dtype']}: {line(result)}")
+    missing = found.get("planned", 0) - len(found["cases"])
+    if missing:
+        wrong.append(f"{missing} cases were not run")
+    return wrong
+
+
+def floor_us(result: dict, dtype: str, ceilings: dict) -> float:
+    """What no kernel can beat here: the bytes at the speed of a copy, or the work at matmul's."""
+    by_memory = result["bytes"] / ceilings["copy_gb_s"] / 1e3
+    by_work = result["flop"] / ceilings[f"{dtype}_tflop_s"] / 1e6
+    return max(by_memory, by_work)
+
+
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+    return [
+        "| " + " | ".join(header) + " |",
+        "|" + "---|" * len(header),
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+
+
+def number(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def case_row(case: dict, peers: list[str], ceilings: dict) -> list[str]:
+    result = case["result"]
+    row = [case["shape"], case["dtype"]]
+    if "failed" in result:
+        return [*row, "FAILED: " + result["failed"].replace("|", "/").replace("\n", " ")]
+    times = result.get("times", {})
+    agreement = "yes" if result["agrees"] else "**no**"
+    errors = f"{result['error']:.1e} ({result['allowed']:.1e})"
+    if "ours" not in times or not ceilings:
+        return [*row, "", "", "", *("" for _ in peers), agreement, errors]
+    ours, floor = times["ours"]["us"], floor_us(result, case["dtype"], ceilings)
+    shown = []
+    for name in peers:
+        if name in times:
+            mark = "" if name not in result["peers_differ"] else " (differs)"
+            shown.append(f"{number(times[name]['us'])} ({times[name]['us'] / ours:.2f}x){mark}")
+        else:
+            shown.append("failed" if name in result["peers_failed"] else "")
+    return [*row, number(ours), number(floor), f"{ours / floor:.2f}", *shown, agreement, errors]
+
+
+def kernel_table(kernel: str, cases: list[dict], ceilings: dict) -> list[str]:
+    named = {name for case in cases for name in case["result"].get("peer_errors", {})}
+    peers = [name for name in PEERS if name in named] + sorted(named - set(PEERS))
+    header = ["shape", "dtype", "ours us", "floor us", "ours / floor"]
+    header += [f"{name} us (/ ours)" for name in peers] + ["agrees", "error (allowed)"]
+    rows = [case_row(case, peers, ceilings) for case in cases]
+    return ["", f"### {kernel}", "", *table(header, rows)]
+
+
+def ratios(found: dict) -> list[str]:
+    """Geometric means over a kernel's cases."""
+    lines = []
+    for kernel in dict.fromkeys(case["kernel"] for case in found["cases"]):
+        to_floor, to_peers = [], {}
+        for case in found["cases"]:
+            times = case["result"].get("times", {})
+            if case["kernel"] != kernel or "ours" not in times:
+                continue
+            ours = times["ours"]["us"]
+            to_floor.append(ours / floor_us(case["result"], case["dtype"], found["ceilings"]))
+            for name in set(times) - {"ours"}:
+                to_peers.setdefault(name, []).append(times[name]["us"] / ours)
+        if to_floor:
+            peers = ", ".join(
+                f"{name} {mean(to_peers[name]):.2f}" for name in PEERS if name in to_peers
+            )
+            lines.append([kernel, str(len(to_floor)), f"{mean(to_floor):.2f}", peers])
+    if not lines:
+        return []
+    header = ["kernel", "cases", "ours / floor", "PyTorch / ours"]
+    return ["", "## Means", "", "Geometric, over the cases below.", "", *table(header, lines)]
+
+
+def mean(values: list[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def markdown(found: dict) -> list[str]:
+    versions, ceilings = found.get("versions", {}), found.get("ceilings", {})
+    facts = {
+        "date": found["date"],
+        "mode": found["mode"],
+        **versions,
+        "driver, largest clock": found["driver"],
+        "host": found["host"],
+        **{f"build: {key}": value for key, value in found.get("build", {}).items()},
+        **{key: number(value) for key, value in ceilings.items()},
+        "seconds": found.get("seconds", "not finished"),
+    }
+    lines = ["# GPU check", "", *table(["", ""], [[key, str(v)] for key, v in facts.items()])]
+    wrong = what_is_wrong(found)
+    lines += ["", "## Wrong", "", *(f"* {line}" for line in wrong or ["nothing"])]
+    lines += ["", "## Tests", ""]
+    if tests := found.get("tests"):
+        lines.append(f"* kernels_cuda_test: {tests['ended']}, {tests.get('passed', 0)} passed")
+    for tool, result in found.get("sanitizer", {}).items():
+        lines.append(f"* {tool}: {result['ended']} {' '.join(result.get('summary', []))}")
+    lines += ratios(found)
+    lines += [
+        "",
+        "## Kernels",
+        "",
+        "Medians of a call, captured with many others in a CUDA graph, inputs rotated. The floor",
+        "is the larger of bytes / copy_gb_s and FLOP / tflop_s. Agreement: the largest difference",
+        "from the formula in float32, at most twice that of eager PyTorch in the same type.",
+    ]
+    for kernel in dict.fromkeys(case["kernel"] for case in found["cases"]):
+        cases = [case for case in found["cases"] if case["kernel"] == kernel]
+        lines += kernel_table(kernel, cases, ceilings)
+    failed = {
+        f"{case['kernel']} {case['shape']}, {name}: {why}"
+        for case in found["cases"]
+        for name, why in case["result"].get("peers_failed", {}).items()
+    }
+    if failed:
+        flat = (" ".join(entry.split()) for entry in sorted(failed))
+        lines += ["", "## Peers that failed", "", *(f"* {entry}" for entry in flat)]
+    return lines
+
+
+def write(found: dict, folder: pathlib.Path) -> None:
+    """Whole or not at all: each file is replaced by a finished one."""
+    for name, text in (
+        ("report.json", json.dumps(found, indent=1)),
+        ("report.md", "\n".join(markdown(found)) + "\n"),
+    ):
+        new = folder / f"{name}.new"
+        new.write_text(text, encoding="utf-8")
+        new.replace(folder / name)
