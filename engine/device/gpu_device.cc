@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/device/gpu_linear.h"
+#include "engine/device/gpu_queue.h"
 #include "engine/device/op_params.h"
 
 namespace contextpool::engine {
@@ -13,10 +14,28 @@ namespace {
 // Patches that are made and multiplied at a time.
 constexpr int64_t kPatchRows = 8192;
 
+const void* BiasOf(const LinearWeight& weight, const TensorView& out) {
+  return static_cast<const GpuLinear&>(weight).bias(out.dtype);
+}
+
+// x W^T alone.
+GpuGemmParams ProductOf(const TensorView& x, const LinearWeight& weight, const TensorView& out) {
+  return {.x = x.data,
+          .weight = static_cast<const GpuLinear&>(weight).weight(),
+          .out = out.data,
+          .dtype = x.dtype,
+          .out_dtype = out.dtype,
+          .rows = x.shape[0],
+          .in_columns = weight.in_columns(),
+          .out_columns = weight.out_columns(),
+          .x_stride = x.strides[0],
+          .out_stride = out.strides[0]};
+}
+
 class GpuDevice final : public Device {
  public:
   GpuDevice(std::unique_ptr<GpuRuntime> runtime, const GpuKernels& kernels, DType dtype)
-      : runtime_(std::move(runtime)), kernels_(kernels), dtype_(dtype) {}
+      : runtime_(std::move(runtime)), dtype_(dtype), queue_(*runtime_, kernels) {}
 
   absl::string_view name() const override { return runtime_->name(); }
   DType dtype() const override { return dtype_; }
@@ -32,17 +51,13 @@ class GpuDevice final : public Device {
     return bytes > 0 ? runtime_->Upload(device, host, bytes) : absl::OkStatus();
   }
   void CopyToDevice(void* device, const void* host, size_t bytes) override {
-    if (bytes > 0 && status_.ok()) status_ = runtime_->CopyToDevice(device, host, bytes);
+    queue_.CopyToDevice(device, host, bytes);
   }
   void CopyToHost(void* host, const void* device, size_t bytes) override {
-    if (bytes > 0 && status_.ok()) status_ = runtime_->CopyToHost(host, device, bytes);
+    queue_.CopyToHost(host, device, bytes);
   }
 
-  absl::Status Synchronize() override {
-    absl::Status failure = std::exchange(status_, absl::OkStatus());
-    failure.Update(runtime_->Synchronize());
-    return failure;
-  }
+  absl::Status Synchronize() override { return queue_.Synchronize(); }
 
   absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(std::span<const float> weight,
                                                               std::span<const float> bias,
@@ -52,40 +67,57 @@ class GpuDevice final : public Device {
 
   void Linear(const TensorView& x, const LinearWeight& weight, kernels::Activation activation,
               const TensorView& out) override {
-    Multiply(x, weight, out);
-    AddBias(weight, activation, {}, out);
+    GpuGemmParams product = ProductOf(x, weight, out);
+    const void* bias = BiasOf(weight, out);
+    if (IsFused(activation)) {
+      product.bias = bias;
+      product.activation = activation;
+    }
+    Multiply(product);
+    if (!IsFused(activation)) {
+      queue_.Add(kernels::BiasActivationParams{.x = out.data,
+                                               .bias = bias,
+                                               .dtype = out.dtype,
+                                               .activation = activation,
+                                               .rows = out.shape[0],
+                                               .columns = out.shape[1],
+                                               .stride = out.strides[0]});
+    }
   }
 
   void LinearResidual(const TensorView& x, const LinearWeight& weight, const TensorView& residual,
                       const TensorView& out) override {
-    Multiply(x, weight, out);
-    AddBias(weight, kernels::Activation::kNone, residual, out);
+    GpuGemmParams product = ProductOf(x, weight, out);
+    product.bias = BiasOf(weight, out);
+    product.residual = residual.data;
+    product.residual_stride = residual.strides[0];
+    Multiply(product);
   }
 
   void LayerNorm(const TensorView& x, const LayerNormWeights& norm,
                  const TensorView& out) override {
-    Launch("LayerNorm", kernels_.layer_norm, LayerNormParamsOf(x, norm, out));
+    queue_.Add(LayerNormParamsOf(x, norm, out));
   }
 
   void LinearResidualLayerNorm(const TensorView& x, const LinearWeight& weight,
                                const TensorView& residual, const LayerNormWeights& norm,
                                const TensorView& out) override {
-    Multiply(x, weight, out);
+    Multiply(ProductOf(x, weight, out));
     kernels::LayerNormParams params = LayerNormParamsOf(out, norm, out);
-    params.bias = static_cast<const GpuLinear&>(weight).bias(out.dtype);
+    params.bias = BiasOf(weight, out);
     params.residual = residual.data;
     params.residual_stride = residual.strides[0];
-    Launch("LinearResidualLayerNorm", kernels_.layer_norm, params);
+    queue_.Add(params);
   }
 
   void Embedding(const TensorView& ids, const Sequences& sequences, const EmbeddingTables& tables,
                  const TensorView& out) override {
-    Launch("Embedding", kernels_.embedding, EmbeddingParamsOf(ids, sequences, tables, out));
+    queue_.Add(EmbeddingParamsOf(ids, sequences, tables, out));
   }
 
   void PatchTokens(const TensorView& patches, const TensorView& table,
                    const TensorView& out) override {
-    Launch("PatchTokens", kernels_.patch_tokens, PatchTokensParamsOf(patches, table, out));
+    queue_.Add(PatchTokensParamsOf(patches, table, out));
   }
 
   size_t AttentionWorkspaceBytes(int64_t /*max_length*/,
@@ -95,7 +127,7 @@ class GpuDevice final : public Device {
 
   void Attention(const TensorView& qkv, const Sequences& sequences, const AttentionShape& shape,
                  const TensorView& /*workspace*/, const TensorView& out) override {
-    Launch("Attention", kernels_.attention, AttentionParamsOf(qkv, sequences, shape, out));
+    queue_.Add(AttentionParamsOf(qkv, sequences, shape, out));
   }
 
   void ContextPoolSupport(const TensorView& taps, const Sequences& sequences,
@@ -104,7 +136,7 @@ class GpuDevice final : public Device {
     kernels::ContextPoolSupportParams params =
         SupportParamsOf(taps, sequences, options, weights, support);
     params.dtype = dtype_;  // of taps that are not there, too
-    Launch("ContextPoolSupport", kernels_.context_pool_support, params);
+    queue_.Add(params);
   }
 
   size_t ContextPoolWorkspaceBytes(int64_t /*max_length*/, int64_t /*columns*/) const override {
@@ -118,7 +150,7 @@ class GpuDevice final : public Device {
     kernels::ContextPoolParams params = ContextPoolParamsOf(x, support, sequences, options, out);
     params.gate = weights.gate;
     params.tiles = tiles;
-    Launch("ContextPool", kernels_.context_pool, params);
+    queue_.Add(params);
   }
 
   size_t ConvolutionWorkspaceBytes(const LinearWeight& weight) const override {
@@ -145,7 +177,7 @@ class GpuDevice final : public Device {
     for (int64_t first = 0; first < rows; first += kPatchRows) {
       patches.first_row = first;
       patches.rows = std::min(kPatchRows, rows - first);
-      Launch("PixelConvolution", kernels_.im2col, patches);
+      queue_.Add(patches);
       Linear(TensorView(workspace.data, dtype_, {patches.rows, weight.in_columns()}), weight,
              options.activation,
              TensorView(written + first * weight.out_columns(), dtype_,
@@ -160,66 +192,25 @@ class GpuDevice final : public Device {
 
   void Pool(const TensorView& x, const kernels::PoolSegment* segments,
             const TensorView& out) override {
-    Launch("Pool", kernels_.pool, PoolParamsOf(x, segments, out));
+    queue_.Add(PoolParamsOf(x, segments, out));
   }
 
  protected:
   void Free(void* data, size_t /*bytes*/) override { runtime_->Free(data); }
 
  private:
-  void Multiply(const TensorView& x, const LinearWeight& weight, const TensorView& out) {
-    if (!status_.ok() || x.shape[0] == 0) return;
-    status_ = runtime_->Multiply({.x = x.data,
-                                  .weight = static_cast<const GpuLinear&>(weight).weight(),
-                                  .out = out.data,
-                                  .dtype = x.dtype,
-                                  .out_dtype = out.dtype,
-                                  .rows = x.shape[0],
-                                  .in_columns = weight.in_columns(),
-                                  .out_columns = weight.out_columns(),
-                                  .x_stride = x.strides[0],
-                                  .out_stride = out.strides[0]});
-  }
-
-  // out = activation(out + bias + residual); the residual may be an empty view.
-  void AddBias(const LinearWeight& weight, kernels::Activation activation,
-               const TensorView& residual, const TensorView& out) {
-    const void* bias = static_cast<const GpuLinear&>(weight).bias(out.dtype);
-    if (bias == nullptr && residual.data == nullptr && activation == kernels::Activation::kNone) {
-      return;
-    }
-    Launch("BiasActivation", kernels_.bias_activation,
-           kernels::BiasActivationParams{.x = out.data,
-                                         .bias = bias,
-                                         .residual = residual.data,
-                                         .dtype = out.dtype,
-                                         .activation = activation,
-                                         .rows = out.shape[0],
-                                         .columns = out.shape[1],
-                                         .stride = out.strides[0],
-                                         .residual_stride = residual.strides[0]});
-  }
-
-  template <typename Params>
-  void Launch(absl::string_view op, GpuKernels::Launch<Params> kernel, const Params& params) {
-    if (!status_.ok()) return;
-    const kernels::Status status = kernel(params, runtime_->stream());
-    if (status == kernels::Status::kOk) return;
-    if (status == kernels::Status::kLaunchFailed) status_ = runtime_->LaunchFailure();
-    if (status_.ok()) {
-      status_ = absl::InternalError(absl::StrCat("device ", name(), ": ", op, ": ", Name(status)));
-    }
+  void Multiply(const GpuGemmParams& product) {
+    if (product.rows > 0) queue_.Add(product);
   }
 
   void Refuse(absl::string_view op) {
-    status_.Update(absl::UnimplementedError(
+    queue_.Fail(absl::UnimplementedError(
         absl::StrCat("device ", name(), ": ", op, " is computed on a CPU only")));
   }
 
   const std::unique_ptr<GpuRuntime> runtime_;
-  const GpuKernels kernels_;
   const DType dtype_;
-  absl::Status status_;
+  GpuQueue queue_;
 };
 
 }  // namespace

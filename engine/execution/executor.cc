@@ -192,7 +192,7 @@ void Executor::Loop(BatchSource& source) try {
   while (source.NextBatch(batch)) RunBatch(batch, source);
 } catch (const std::exception& error) {
   // Not of a model or device: tasks may have been lost.
-  steps_.Die(clock_.Now(), error.what());
+  steps_.Die(clock_.Now(), absl::StrCat("the executor's thread ended: ", error.what()));
 }
 
 PackedBatch Executor::Pack(std::span<Task* const> tasks) {
@@ -221,23 +221,29 @@ absl::Status Executor::Compute(const Served& served, const PackedBatch& packed, 
   times_.begin = clock_.Now();
   workspace_->Reset();
   absl::StatusOr<ModelOutput> output = served.model->Forward(packed, *workspace_);
+  if (output.ok()) Fetch(*output, wanted);
   absl::Status status = device_.Synchronize();
-  if (!output.ok()) return output.status();
   times_.computed = clock_.Now();
-  if (!status.ok()) return status;
-  staging_.embeddings.resize(Elements(output->embeddings));
-  staging_.logits.resize(Elements(output->logits));
-  device_.CopyToHost(staging_.embeddings.data(), output->embeddings.data,
-                     output->embeddings.bytes());
-  device_.CopyToHost(staging_.logits.data(), output->logits.data, output->logits.bytes());
-  const bool choices = wanted == Wanted::kResultsAndChoices;
-  staging_.context_pool.resize(choices ? Elements(output->context_pool) : 0);
-  if (!staging_.context_pool.empty()) {
-    device_.CopyToHost(staging_.context_pool.data(), output->context_pool.data,
-                       output->context_pool.bytes());
-    device_.CopyToHost(&staging_.tiles, output->context_pool_tiles, sizeof(staging_.tiles));
+  if (absl::IsDataLoss(status)) {
+    // Whoever waits is answered; the process has to end.
+    steps_.Die(times_.computed, std::string(status.message()));
+    status = absl::InternalError(status.message());
   }
-  return device_.Synchronize();
+  return output.ok() ? status : output.status();
+}
+
+void Executor::Fetch(const ModelOutput& output, Wanted wanted) {
+  const auto fetch = [this](const TensorView& from, std::vector<float>& to) {
+    to.resize(Elements(from));
+    device_.CopyToHost(to.data(), from.data, from.bytes());
+  };
+  fetch(output.embeddings, staging_.embeddings);
+  fetch(output.logits, staging_.logits);
+  fetch(wanted == Wanted::kResultsAndChoices ? output.context_pool : TensorView(),
+        staging_.context_pool);
+  if (!staging_.context_pool.empty()) {
+    device_.CopyToHost(&staging_.tiles, output.context_pool_tiles, sizeof(staging_.tiles));
+  }
 }
 
 absl::Status Executor::ComputeNoThrow(const Served& served, const PackedBatch& packed,

@@ -115,10 +115,12 @@ class Executor {
   void Loop(BatchSource& source);
   void RunBatch(Batch& batch, BatchSource& source) ABSL_LOCKS_EXCLUDED(step_);
   PackedBatch Pack(std::span<Task* const> tasks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
-  // Queues the forward pass and waits for it; what is wanted is then in staging memory.
+  // Queues the forward pass and the copies of what is wanted, and waits for them: nothing is waited
+  // for in between. What is wanted is then in staging memory.
   absl::Status Compute(const Served& served, const PackedBatch& packed, Wanted wanted)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
-  // The same, with exceptions of models and devices turned into errors.
+  void Fetch(const ModelOutput& output, Wanted wanted) ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
+  // Compute, with exceptions of models and devices turned into errors.
   absl::Status ComputeNoThrow(const Served& served, const PackedBatch& packed, Wanted wanted)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   // Gives every task and its twins their row, or the error of their input.

@@ -26,7 +26,7 @@ void StepWatch::End() {
 void StepWatch::Die(TimePoint now, std::string why) {
   MutexLock lock(mutex_);
   step_.reset();
-  life_ = {false, false, absl::StrCat("the executor's thread ended: ", why), now};
+  if (life_.healthy) life_ = {false, false, std::move(why), now};
 }
 
 EngineHealth StepWatch::Health(TimePoint now) const {

@@ -28,11 +28,11 @@ class StepWatch {
   // The same, of a pass that a model is loaded with.
   void BeginLoad(TimePoint now);
   void End();
-  // The thread ends although there may be work left.
+  // Nothing will be computed any more, although there may be work left. The first reason stays.
   void Die(TimePoint now, std::string why);
 
   // Unhealthy from the moment on at which the running step is overdue until it ends, and for good
-  // once the thread died.
+  // once it died.
   EngineHealth Health(TimePoint now) const;
 
   // How long the running step has been running; unset: none is.
@@ -50,7 +50,7 @@ class StepWatch {
   mutable Mutex mutex_;
   std::optional<Step> step_ ABSL_GUARDED_BY(mutex_);
   uint64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
-  // Unhealthy once the thread died.
+  // Unhealthy once it died.
   EngineHealth life_ ABSL_GUARDED_BY(mutex_);
 };
 

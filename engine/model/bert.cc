@@ -48,8 +48,9 @@ TensorView BertModel::Classify(const ReadoutSegments& segments, const TensorView
 
 absl::StatusOr<ModelOutput> BertModel::Forward(const PackedBatch& batch, Arena& workspace) const {
   if (absl::Status status = CheckForward(*this, batch, workspace); !status.ok()) return status;
-  const ReadoutSegments segments = readout_.CopySegments(batch, workspace);
+  // All that is copied to the device lies together.
   TransformerState state = transformer_.Begin(batch, workspace);
+  const ReadoutSegments segments = readout_.CopySegments(batch, workspace);
   Embed(batch, state, workspace);
   transformer_.Run(state, workspace);
   ModelOutput output;

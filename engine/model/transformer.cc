@@ -43,17 +43,17 @@ size_t Transformer::WorkspaceBytes(const BatchLimits& limits, int64_t longest,
 TransformerState Transformer::Begin(const PackedBatch& batch, Arena& workspace) const {
   TransformerState state;
   const int64_t tokens = batch.total_tokens();
-  const TensorView lengths = workspace.Tensor(DType::kI32, {batch.sequences() + 1});
-  device_.CopyToDevice(lengths.data, batch.cu_lengths.data(), batch.cu_lengths.size_bytes());
-  state.sequences = {lengths, batch.max_length};
   state.hidden = workspace.Tensor(device_.dtype(), {tokens, hidden_size_});
   state.next = workspace.Tensor(device_.dtype(), {tokens, hidden_size_});
   state.scratch =
       workspace.Tensor(DType::kU8, {static_cast<int64_t>(ScratchBytes(batch.max_length))});
-  if (!context_pool_.layers.empty()) {
+  const auto layers = static_cast<int64_t>(context_pool_.layers.size());
+  if (layers > 0) state.support = workspace.Tensor(DType::kF32, {layers, 2, tokens});
+  const TensorView lengths = workspace.Tensor(DType::kI32, {batch.sequences() + 1});
+  device_.CopyToDevice(lengths.data, batch.cu_lengths.data(), batch.cu_lengths.size_bytes());
+  state.sequences = {lengths, batch.max_length};
+  if (layers > 0) {
     static constexpr kernels::ContextPoolTiles kNone;
-    const auto layers = static_cast<int64_t>(context_pool_.layers.size());
-    state.support = workspace.Tensor(DType::kF32, {layers, 2, tokens});
     state.tiles = static_cast<kernels::ContextPoolTiles*>(workspace.Allocate(sizeof(kNone)));
     device_.CopyToDevice(state.tiles, &kNone, sizeof(kNone));
   }

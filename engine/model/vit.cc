@@ -65,8 +65,9 @@ TensorView VitModel::Classify(const ReadoutSegments& segments, const TensorView&
 
 absl::StatusOr<ModelOutput> VitModel::Forward(const PackedBatch& batch, Arena& workspace) const {
   if (absl::Status status = CheckForward(*this, batch, workspace); !status.ok()) return status;
-  const ReadoutSegments segments = readout_.CopySegments(batch, workspace);
+  // All that is copied to the device lies together.
   TransformerState state = transformer_.Begin(batch, workspace);
+  const ReadoutSegments segments = readout_.CopySegments(batch, workspace);
   EmbedPatches(batch, state, workspace);
   transformer_.Run(state, workspace);
   device_.LayerNorm(state.hidden, norm_, state.next);

@@ -45,7 +45,11 @@ def violation(path, quote, include, exists):
     name = name_of(include)
     if name is None:
         return None
-    if name in SOURCES_ONLY and path.suffix == ".h":
+    if (
+        path.suffix == ".h"
+        and name in SOURCES_ONLY
+        and not path.as_posix().startswith(tuple(SOURCES_ONLY[name]))
+    ):
         return f"{name} belongs in source files, not in headers"
     rule = rule_for(path)
     if rule is None:

@@ -1,8 +1,10 @@
 #include "engine/device/emulated/emulated_gpu.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <new>
+#include <numbers>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -21,7 +23,10 @@ namespace {
 
 namespace simt = kernels::simt;
 
-// Rows of 16-bit numbers as float32, dense.
+constexpr std::align_val_t kHostAlignment{256};
+constexpr int kPoison = 0xff;  // NaN in every floating-point type
+
+// Rows of numbers as float32, dense.
 std::vector<float> Widened(const void* data, DType dtype, int64_t rows, int64_t columns,
                            int64_t stride) {
   const auto* narrow = static_cast<const uint16_t*>(data);
@@ -29,11 +34,28 @@ std::vector<float> Widened(const void* data, DType dtype, int64_t rows, int64_t 
   wide.reserve(rows * columns);
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t c = 0; c < columns; ++c) {
-      const uint16_t bits = narrow[row * stride + c];
-      wide.push_back(dtype == DType::kF16 ? FloatFromF16(bits) : FloatFromBF16(bits));
+      const int64_t i = row * stride + c;
+      if (dtype == DType::kF32) {
+        wide.push_back(static_cast<const float*>(data)[i]);
+      } else {
+        wide.push_back(dtype == DType::kF16 ? FloatFromF16(narrow[i]) : FloatFromBF16(narrow[i]));
+      }
     }
   }
   return wide;
+}
+
+float Activated(float x, kernels::Activation activation) {
+  switch (activation) {
+    case kernels::Activation::kRelu:
+      return std::max(x, 0.0F);
+    case kernels::Activation::kGeluTanh: {
+      const float inner = std::sqrt(2 / std::numbers::pi_v<float>) * (x + 0.044715F * x * x * x);
+      return x / 2 * (1 + std::tanh(inner));
+    }
+    default:
+      return x;
+  }
 }
 
 class EmulatedRuntime final : public GpuRuntime {
@@ -58,15 +80,28 @@ class EmulatedRuntime final : public GpuRuntime {
     buffers_.erase(data);
   }
 
+  absl::StatusOr<void*> AllocateHost(size_t bytes) override {
+    return ::operator new(bytes, kHostAlignment);
+  }
+  void FreeHost(void* data) override { ::operator delete(data, kHostAlignment); }
+
   absl::Status Upload(void* device, const void* host, size_t bytes) override {
     std::memcpy(device, host, bytes);
     return absl::OkStatus();
   }
+
+  // Read late, as a GPU may: the host's memory must stay as it is until Synchronize.
   absl::Status CopyToDevice(void* device, const void* host, size_t bytes) override {
+    const auto* source = static_cast<const char*>(host);
+    sent_.push_back({source, std::vector<char>(source, source + bytes)});
     return Upload(device, host, bytes);
   }
+  // Arrives late: until Synchronize the host's memory holds poison.
   absl::Status CopyToHost(void* host, const void* device, size_t bytes) override {
-    return Upload(host, device, bytes);
+    const auto* source = static_cast<const char*>(device);
+    arriving_.push_back({static_cast<char*>(host), std::vector<char>(source, source + bytes)});
+    std::memset(host, kPoison, bytes);
+    return absl::OkStatus();
   }
 
   // Sums in float32 in ascending order.
@@ -74,6 +109,13 @@ class EmulatedRuntime final : public GpuRuntime {
     const std::vector<float> x = Widened(p.x, p.dtype, p.rows, p.in_columns, p.x_stride);
     const std::vector<float> weight =
         Widened(p.weight, p.dtype, p.out_columns, p.in_columns, p.in_columns);
+    const std::vector<float> bias =
+        p.bias != nullptr ? Widened(p.bias, p.out_dtype, 1, p.out_columns, p.out_columns)
+                          : std::vector<float>(p.out_columns, 0);
+    const std::vector<float> residual =
+        p.residual != nullptr
+            ? Widened(p.residual, p.out_dtype, p.rows, p.out_columns, p.residual_stride)
+            : std::vector<float>(p.rows * p.out_columns, 0);
     std::vector<float> sums(p.out_columns);
     for (int64_t row = 0; row < p.rows; ++row) {
       for (int64_t c = 0; c < p.out_columns; ++c) {
@@ -81,7 +123,7 @@ class EmulatedRuntime final : public GpuRuntime {
         for (int64_t k = 0; k < p.in_columns; ++k) {
           sum += x[row * p.in_columns + k] * weight[c * p.in_columns + k];
         }
-        sums[c] = sum;
+        sums[c] = Activated(sum + bias[c] + residual[row * p.out_columns + c], p.activation);
       }
       if (p.out_dtype == DType::kF32) {
         std::ranges::copy(sums, static_cast<float*>(p.out) + row * p.out_stride);
@@ -103,10 +145,38 @@ class EmulatedRuntime final : public GpuRuntime {
         absl::StrCat("device emulated: ", stream_->reports().back().ToString()));
   }
 
-  absl::Status Synchronize() override { return absl::OkStatus(); }
+  // Every pass is queued anew.
+  absl::Status BeginCapture() override {
+    return absl::UnimplementedError("device emulated: no graphs");
+  }
+  absl::StatusOr<std::unique_ptr<GpuGraph>> EndCapture() override { return BeginCapture(); }
+  absl::Status Launch(const GpuGraph& /*graph*/) override { return BeginCapture(); }
+
+  absl::Status Synchronize() override {
+    absl::Status status;
+    for (const auto& [source, bytes] : sent_) {
+      if (std::memcmp(source, bytes.data(), bytes.size()) != 0) {
+        status = absl::InternalError("device emulated: a copy's source changed before its end");
+      }
+    }
+    for (const auto& [target, bytes] : arriving_) {
+      std::memcpy(target, bytes.data(), bytes.size());
+    }
+    sent_.clear();
+    arriving_.clear();
+    return status;
+  }
 
  private:
+  template <typename Place>
+  struct Copy {
+    Place* place;
+    std::vector<char> bytes;
+  };
+
   const simt::LaunchOptions options_;
+  std::vector<Copy<const char>> sent_;
+  std::vector<Copy<char>> arriving_;
   std::optional<simt::Stream> stream_;
   Mutex mutex_;
   absl::flat_hash_map<void*, std::unique_ptr<simt::DeviceBuffer<char>>> buffers_

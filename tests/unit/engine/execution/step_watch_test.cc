@@ -71,16 +71,17 @@ TEST(StepWatchTest, EachStepHasATimeOfItsOwn) {
   EXPECT_TRUE(watch.Health(kBegin + seconds(7)).healthy);
 }
 
-TEST(StepWatchTest, AThreadThatEndedCannotRecover) {
+TEST(StepWatchTest, WhatDiedCannotRecoverAndTheFirstReasonStays) {
   StepWatch watch;
   watch.Begin(kBegin, Duration::zero());
   watch.Die(kBegin + seconds(1), "no memory");
+  watch.Die(kBegin + seconds(2), "the GPU is lost");
   const EngineHealth health = watch.Health(kBegin + seconds(1));
   EXPECT_FALSE(health.healthy);
   EXPECT_FALSE(health.can_recover);
   EXPECT_EQ(health.since, kBegin + seconds(1));
-  EXPECT_EQ(health.reason, "the executor's thread ended: no memory");
-  EXPECT_EQ(watch.Running(kBegin + seconds(2)), std::nullopt);
+  EXPECT_EQ(health.reason, "no memory");
+  EXPECT_EQ(watch.Running(kBegin + seconds(3)), std::nullopt);
 }
 
 }  // namespace

@@ -1,0 +1,169 @@
+#include "engine/device/gpu_queue.h"
+
+#include <cstring>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "engine/device/arena.h"
+
+namespace contextpool::engine {
+namespace {
+
+template <typename... Functions>
+struct Overloaded : Functions... {
+  using Functions::operator()...;
+};
+template <typename... Functions>
+Overloaded(Functions...) -> Overloaded<Functions...>;
+
+bool IsLarge(const GpuCommand& command) {
+  const auto* product = std::get_if<GpuGemmParams>(&command);
+  return product != nullptr && product->rows > GpuQueue::kSmallRows;
+}
+
+// Whether `next` begins where `last` ends, on the host as on the GPU.
+bool Continues(const GpuCopyIn& last, const GpuCopyIn& next) {
+  const size_t padded = Arena::Padded(last.bytes);
+  return next.device == static_cast<char*>(last.device) + padded && next.host == last.host + padded;
+}
+
+}  // namespace
+
+GpuQueue::GpuQueue(GpuRuntime& runtime, const GpuKernels& kernels)
+    : runtime_(runtime), kernels_(kernels), staging_(runtime) {}
+
+void GpuQueue::CopyToDevice(void* device, const void* host, size_t bytes) {
+  if (bytes == 0 || !status_.ok()) return;
+  const absl::StatusOr<char*> staged = staging_.Take(bytes);
+  if (!staged.ok()) return Fail(staged.status());
+  std::memcpy(*staged, host, bytes);
+  const GpuCopyIn copy{device, *staged, bytes};
+  auto* last = pending_.empty() ? nullptr : std::get_if<GpuCopyIn>(&pending_.back());
+  if (last == nullptr || !Continues(*last, copy)) return Add(copy);
+  // What lies between belongs to nobody, on the GPU too.
+  const size_t padded = Arena::Padded(last->bytes);
+  std::memset(last->host + last->bytes, 0, padded - last->bytes);
+  last->bytes = padded + bytes;
+}
+
+void GpuQueue::CopyToHost(void* host, const void* device, size_t bytes) {
+  if (bytes == 0 || !status_.ok()) return;
+  const absl::StatusOr<char*> staged = staging_.Take(bytes);
+  if (!staged.ok()) return Fail(staged.status());
+  arrivals_.push_back({host, *staged, bytes});
+  Add(GpuCopyOut{*staged, device, bytes});
+}
+
+void GpuQueue::Add(const GpuCommand& command) {
+  if (!status_.ok()) return;
+  pending_.push_back(command);
+  large_ = large_ || IsLarge(command);
+  // A copy waits for the next operation, which may be a copy that belongs to it.
+  if (large_ && !std::holds_alternative<GpuCopyIn>(command)) QueueAll();
+}
+
+absl::Status GpuQueue::Synchronize() {
+  if (status_.ok()) large_ ? QueueAll() : QueueSmall();
+  absl::Status failure = std::exchange(status_, absl::OkStatus());
+  failure.Update(runtime_.Synchronize());
+  if (failure.ok()) {
+    for (const Arrival& arrival : arrivals_) {
+      std::memcpy(arrival.host, arrival.staged, arrival.bytes);
+    }
+  }
+  arrivals_.clear();
+  pending_.clear();
+  staging_.Reset();
+  large_ = false;
+  return failure;
+}
+
+void GpuQueue::QueueSmall() {
+  if (pending_.empty()) return;
+  if (!records_) return QueueAll();
+  const auto known = passes_.find(pending_);
+  if (known == passes_.end()) {
+    if (passes_.size() >= kMaxPasses) passes_.clear();
+    passes_.emplace(pending_, nullptr);
+    return QueueAll();
+  }
+  if (known->second == nullptr) {
+    absl::StatusOr<std::unique_ptr<GpuGraph>> graph = Record();
+    if (!graph.ok()) {
+      records_ = false;
+      return QueueAll();
+    }
+    known->second = *std::move(graph);
+  }
+  Fail(runtime_.Launch(*known->second));
+}
+
+absl::StatusOr<std::unique_ptr<GpuGraph>> GpuQueue::Record() {
+  if (absl::Status status = runtime_.BeginCapture(); !status.ok()) return status;
+  absl::Status status;
+  for (const GpuCommand& command : pending_) {
+    if (status.ok()) status = Queue(command);
+  }
+  absl::StatusOr<std::unique_ptr<GpuGraph>> graph = runtime_.EndCapture();
+  if (!status.ok()) return status;
+  return graph;
+}
+
+void GpuQueue::QueueAll() {
+  for (const GpuCommand& command : pending_) {
+    if (status_.ok()) status_ = Queue(command);
+  }
+  pending_.clear();
+}
+
+absl::Status GpuQueue::Queue(const GpuCommand& command) {
+  return std::visit(
+      Overloaded{
+          [&](const GpuCopyIn& copy) {
+            return runtime_.CopyToDevice(copy.device, copy.host, copy.bytes);
+          },
+          [&](const GpuCopyOut& copy) {
+            return runtime_.CopyToHost(copy.host, copy.device, copy.bytes);
+          },
+          [&](const GpuGemmParams& p) { return runtime_.Multiply(p); },
+          [&](const kernels::AttentionParams& p) {
+            return Launch("Attention", kernels_.attention, p);
+          },
+          [&](const kernels::BiasActivationParams& p) {
+            return Launch("BiasActivation", kernels_.bias_activation, p);
+          },
+          [&](const kernels::ContextPoolParams& p) {
+            return Launch("ContextPool", kernels_.context_pool, p);
+          },
+          [&](const kernels::ContextPoolSupportParams& p) {
+            return Launch("ContextPoolSupport", kernels_.context_pool_support, p);
+          },
+          [&](const kernels::EmbeddingParams& p) {
+            return Launch("Embedding", kernels_.embedding, p);
+          },
+          [&](const kernels::Im2ColParams& p) { return Launch("Im2Col", kernels_.im2col, p); },
+          [&](const kernels::LayerNormParams& p) {
+            return Launch("LayerNorm", kernels_.layer_norm, p);
+          },
+          [&](const kernels::PatchTokensParams& p) {
+            return Launch("PatchTokens", kernels_.patch_tokens, p);
+          },
+          [&](const kernels::PoolParams& p) { return Launch("Pool", kernels_.pool, p); },
+      },
+      command);
+}
+
+template <typename Params>
+absl::Status GpuQueue::Launch(absl::string_view op, GpuKernels::Launch<Params> kernel,
+                              const Params& params) {
+  const kernels::Status status = kernel(params, runtime_.stream());
+  if (status == kernels::Status::kOk) return absl::OkStatus();
+  absl::Status failure;
+  if (status == kernels::Status::kLaunchFailed) failure = runtime_.LaunchFailure();
+  if (!failure.ok()) return failure;
+  return absl::InternalError(
+      absl::StrCat("device ", runtime_.name(), ": ", op, ": ", Name(status)));
+}
+
+}  // namespace contextpool::engine

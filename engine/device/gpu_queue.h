@@ -1,0 +1,80 @@
+// The operations of a pass, in order on a GPU's stream.
+//
+// A large pass is queued as it comes. A small one takes less time to compute than to queue, so it
+// is collected until Synchronize and then queued as one graph, if an equal pass was seen before:
+// equal in every pointer and size, so that a graph computes what the operations would have. The
+// first of a kind is queued operation by operation, the second is recorded, all others are
+// replayed.
+//
+// What goes to the GPU and comes back is staged in page-locked memory: one copy each way if it lies
+// together on the GPU.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "engine/device/gpu_command.h"
+#include "engine/device/gpu_kernels.h"
+#include "engine/device/gpu_runtime.h"
+#include "engine/device/pinned_memory.h"
+
+namespace contextpool::engine {
+
+// Used by one thread at a time. The first failure sticks, later operations do nothing, and
+// Synchronize reports it.
+class GpuQueue {
+ public:
+  // A pass is small if no product in it has more rows than this.
+  static constexpr int64_t kSmallRows = 256;
+  // Passes that are remembered; with one more all are forgotten.
+  static constexpr size_t kMaxPasses = 512;
+
+  // `runtime` must outlive the queue.
+  GpuQueue(GpuRuntime& runtime, const GpuKernels& kernels);
+
+  // As Device has them; the host's memory to read is free again at once.
+  void CopyToDevice(void* device, const void* host, size_t bytes);
+  void CopyToHost(void* host, const void* device, size_t bytes);
+
+  // The parameters of a product or a kernel.
+  void Add(const GpuCommand& command);
+  void Fail(absl::Status status) { status_.Update(std::move(status)); }
+
+  // As Device::Synchronize.
+  absl::Status Synchronize();
+
+ private:
+  // Bytes that wait in page-locked memory for the end of the pass.
+  struct Arrival {
+    void* host = nullptr;
+    const char* staged = nullptr;
+    size_t bytes = 0;
+  };
+
+  // Queues what was collected: as a graph if it can, or operation by operation.
+  void QueueSmall();
+  void QueueAll();
+  absl::StatusOr<std::unique_ptr<GpuGraph>> Record();
+  absl::Status Queue(const GpuCommand& command);
+  template <typename Params>
+  absl::Status Launch(absl::string_view op, GpuKernels::Launch<Params> kernel,
+                      const Params& params);
+
+  GpuRuntime& runtime_;
+  const GpuKernels kernels_;
+  PinnedMemory staging_;
+  std::vector<Arrival> arrivals_;
+  GpuPass pending_;
+  // Whether the pass is a large one.
+  bool large_ = false;
+  absl::Status status_;
+  // Null for a pass that was seen once.
+  absl::flat_hash_map<GpuPass, std::unique_ptr<GpuGraph>, GpuPassHash> passes_;
+  // False where graphs are not to be had.
+  bool records_ = true;
+};
+
+}  // namespace contextpool::engine

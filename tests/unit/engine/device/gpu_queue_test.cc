@@ -1,0 +1,185 @@
+#include "engine/device/gpu_queue.h"
+
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/fake_gpu_runtime.h"
+
+namespace contextpool::engine {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+class GpuQueueTest : public ::testing::Test {
+ protected:
+  void Multiply(int64_t rows) { queue_.Add(GpuGemmParams{.weight = memory_, .rows = rows}); }
+  void Normalize() { queue_.Add(kernels::LayerNormParams{.x = memory_}); }
+
+  // A number goes in, something is computed, and the number comes back.
+  std::string Pass(const std::string& number, int64_t rows = 1) {
+    std::string result(number.size(), '-');
+    queue_.CopyToDevice(memory_, number.data(), number.size());
+    Multiply(rows);
+    queue_.CopyToHost(result.data(), memory_, result.size());
+    EXPECT_EQ(queue_.Synchronize(), absl::OkStatus());
+    return result;
+  }
+
+  testing::FakeGpuRuntime runtime_;
+  GpuQueue queue_{runtime_, testing::kFakeKernels};
+  alignas(64) char memory_[512] = {};
+};
+
+TEST_F(GpuQueueTest, WhatLiesTogetherOnTheGpuIsCopiedTogether) {
+  const std::string ids(100, 'i'), lengths(64, 'l'), segments(8, 's');
+  queue_.CopyToDevice(memory_, ids.data(), ids.size());
+  queue_.CopyToDevice(memory_ + 128, lengths.data(), lengths.size());
+  queue_.CopyToDevice(memory_ + 192, segments.data(), segments.size());
+  Normalize();
+  EXPECT_EQ(queue_.Synchronize(), absl::OkStatus());
+  EXPECT_THAT(runtime_.Diary(), ElementsAre("in 200", "layer norm"));
+  EXPECT_EQ(std::string(memory_, 100), ids);
+  EXPECT_EQ(std::string(memory_ + 128, 64), lengths);
+  EXPECT_EQ(std::string(memory_ + 192, 8), segments);
+}
+
+TEST_F(GpuQueueTest, WhatLiesApartIsCopiedApart) {
+  queue_.CopyToDevice(memory_, "one", 3);
+  queue_.CopyToDevice(memory_ + 128, "two", 3);
+  Normalize();
+  queue_.CopyToDevice(memory_ + 192, "three", 5);
+  EXPECT_EQ(queue_.Synchronize(), absl::OkStatus());
+  EXPECT_THAT(runtime_.Diary(), ElementsAre("in 3", "in 3", "layer norm", "in 5"));
+}
+
+TEST_F(GpuQueueTest, TheMemoryThatIsCopiedFromIsFreeAtOnce) {
+  std::string text = "text";
+  queue_.CopyToDevice(memory_, text.data(), text.size());
+  text = "gone";
+  EXPECT_EQ(queue_.Synchronize(), absl::OkStatus());
+  EXPECT_EQ(std::string(memory_, 4), "text");
+}
+
+TEST_F(GpuQueueTest, ASmallPassIsQueuedAtItsEndALargeOneAsItComes) {
+  Normalize();
+  Multiply(GpuQueue::kSmallRows);
+  EXPECT_THAT(runtime_.Diary(), IsEmpty());
+  Multiply(GpuQueue::kSmallRows + 1);
+  EXPECT_THAT(runtime_.Diary(), ElementsAre("layer norm", "product 256", "product 257"));
+  Normalize();
+  EXPECT_THAT(runtime_.Diary(), ElementsAre("layer norm"));
+  EXPECT_EQ(queue_.Synchronize(), absl::OkStatus());
+  Multiply(1);
+  EXPECT_THAT(runtime_.Diary(), IsEmpty()) << "the next pass is small again";
+  EXPECT_EQ(queue_.Synchronize(), absl::OkStatus());
+}
+
+TEST_F(GpuQueueTest, EqualSmallPassesAreQueuedThenRecordedThenReplayed) {
+  EXPECT_EQ(Pass("1"), "1");
+  EXPECT_THAT(runtime_.Diary(), ElementsAre("in 1", "product 1", "out 1"));
+  EXPECT_EQ(Pass("2"), "2");
+  EXPECT_THAT(runtime_.Diary(), ElementsAre("record", "in 1", "product 1", "out 1", "graph"));
+  EXPECT_EQ(Pass("3"), "3");
+  EXPECT_THAT(runtime_.Diary(), ElementsAre("graph"));
+}
+
+TEST_F(GpuQueueTest, APassThatDiffersInOneNumberIsAnotherOne) {
+  for (int i = 0; i < 3; ++i) Pass("1");
+  runtime_.Diary();
+  EXPECT_EQ(Pass("12"), "12");
+  EXPECT_THAT(runtime_.Diary(), ElementsAre("in 2", "product 1", "out 2"));
+  EXPECT_EQ(Pass("1", 2), "1");
+  EXPECT_THAT(runtime_.Diary(), ElementsAre("in 1", "product 2", "out 1"));
+}
+
+TEST_F(GpuQueueTest, LargePassesAreNotRecorded) {
+  for (int i = 0; i < 3; ++i) {
+    Pass("1", GpuQueue::kSmallRows + 1);
+    EXPECT_THAT(runtime_.Diary(), ElementsAre("in 1", "product 257", "out 1"));
+  }
+}
+
+TEST_F(GpuQueueTest, WithoutGraphsEveryPassIsQueued) {
+  runtime_.records = false;
+  for (const char* number : {"1", "2", "3"}) {
+    EXPECT_EQ(Pass(number), number);
+    EXPECT_THAT(runtime_.Diary(), ElementsAre("in 1", "product 1", "out 1"));
+  }
+}
+
+TEST_F(GpuQueueTest, AGraphThatCannotBeMadeCostsNoAnswer) {
+  Pass("1");
+  runtime_.next_capture = absl::InternalError("too many nodes");
+  EXPECT_EQ(Pass("2"), "2");
+  EXPECT_EQ(Pass("3"), "3");
+  EXPECT_EQ(runtime_.graphs_alive, 0);
+}
+
+TEST_F(GpuQueueTest, RemembersSoManyPassesAndNoMore) {
+  for (size_t rows = 1; rows <= 3 * GpuQueue::kMaxPasses; ++rows) {
+    std::string number(1 + rows, 'x');
+    number.resize(1 + rows % 500);
+    Pass(number, 1 + static_cast<int64_t>(rows / 500));
+    Pass(number, 1 + static_cast<int64_t>(rows / 500));
+    ASSERT_LE(runtime_.graphs_alive, static_cast<int>(GpuQueue::kMaxPasses));
+  }
+  EXPECT_GT(runtime_.graphs_alive, 0);
+}
+
+TEST_F(GpuQueueTest, ResultsArriveWhenThePassHasEnded) {
+  memory_[0] = 'r';
+  char result = '-';
+  queue_.CopyToHost(&result, memory_, 1);
+  Multiply(GpuQueue::kSmallRows + 1);
+  EXPECT_EQ(result, '-');
+  EXPECT_EQ(queue_.Synchronize(), absl::OkStatus());
+  EXPECT_EQ(result, 'r');
+}
+
+TEST_F(GpuQueueTest, StagingGrowsToThePassAndThenStays) {
+  const std::string much(1 << 20, 'm');
+  std::vector<char> place(much.size());
+  const auto pass = [&] {
+    for (int i = 0; i < 3; ++i) queue_.CopyToDevice(place.data(), much.data(), much.size());
+    EXPECT_EQ(queue_.Synchronize(), absl::OkStatus());
+  };
+  pass();
+  pass();
+  const int warm = runtime_.host_allocations;
+  for (int i = 0; i < 5; ++i) pass();
+  EXPECT_EQ(runtime_.host_allocations, warm);
+  EXPECT_EQ(std::string(place.data(), place.size()), much);
+}
+
+TEST_F(GpuQueueTest, TheFirstFailureSticksUntilItIsReported) {
+  char result = '-';
+  runtime_.next_launch = kernels::Status::kLaunchFailed;
+  Multiply(GpuQueue::kSmallRows + 1);
+  Normalize();
+  queue_.Add(kernels::PoolParams{});
+  queue_.CopyToHost(&result, memory_, 1);
+  EXPECT_THAT(runtime_.Diary(), ElementsAre("product 257"));
+  EXPECT_EQ(queue_.Synchronize(), absl::InternalError("device fake:0: launch: no room"));
+  EXPECT_EQ(result, '-');
+  EXPECT_EQ(Pass("1"), "1") << "the next pass begins anew";
+}
+
+TEST_F(GpuQueueTest, ARefusalNamesTheOperation) {
+  runtime_.next_launch = kernels::Status::kBadShape;
+  Normalize();
+  EXPECT_EQ(queue_.Synchronize(), absl::InternalError("device fake:0: LayerNorm: bad shape"));
+}
+
+TEST_F(GpuQueueTest, ALostGpuDeliversNothing) {
+  char result = '-';
+  queue_.CopyToHost(&result, memory_, 1);
+  runtime_.next_synchronize = absl::DataLossError("device fake:0: an illegal address");
+  EXPECT_EQ(queue_.Synchronize(), absl::DataLossError("device fake:0: an illegal address"));
+  EXPECT_EQ(result, '-');
+}
+
+}  // namespace
+}  // namespace contextpool::engine
