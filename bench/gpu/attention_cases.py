@@ -80,11 +80,11 @@ def ways_of(
         if equal:
             ways["cudnn"] = cudnn(sdpa)
     if flex and context.compiles:
+        from torch.nn.attention.flex_attention import flex_attention as attend
+
         mask = None if equal else document_mask(lengths, context.device)
 
         def flex_attention(qkv: torch.Tensor) -> torch.Tensor:
-            from torch.nn.attention.flex_attention import flex_attention as attend
-
             query, key, value = split(qkv)
             return joined(attend(query, key, value, block_mask=mask, scale=scale))
 

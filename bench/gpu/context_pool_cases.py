@@ -69,6 +69,8 @@ def ways_of(
     context: Context, lengths: list[int], columns: int, grid_width: int, flex: bool
 ) -> Ways:
     """From x [tokens, columns], log_weight and size to y."""
+    from torch.nn.attention.flex_attention import flex_attention
+
     equal = len(set(lengths)) == 1
     distances = squared_distances(max(lengths), grid_width, context.device)
 
@@ -82,8 +84,6 @@ def ways_of(
 
     def flexed(x: torch.Tensor, log_weight: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
         """As FlexAttention: queries and keys say nothing, the score is weight and distance."""
-        from torch.nn.attention.flex_attention import flex_attention
-
         n, heads = lengths[0], columns // FLEX_HEAD
         value = x.view(-1, n, heads, FLEX_HEAD).transpose(1, 2)
         query = x.new_zeros(len(value), heads, n, 16)
@@ -137,8 +137,8 @@ def context_pool_support(
         return F.pad(values[:, :by], (0, 0, -by, 0))
 
     def formula(taps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        parts = taps.view(-1, length, kernel_size, bottleneck).unbind(2)
-        hidden = F.gelu(sum(shifted(part, t - half) for t, part in enumerate(parts))).float()
+        parts = taps.float().view(-1, length, kernel_size, bottleneck).unbind(2)
+        hidden = F.gelu(sum(shifted(part, t - half) for t, part in enumerate(parts)))
         terms = [shifted(hidden, t - half) @ weight[t].t() for t in range(kernel_size)]
         numbers = bias + sum(terms)
         log_weight = LOG2_E * F.logsigmoid(numbers[..., 0])

@@ -47,6 +47,7 @@ class Check:
     out: pathlib.Path
     end: float
     found: dict
+    limits: dict[str, float]
 
     @property
     def dry(self) -> bool:
@@ -54,7 +55,7 @@ class Check:
 
     def left(self, limit: str) -> float:
         """Seconds that a part may take."""
-        return min(LIMITS[self.mode][limit], self.end - time.monotonic())
+        return min(self.limits[limit], self.end - time.monotonic())
 
     def save(self) -> None:
         report.write(self.found, self.out)
@@ -125,7 +126,7 @@ def find_sanitizer() -> str | None:
     )
 
 
-def run_kernels(check: Check) -> None:
+def run_kernels(check: Check, worker: pathlib.Path = HERE / "worker.py") -> None:
     """The plan, by workers: a new one goes on after the case at which one was lost."""
     planned = plan.PLANS[check.mode]()
     library = "libgpu_check_emulated.so" if check.dry else "libgpu_check.so"
@@ -134,7 +135,7 @@ def run_kernels(check: Check) -> None:
         if check.left("all") <= 5:
             check.say(f"no time left for {len(planned) - done} of {len(planned)} cases")
             return
-        arguments = [sys.executable, "-B", str(HERE / "worker.py"), f"--plan={check.mode}"]
+        arguments = [sys.executable, "-B", str(worker), f"--plan={check.mode}"]
         arguments += [f"--library={check.folder / library}", f"--skip={done}"]
         arguments += ["--device=cpu" if check.dry else "--device=cuda"]
         if "ceilings" not in check.found:
@@ -173,7 +174,7 @@ class Progress:
                 self.check.say(f"{key}: {json.dumps(said[key])}")
         if "begin" in said:
             self.begun = True
-            self.case_end = time.monotonic() + LIMITS[self.check.mode]["case"]
+            self.case_end = time.monotonic() + self.check.limits["case"]
         if "result" in said:
             self.finish(said["result"])
         self.check.save()
@@ -221,14 +222,17 @@ def main() -> int:
     if unknown := set(arguments.sections) - set(SECTIONS):
         parser.error(f"unknown section: {', '.join(sorted(unknown))}")
     mode = "dry-run" if arguments.dry_run else "quick" if arguments.quick else "full"
-    seconds = arguments.minutes * 60 if arguments.minutes else LIMITS[mode]["all"]
+    limits = dict(LIMITS[mode])
+    if arguments.minutes:
+        limits["all"] = arguments.minutes * 60
     arguments.out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     check = Check(
         mode=mode,
         folder=arguments.folder,
         out=arguments.out,
-        end=began + seconds,
+        end=began + limits["all"],
+        limits=limits,
         found={
             "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "began": began,

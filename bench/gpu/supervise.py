@@ -38,8 +38,13 @@ def run(arguments: list[str], seconds: float) -> Result:
         start_new_session=True,
     )
     lines: list[str] = []
+
+    def read() -> None:
+        with process.stdout:
+            lines.extend(process.stdout)
+
     # Not communicate(): what was printed before the limit counts.
-    reader = threading.Thread(target=lambda: lines.extend(process.stdout), daemon=True)
+    reader = threading.Thread(target=read, daemon=True)
     reader.start()
     timed_out = False
     try:
@@ -74,11 +79,13 @@ def follow(
     lines: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
-        for line in process.stdout:
-            lines.put(line)
+        with process.stdout:
+            for line in process.stdout:
+                lines.put(line)
         lines.put(None)
 
-    threading.Thread(target=read, daemon=True).start()
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
     ended = "ended"
     while True:
         try:
@@ -92,6 +99,7 @@ def follow(
             break
         take(json.loads(line))
     end_group(process)
+    reader.join(timeout=5)
     return ended
 
 
