@@ -41,8 +41,8 @@ absl::Status Outcome(const absl::StatusOr<Response>& response) {
 
 }  // namespace
 
-Canaries::Canaries(Duration interval, const StepWatch& steps, Clock& clock, Parts parts)
-    : interval_(interval), steps_(steps), clock_(clock), parts_(std::move(parts)) {}
+Canaries::Canaries(Duration interval, Clock& clock, Parts parts)
+    : interval_(interval), clock_(clock), parts_(std::move(parts)) {}
 
 TimePoint Canaries::SendDue() {
   const std::vector<CanaryModel> models = parts_.ready_models();
@@ -70,7 +70,7 @@ std::vector<CanaryModel> Canaries::TakeDue(const std::vector<CanaryModel>& model
     }
     state.waiting = true;
     state.sent = now;
-    state.done_before = WorkDone();
+    state.done_before = WorkDoneFor(model);
     taken.push_back(model);
   }
   states_ = std::move(states);
@@ -84,7 +84,8 @@ void Canaries::Send(const CanaryModel& model, TimePoint now) {
                });
 }
 
-CanaryResult Canaries::Judge(const State& state, const absl::Status& status, TimePoint now) const {
+CanaryResult Canaries::Judge(const CanaryModel& model, const State& state,
+                             const absl::Status& status, TimePoint now) const {
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return CanaryResult::kOk;
@@ -95,8 +96,9 @@ CanaryResult Canaries::Judge(const State& state, const absl::Status& status, Tim
       return CanaryResult::kSkipped;
     case absl::StatusCode::kDeadlineExceeded:
       // Others were computed or decoded, or are computed: it is the step that is judged then.
-      return WorkDone() > state.done_before || steps_.Running(now) ? CanaryResult::kSkipped
-                                                                   : CanaryResult::kFailed;
+      return WorkDoneFor(model) > state.done_before || model.steps->Running(now)
+                 ? CanaryResult::kSkipped
+                 : CanaryResult::kFailed;
     default:
       return CanaryResult::kFailed;
   }
@@ -110,7 +112,7 @@ void Canaries::Answered(const CanaryModel& model, TimePoint sent, const absl::St
   if (found == states_.end() || found->second.sent != sent) return;
   State& state = found->second;
   state.waiting = false;
-  const CanaryResult result = Judge(state, status, now);
+  const CanaryResult result = Judge(model, state, status, now);
   model.counters->Count(result);
   if (result == CanaryResult::kOk) state.failures = 0;
   if (result != CanaryResult::kFailed) return;
@@ -127,8 +129,8 @@ EngineHealth Canaries::HealthOf(const CanaryModel& model, const State& state, Ti
             state.first_failure};
   }
   // While a step runs it is the step that is judged.
-  if (state.waiting && now >= state.sent + kAnswerLimit && !steps_.Running(now) &&
-      WorkDone() == state.done_before) {
+  if (state.waiting && now >= state.sent + kAnswerLimit && !model.steps->Running(now) &&
+      WorkDoneFor(model) == state.done_before) {
     return {false, true,
             absl::StrCat(canary, " has no answer after ", Seconds(kAnswerLimit),
                          " s although nothing is being computed"),

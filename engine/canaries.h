@@ -29,6 +29,8 @@ struct CanaryModel {
   std::shared_ptr<const ModelInfo> info;
   // Tell when it last computed a batch, and count its canaries.
   std::shared_ptr<ModelCounters> counters;
+  // Of its device.
+  const StepWatch* steps = nullptr;
 };
 
 // Thread safe, but for SendDue, which one thread calls.
@@ -49,8 +51,9 @@ class Canaries {
     std::function<uint64_t()> decoded = [] { return uint64_t{0}; };
   };
 
-  // `steps` and `clock` must outlive this, and this the answers. REQUIRES: `interval` > 0.
-  Canaries(Duration interval, const StepWatch& steps, Clock& clock, Parts parts);
+  // `clock` and what models refer to must outlive this, and this the answers. REQUIRES: `interval`
+  // > 0.
+  Canaries(Duration interval, Clock& clock, Parts parts);
 
   // Asks every model that is due. When to look again.
   TimePoint SendDue();
@@ -64,7 +67,7 @@ class Canaries {
   struct State {
     bool waiting = false;
     TimePoint sent{};
-    // Steps that had ended and images that had been decoded then.
+    // Steps of its device that had ended and images that had been decoded then.
     uint64_t done_before = 0;
 
     int failures = 0;  // in a row
@@ -80,14 +83,16 @@ class Canaries {
   void Send(const CanaryModel& model, TimePoint now);
   void Answered(const CanaryModel& model, TimePoint sent, const absl::Status& status)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // Steps that have ended and images that have been decoded.
-  uint64_t WorkDone() const { return steps_.ended() + parts_.decoded(); }
-  CanaryResult Judge(const State& state, const absl::Status& status, TimePoint now) const;
+  // Steps of the model's device that have ended and images that have been decoded.
+  uint64_t WorkDoneFor(const CanaryModel& model) const {
+    return model.steps->ended() + parts_.decoded();
+  }
+  CanaryResult Judge(const CanaryModel& model, const State& state, const absl::Status& status,
+                     TimePoint now) const;
   // Why the model's canaries say that it would not answer.
   EngineHealth HealthOf(const CanaryModel& model, const State& state, TimePoint now) const;
 
   const Duration interval_;
-  const StepWatch& steps_;
   Clock& clock_;
   const Parts parts_;
   mutable Mutex mutex_;

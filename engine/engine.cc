@@ -5,7 +5,6 @@
 #include <utility>
 #include <variant>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/device/cpu_count.h"
@@ -61,44 +60,45 @@ absl::Status CheckPooling(const Request& request, const ModelInfo& info) {
                    "; it offers ", absl::StrJoin(info.poolings, ", ", name)));
 }
 
+// In the order of the devices.
+Workers MakeWorkers(const EngineParts& parts, const QueueBounds& bounds, Clock& clock) {
+  Workers workers;
+  for (const auto& device : parts.devices) {
+    workers.push_back(std::make_unique<Worker>(*device, bounds, clock));
+  }
+  return workers;
+}
+
+std::vector<WatchedDevice> Watched(const Workers& workers) {
+  std::vector<WatchedDevice> watched;
+  for (const auto& worker : workers) {
+    watched.push_back({std::string(worker->device().name()), worker->steps()});
+  }
+  return watched;
+}
+
 }  // namespace
 
 EngineImpl::EngineImpl(EngineOptions options, EngineParts parts, Clock& clock)
     : parts_(std::move(parts)),
       clock_(clock),
       models_(options.models),
-      batcher_(clock, options.queue),
-      executor_(*parts_.device, clock),
+      workers_(MakeWorkers(parts_, options.queue, clock)),
       decode_pool_(DecodeThreads(options)),
       decoding_{decode_pool_, options.image_limits, clock},
       watchdog_(
-          options.canary_interval, executor_.steps(), clock,
+          options.canary_interval, Watched(workers_), clock,
           {[this] { return ReadyModels(); },
            [this](Request request, Callback done) { Infer(std::move(request), std::move(done)); },
            [this] { return decode_pool_.decoded(); }}) {
-  // Where a thread cannot be had, those that could must end before their parts do.
-  absl::Cleanup end_threads = [this] { EndThreads(); };
-  executor_.Start(batcher_);
-  expiry_ = std::thread([this] {
-    while (batcher_.ExpireNext()) {
-    }
-  });
   loader_.emplace(std::move(options.models), parts_, clock_,
-                  ModelLoader::Stages{models_, batcher_, executor_});
+                  ModelLoader::Stages{models_, workers_});
   watchdog_.Start();
-  std::move(end_threads).Cancel();
 }
 
 EngineImpl::~EngineImpl() {
   watchdog_.Stop();
   Drain();
-  EndThreads();
-}
-
-void EngineImpl::EndThreads() {
-  loader_.reset();
-  batcher_.Close();
-  if (expiry_.joinable()) expiry_.join();
 }
 
 bool EngineImpl::Accept(const Request& request) {
@@ -119,7 +119,7 @@ std::vector<CanaryModel> EngineImpl::ReadyModels() const {
   std::vector<CanaryModel> ready;
   for (const ModelListing& model : models_.All()) {
     if (model.serving == nullptr || !TakesAnyImage(*model.serving->info)) continue;
-    ready.push_back({model.serving->info, model.counters});
+    ready.push_back({model.serving->info, model.counters, &model.serving->worker->steps()});
   }
   return ready;
 }
@@ -128,15 +128,15 @@ absl::Status EngineImpl::CheckAcceptable(const ServedModel& served, const Reques
                                          ModelCounters& counters) const {
   if (absl::Status status = CheckPooling(request, *served.info); !status.ok()) return status;
   if (absl::Status status = CheckExplains(request, *served.info); !status.ok()) return status;
-  if (!executor_.steps().Health(clock_.Now()).healthy) {
+  if (!served.worker->steps().Health(clock_.Now()).healthy) {
     counters.Count(RejectReason::kUnhealthy);
-    return absl::UnavailableError("the server's device does not answer now; ask another replica");
+    return absl::UnavailableError("the model's device does not answer now; ask another replica");
   }
   const auto inputs = static_cast<int64_t>(request.inputs.size());
   // Every image costs the same.
   const int64_t tokens = served.info->image ? inputs * served.info->max_tokens : 0;
-  absl::Status status =
-      batcher_.CheckRoom(served.queue, inputs, tokens, BytesOf(request, *served.info));
+  absl::Status status = served.worker->batcher().CheckRoom(served.queue, inputs, tokens,
+                                                           BytesOf(request, *served.info));
   if (!status.ok()) counters.CountRefused(status, 1);
   return status;
 }
@@ -181,7 +181,7 @@ void EngineImpl::Submit(ServedModel& served, Call& call, TimePoint start, TimePo
   if (status.ok() && served.cache && !call.request().canary) call.UseCache(*served.cache);
   if (status.ok() && call.tasks().empty()) return call.AnswerNow(absl::OkStatus());
   const auto inputs = static_cast<int64_t>(call.tasks().size());
-  if (status.ok()) status = call.Queue(batcher_, served.queue, deadline);
+  if (status.ok()) status = call.Queue(served.worker->batcher(), served.queue, deadline);
   if (status.ok()) return;
   call.counters().CountRefused(status, inputs);
   call.AnswerNow(status);
@@ -237,15 +237,17 @@ Stats EngineImpl::Snapshot() const {
     model.load_seconds = status.load_seconds;
     model.context_pool = CountersSnapshot(counters->context_pool);
     if (served == nullptr) continue;
-    const QueueDepth depth = batcher_.Depth(served->queue);
+    const QueueDepth depth = served->worker->batcher().Depth(served->queue);
     model.queue_inputs = depth.inputs;
     model.queue_tokens = depth.tokens;
     model.queue_bytes = depth.bytes;
     model.expected_wait = depth.expected_wait;
     if (served->cache) model.cache_bytes = served->cache->bytes();
   }
-  const Duration step = executor_.steps().Running(clock_.Now()).value_or(Duration::zero());
-  stats.step_seconds = Seconds(step);
+  for (const auto& worker : workers_) {
+    const Duration step = worker->steps().Running(clock_.Now()).value_or(Duration::zero());
+    stats.devices.push_back({std::string(worker->device().name()), Seconds(step)});
+  }
   MutexLock lock(mutex_);
   stats.requests_in_flight = in_flight_ - canaries_in_flight_;
   return stats;

@@ -60,9 +60,12 @@ class Engine {
   using UnloadCallback = absl::AnyInvocable<void(absl::Status)>;
 
   // Starts loading the models in the background and returns at once. A model that fails is
-  // reported by its status; the others serve.
+  // reported by its status; the others serve. `notes`, unless null, gets what the operator should
+  // know of the devices, a line each. UNAVAILABLE, UNIMPLEMENTED: a device that is not there, with
+  // what to do.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(EngineOptions options,
-                                                        Clock& clock = Clock::Real());
+                                                        Clock& clock = Clock::Real(),
+                                                        std::vector<std::string>* notes = nullptr);
 
   // Finishes accepted work, then stops.
   virtual ~Engine() = default;

@@ -3,17 +3,15 @@
 
 #include <memory>
 #include <optional>
-#include <thread>
 #include <vector>
 
 #include "engine/base/mutex.h"
-#include "engine/batching/batcher.h"
 #include "engine/call.h"
 #include "engine/decode_pool.h"
 #include "engine/engine.h"
-#include "engine/execution/executor.h"
 #include "engine/image_inputs.h"
 #include "engine/model_loader.h"
+#include "engine/placement.h"
 #include "engine/served_model.h"
 #include "engine/watchdog.h"
 
@@ -45,18 +43,12 @@ class EngineImpl final : public Engine {
 
   // Counts a request as in flight, unless the engine is draining.
   bool Accept(const Request& request);
-  // Waits until all threads but the executor's have ended, which does once the batcher is closed.
-  void EndThreads();
   void Leave(bool canary);
   std::vector<CanaryModel> ReadyModels() const;
 
   const EngineParts parts_;
   Clock& clock_;
   ModelSet models_;
-  Batcher batcher_;
-  Executor executor_;
-  DecodePool decode_pool_;
-  const ImageDecoding decoding_;
 
   mutable Mutex mutex_;
   CondVar changed_;
@@ -66,11 +58,12 @@ class EngineImpl final : public Engine {
   int64_t canaries_in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
   // What canaries would have added to the counters of their model.
   ModelCounters uncounted_;
-  Watchdog watchdog_;
 
-  // Answers what expires in the queue.
-  std::thread expiry_;
-  // Ends before the stages do that it loads models into.
+  const Workers workers_;
+  DecodePool decode_pool_;
+  const ImageDecoding decoding_;
+  Watchdog watchdog_;
+  // Ends before the workers do that it loads models onto.
   std::optional<ModelLoader> loader_;
 };
 

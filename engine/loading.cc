@@ -2,9 +2,10 @@
 #include <exception>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "engine/device/cpu_device.h"
+#include "engine/devices.h"
 #include "engine/engine_impl.h"
 #include "engine/model/file.h"
 
@@ -25,11 +26,13 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const ModelSpec& spec) 
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options, Clock& clock) try {
-  absl::StatusOr<std::unique_ptr<Device>> device =
-      CreateCpuDevice({.threads = options.cpu_threads, .isa = {}, .gemm = {}});
-  if (!device.ok()) return device.status();
-  EngineParts parts{*std::move(device), LoadModel, LoadTokenizer};
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options, Clock& clock,
+                                                       std::vector<std::string>* notes) try {
+  std::vector<std::string> ignored;
+  absl::StatusOr<std::vector<std::unique_ptr<Device>>> devices =
+      OpenDevices(options, DeviceSource::ThisMachine(), notes == nullptr ? ignored : *notes);
+  if (!devices.ok()) return devices.status();
+  EngineParts parts{*std::move(devices), LoadModel, LoadTokenizer};
   return std::make_unique<EngineImpl>(std::move(options), std::move(parts), clock);
 } catch (const std::exception& error) {
   return absl::ResourceExhaustedError(

@@ -157,7 +157,7 @@ absl::StatusOr<ModelStatus> ModelLoader::LoadNow(ModelSpec spec) {
   const ModelVersion version(spec.name, spec.version);
   stages_.models.SetLoading(version);
   const TimePoint start = clock_.Now();
-  absl::StatusOr<std::shared_ptr<ServedModel>> served = PrepareNoThrow(std::move(spec));
+  absl::StatusOr<std::shared_ptr<ServedModel>> served = PrepareNoThrow(spec);
   const double seconds = Seconds(clock_.Now() - start);
   if (!served.ok()) {
     stages_.models.SetFailed(version, served.status(), seconds);
@@ -179,8 +179,9 @@ void ModelLoader::UnloadNow(const ModelVersion& version, Engine::UnloadCallback 
   done(absl::OkStatus());
 }
 
-absl::StatusOr<std::shared_ptr<ServedModel>> ModelLoader::PrepareNoThrow(ModelSpec spec) try {
-  absl::StatusOr<std::unique_ptr<ServedModel>> served = Prepare(std::move(spec));
+absl::StatusOr<std::shared_ptr<ServedModel>> ModelLoader::PrepareNoThrow(
+    const ModelSpec& spec) try {
+  absl::StatusOr<std::unique_ptr<ServedModel>> served = Prepare(spec);
   if (!served.ok()) return served.status();
   return Share(*std::move(served));
 } catch (const std::bad_alloc&) {
@@ -189,10 +190,22 @@ absl::StatusOr<std::shared_ptr<ServedModel>> ModelLoader::PrepareNoThrow(ModelSp
   return absl::InternalError(absl::StrCat("loading ended unexpectedly: ", error.what()));
 }
 
-absl::StatusOr<std::unique_ptr<ServedModel>> ModelLoader::Prepare(ModelSpec spec) {
+absl::StatusOr<std::unique_ptr<ServedModel>> ModelLoader::Prepare(const ModelSpec& spec) {
+  const absl::StatusOr<std::vector<Worker*>> places = PlacesFor(spec, stages_.workers);
+  if (!places.ok()) return places.status();
+  absl::StatusOr<std::unique_ptr<ServedModel>> served;
+  for (Worker* worker : *places) {
+    served = PrepareOn(*worker, spec);
+    if (!absl::IsUnimplemented(served.status())) break;
+  }
+  return served;
+}
+
+absl::StatusOr<std::unique_ptr<ServedModel>> ModelLoader::PrepareOn(Worker& worker,
+                                                                    ModelSpec spec) {
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = parts_.load_tokenizer(spec);
   if (tokenizer.ok()) spec.prefix_tokens = (*tokenizer)->prefix_tokens();
-  absl::StatusOr<std::unique_ptr<Model>> model = parts_.load_model(spec, *parts_.device);
+  absl::StatusOr<std::unique_ptr<Model>> model = parts_.load_model(spec, worker.device());
   if (!model.ok()) return WhyNeither(model.status(), tokenizer.status());
   auto info = std::make_shared<ModelInfo>((*model)->info());
   QueueOptions& queue = spec.queue;
@@ -216,21 +229,25 @@ absl::StatusOr<std::unique_ptr<ServedModel>> ModelLoader::Prepare(ModelSpec spec
     served->cache = std::make_unique<ResultCache>(queue.result_cache_bytes);
   }
   served->spec = std::move(spec);
-  if (absl::Status status = AddToStages(*served); !status.ok()) return status;
+  served->worker = &worker;
+  if (absl::Status status = AddToWorker(*served); !status.ok()) return status;
   return served;
 }
 
-absl::Status ModelLoader::AddToStages(ServedModel& served) {
+absl::Status ModelLoader::AddToWorker(ServedModel& served) {
   absl::StatusOr<std::optional<GoldenFile>> golden = ReadGolden(served.spec, *served.info);
   if (!golden.ok()) return golden.status();
   const QueueOptions& options = served.spec.queue;
-  served.queue = stages_.batcher.AddQueue(options);
-  absl::Cleanup remove = [&] { stages_.batcher.RemoveQueue(served.queue); };
-  absl::StatusOr<Executor::StepTime> warm_up = stages_.executor.AddModel(
+  Worker& worker = *served.worker;
+  served.queue = worker.batcher().AddQueue(options);
+  absl::Cleanup remove = [&] { worker.batcher().RemoveQueue(served.queue); };
+  absl::StatusOr<Executor::StepTime> warm_up = worker.executor().AddModel(
       served.queue, *served.model, {options.batch_token_budget, options.batch_max_inputs},
       golden->has_value() ? &**golden : nullptr, *served.counters);
   if (!warm_up.ok()) return warm_up.status();
-  stages_.batcher.Teach(served.queue, warm_up->tokens, warm_up->took);
+  worker.batcher().Teach(served.queue, warm_up->tokens, warm_up->took);
+  worker.load.weight_bytes += served.info->weight_bytes;
+  ++worker.load.models;
   std::move(remove).Cancel();
   return absl::OkStatus();
 }
@@ -250,8 +267,11 @@ std::shared_ptr<ServedModel> ModelLoader::Share(std::unique_ptr<ServedModel> ser
 }
 
 void ModelLoader::Free(std::unique_ptr<ServedModel> served) {
-  stages_.executor.RemoveModel(served->queue);
-  stages_.batcher.RemoveQueue(served->queue);
+  Worker& worker = *served->worker;
+  worker.executor().RemoveModel(served->queue);
+  worker.batcher().RemoveQueue(served->queue);
+  worker.load.weight_bytes -= served->info->weight_bytes;
+  --worker.load.models;
   Engine::UnloadCallback done;
   if (const auto unload = unloads_.find(served.get()); unload != unloads_.end()) {
     done = std::move(unload->second);

@@ -18,11 +18,10 @@
 #include "absl/status/statusor.h"
 #include "engine/base/clock.h"
 #include "engine/base/mutex.h"
-#include "engine/batching/batcher.h"
 #include "engine/device/device.h"
 #include "engine/engine.h"
-#include "engine/execution/executor.h"
 #include "engine/model/model.h"
+#include "engine/placement.h"
 #include "engine/preprocess/tokenizer.h"
 #include "engine/served_model.h"
 
@@ -30,7 +29,8 @@ namespace contextpool::engine {
 
 // What the engine is built from.
 struct EngineParts {
-  std::unique_ptr<Device> device;
+  // At least one, in the order in which the operator sees them.
+  std::vector<std::unique_ptr<Device>> devices;
   std::function<absl::StatusOr<std::unique_ptr<Model>>(const ModelSpec&, Device&)> load_model;
   std::function<absl::StatusOr<std::unique_ptr<Tokenizer>>(const ModelSpec&)> load_tokenizer;
 };
@@ -40,8 +40,7 @@ class ModelLoader {
  public:
   struct Stages {
     ModelSet& models;
-    Batcher& batcher;
-    Executor& executor;
+    const Workers& workers;
   };
 
   // Starts loading `specs`, which `stages.models` lists as loading.
@@ -73,11 +72,13 @@ class ModelLoader {
 
   absl::StatusOr<ModelStatus> LoadNow(ModelSpec spec);
   void UnloadNow(const ModelVersion& version, Engine::UnloadCallback done);
-  // A copy that is complete and known to batcher and executor.
-  absl::StatusOr<std::unique_ptr<ServedModel>> Prepare(ModelSpec spec);
+  // A copy that is complete and known to a worker's batcher and executor.
+  absl::StatusOr<std::unique_ptr<ServedModel>> Prepare(const ModelSpec& spec);
+  // The same on this worker. UNIMPLEMENTED: its device does not compute such a model.
+  absl::StatusOr<std::unique_ptr<ServedModel>> PrepareOn(Worker& worker, ModelSpec spec);
   // The same, ready to be handed out, with exceptions of libraries turned into errors.
-  absl::StatusOr<std::shared_ptr<ServedModel>> PrepareNoThrow(ModelSpec spec);
-  absl::Status AddToStages(ServedModel& served);
+  absl::StatusOr<std::shared_ptr<ServedModel>> PrepareNoThrow(const ModelSpec& spec);
+  absl::Status AddToWorker(ServedModel& served);
   // Hands a copy out. It comes back to this thread when the last holder lets go of it.
   std::shared_ptr<ServedModel> Share(std::unique_ptr<ServedModel> served);
   void Free(std::unique_ptr<ServedModel> served);

@@ -20,6 +20,7 @@
 #include "engine/preprocess/image_processor.h"
 #include "engine/preprocess/tokenizer.h"
 #include "engine/result_cache.h"
+#include "engine/worker.h"
 
 namespace contextpool::engine {
 
@@ -37,6 +38,8 @@ struct ServedModel {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ImageProcessor> image_processor;
   std::unique_ptr<Model> model;
+  // Where it is computed, and its queue there.
+  Worker* worker = nullptr;
   QueueId queue = -1;
   // Null: results are not kept.
   std::unique_ptr<ResultCache> cache;

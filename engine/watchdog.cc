@@ -2,13 +2,15 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace contextpool::engine {
 
-Watchdog::Watchdog(Duration canary_interval, const StepWatch& steps, Clock& clock,
+Watchdog::Watchdog(Duration canary_interval, std::vector<WatchedDevice> devices, Clock& clock,
                    Canaries::Parts parts)
-    : steps_(steps), clock_(clock) {
+    : devices_(std::move(devices)), clock_(clock) {
   if (canary_interval > Duration::zero()) {
-    canaries_.emplace(canary_interval, steps, clock, std::move(parts));
+    canaries_.emplace(canary_interval, clock, std::move(parts));
   }
 }
 
@@ -40,8 +42,15 @@ void Watchdog::Loop() {
 }
 
 EngineHealth Watchdog::Health() const {
-  EngineHealth health = steps_.Health(clock_.Now());
-  return canaries_ ? Worse(std::move(health), canaries_->Health()) : health;
+  EngineHealth worst;
+  for (const WatchedDevice& device : devices_) {
+    EngineHealth health = device.steps.Health(clock_.Now());
+    if (!health.healthy) {
+      health.reason = absl::StrCat("device ", device.name, ": ", health.reason);
+    }
+    worst = Worse(std::move(worst), std::move(health));
+  }
+  return canaries_ ? Worse(std::move(worst), canaries_->Health()) : worst;
 }
 
 }  // namespace contextpool::engine

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "engine/base/clock.h"
 #include "engine/base/health.h"
@@ -12,13 +14,21 @@
 
 namespace contextpool::engine {
 
+// A device of the engine's and what its executor is doing, which must outlive this.
+struct WatchedDevice {
+  std::string name;
+  const StepWatch& steps;
+};
+
 // Thread safe. Health is judged when it is asked for, so a stuck executor is known from the moment
-// of its limit on; the thread only sends canaries and sleeps until the next is due.
+// of its limit on; the thread only sends canaries and sleeps until the next is due. One device that
+// does not answer makes the engine unhealthy.
 class Watchdog {
  public:
-  // `canary_interval` of 0: no canaries, no thread. `steps` and `clock` must outlive this, and this
-  // the answers to its canaries.
-  Watchdog(Duration canary_interval, const StepWatch& steps, Clock& clock, Canaries::Parts parts);
+  // `canary_interval` of 0: no canaries, no thread. `clock` must outlive this, and this the answers
+  // to its canaries.
+  Watchdog(Duration canary_interval, std::vector<WatchedDevice> devices, Clock& clock,
+           Canaries::Parts parts);
   ~Watchdog();
 
   // Starts, and ends, sending canaries. Those under way are still answered.
@@ -30,7 +40,7 @@ class Watchdog {
  private:
   void Loop();
 
-  const StepWatch& steps_;
+  const std::vector<WatchedDevice> devices_;
   Clock& clock_;
   std::optional<Canaries> canaries_;
   Mutex mutex_;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/base/clock.h"
+#include "engine/base/dtype.h"
 #include "engine/base/image_config.h"
 #include "engine/base/request.h"
 
@@ -54,6 +55,10 @@ struct ModelSpec {
   std::string name;
   int64_t version = 1;
   std::string directory;
+  // One of the engine's; empty: the engine chooses.
+  std::string device;
+  // What that device must compute in.
+  std::optional<DType> dtype;
   QueueOptions queue;
   std::optional<Pooling> pooling;
   std::optional<bool> normalize;
@@ -68,7 +73,13 @@ struct ModelSpec {
 
 struct EngineOptions {
   std::vector<ModelSpec> models;
-  // On what waits for all models together.
+  // "cpu", "cuda:<index>" and "cuda" for every GPU, no device twice; or "auto": every GPU that can
+  // be used, then the CPU. Models that name none are spread over the GPUs; a CPU beside them gets
+  // what they do not compute.
+  std::vector<std::string> devices = {"cpu"};
+  // What GPUs compute in: kBF16 or kF16.
+  DType gpu_dtype = DType::kBF16;
+  // On what waits for all models of a device together.
   QueueBounds queue{.max_tokens = 4 << 20, .max_inputs = 65536, .max_bytes = 256 << 20};
   // Threads of the CPU device; 0: as many as the process may use (its cgroup's quota).
   int32_t cpu_threads = 0;

@@ -188,6 +188,13 @@ ContextPoolStats CountersSnapshot(const ContextPoolCounters& counters);
 // REQUIRES: both have the same layers with ContextPool.
 void Accumulate(ModelStats& total, const ModelStats& part);
 
+// One device at one moment.
+struct DeviceStats {
+  std::string name;
+  // How long the batch, or the pass of a load, that is being computed has been; 0: none is.
+  double step_seconds = 0;
+};
+
 struct Stats {
   // Sorted by name, then version. Failed and loading models are listed too.
   std::vector<ModelStats> models;
@@ -196,8 +203,8 @@ struct Stats {
   std::vector<ModelStats> unloaded;
   // Accepted and not yet answered.
   int64_t requests_in_flight = 0;
-  // How long the batch, or the pass of a load, that is being computed has been; 0: none is.
-  double step_seconds = 0;
+  // In the engine's order.
+  std::vector<DeviceStats> devices;
 };
 
 }  // namespace contextpool::engine

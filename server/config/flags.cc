@@ -63,12 +63,16 @@ ABSL_FLAG(int32_t, max_in_flight_requests, 8192,
 ABSL_FLAG(int64_t, max_in_flight_bytes, 512 << 20,
           "Most bytes of requests being answered, with their replies, and of unary replies being"
           " sent, at one time; more are told to retry later.");
-ABSL_FLAG(int64_t, max_queue_inputs, 65536,
-          "Most inputs that wait for all models together; more are told to retry later.");
-ABSL_FLAG(int64_t, max_queue_tokens, 4 << 20,
-          "Most tokens that wait for all models together; more are told to retry later.");
-ABSL_FLAG(int64_t, max_queue_bytes, 256 << 20,
-          "Most bytes of inputs that wait for all models together; more are told to retry later.");
+ABSL_FLAG(
+    int64_t, max_queue_inputs, 65536,
+    "Most inputs that wait for all models of a device together; more are told to retry later.");
+ABSL_FLAG(
+    int64_t, max_queue_tokens, 4 << 20,
+    "Most tokens that wait for all models of a device together; more are told to retry later.");
+ABSL_FLAG(
+    int64_t, max_queue_bytes, 256 << 20,
+    "Most bytes of inputs that wait for all models of a device together; more are told to retry"
+    " later.");
 ABSL_FLAG(int32_t, grpc_memory_mib, 1024, "Memory for gRPC's own buffers, in MiB. 0: no limit.");
 ABSL_FLAG(int32_t, max_concurrent_streams, 1024, "Most calls at one time on one connection.");
 ABSL_FLAG(absl::Duration, max_connection_age, absl::ZeroDuration(),

@@ -22,10 +22,24 @@ void AddCanaries(const std::vector<engine::ModelStats>& models, CanariesByName& 
   }
 }
 
-MetricFamily Gauge(const char* name, const char* help, double value) {
-  FamilyBuilder gauge(name, help, MetricType::Gauge);
-  gauge.Add({}, value);
+MetricFamily Healthy(bool healthy) {
+  FamilyBuilder gauge("contextpool_engine_healthy",
+                      "1 while the engine can answer; 0 while an executor is stuck or its canaries"
+                      " fail.",
+                      MetricType::Gauge);
+  gauge.Add({}, healthy ? 1 : 0);
   return gauge.Take();
+}
+
+MetricFamily Steps(const engine::Stats& stats) {
+  FamilyBuilder steps("contextpool_executor_step_seconds",
+                      "Age of the batch, or of the pass of a load, that the device computes; 0: it"
+                      " computes none.",
+                      MetricType::Gauge);
+  for (const engine::DeviceStats& device : stats.devices) {
+    steps.Add({{"device", device.name}}, device.step_seconds);
+  }
+  return steps.Take();
 }
 
 MetricFamily Canaries(const engine::Stats& stats) {
@@ -48,14 +62,7 @@ MetricFamily Canaries(const engine::Stats& stats) {
 
 std::vector<MetricFamily> HealthCollectable::Collect() const {
   const engine::Stats stats = engine_.Snapshot();
-  return {
-      Gauge("contextpool_engine_healthy",
-            "1 while the engine can answer; 0 while its executor is stuck or its canaries fail.",
-            engine_.Health().healthy ? 1 : 0),
-      Gauge("contextpool_executor_step_seconds",
-            "Age of the batch, or of the pass of a load, that is being computed; 0: none is.",
-            stats.step_seconds),
-      Canaries(stats)};
+  return {Healthy(engine_.Health().healthy), Steps(stats), Canaries(stats)};
 }
 
 }  // namespace contextpool::server

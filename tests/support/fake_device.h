@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "engine/device/device.h"
 
@@ -15,14 +17,17 @@ class FakeDevice : public engine::Device {
   // Bytes that one allocation may have.
   static constexpr size_t kMemory = 1 << 28;
 
+  explicit FakeDevice(std::string name = "fake", engine::DType dtype = engine::DType::kF32)
+      : name_(std::move(name)), dtype_(dtype) {}
+
   // What the next Synchronize returns; then it is OK again.
   absl::Status next_failure;
 
   // Bytes that are allocated now.
   size_t bytes_held() const { return bytes_held_; }
 
-  absl::string_view name() const override { return "fake"; }
-  engine::DType dtype() const override { return engine::DType::kF32; }
+  absl::string_view name() const override { return name_; }
+  engine::DType dtype() const override { return dtype_; }
   bool convolves() const override { return true; }
   absl::StatusOr<engine::DeviceBuffer> Allocate(size_t bytes) override {
     if (bytes > kMemory) return absl::ResourceExhaustedError("the device is full");
@@ -92,6 +97,8 @@ class FakeDevice : public engine::Device {
   }
 
  private:
+  const std::string name_;
+  const engine::DType dtype_;
   std::atomic<size_t> bytes_held_{0};
 };
 

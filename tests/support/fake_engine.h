@@ -175,7 +175,7 @@ class FakeEngine : public FakeModels {
       }
       stats.models.push_back(std::move(model));
     }
-    stats.step_seconds = 1.5;
+    stats.devices = {{"cpu", 1.5}, {"cuda:0", 0}};
     MutexLock lock(mutex_);
     stats.requests_in_flight = static_cast<int64_t>(waiting_.size());
     return stats;

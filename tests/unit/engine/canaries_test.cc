@@ -45,7 +45,7 @@ class CanariesTest : public ::testing::Test {
     info->vocabulary_size = 1000;
     auto counters = std::make_shared<ModelCounters>();
     counters->last_computed = clock_.Now();
-    models_.push_back({std::move(info), std::move(counters), steps_});
+    models_.push_back({std::move(info), std::move(counters), &steps_});
   }
 
   void BatchWasComputed() { models_[0].counters->last_computed = clock_.Now(); }

@@ -46,8 +46,12 @@ class EngineTest : public ::testing::Test {
     EngineOptions options;
     options.models = std::move(specs);
     options.canary_interval = canary_interval_;
+    options.queue = queue_bounds_;
     EngineParts parts;
-    for (auto& device : new_devices_) parts.devices.push_back(std::move(device));
+    device_ = new_devices_[0].get();
+    for (auto& device : std::exchange(new_devices_, OneDevice())) {
+      parts.devices.push_back(std::move(device));
+    }
     parts.load_model = [this](const ModelSpec& spec,
                               Device& device) -> absl::StatusOr<std::unique_ptr<Model>> {
       if (spec.name == "broken") return absl::InvalidArgumentError("config.json: is broken");
@@ -59,7 +63,7 @@ class EngineTest : public ::testing::Test {
         return absl::UnimplementedError("convolutions are computed on a CPU only");
       }
       prefix_tokens_ = spec.prefix_tokens;
-      loaded_on_[spec.name] = device.name();
+      loaded_on_[spec.name] = std::string(device.name());
       return std::make_unique<testing::FakeModel>(spec, hooks_);
     };
     parts.load_tokenizer = [this](const ModelSpec&) -> absl::StatusOr<std::unique_ptr<Tokenizer>> {
@@ -122,20 +126,21 @@ class EngineTest : public ::testing::Test {
   }
 
   // For Start.
-  // Replaces the engine's one device by others. For Start.
+  // What the next Start uses in place of one device.
   void UseDevices(std::vector<std::unique_ptr<testing::FakeDevice>> devices) {
     new_devices_ = std::move(devices);
-    device_ = new_devices_[0].get();
   }
 
   Clock* clock_ = &Clock::Real();
   Duration canary_interval_{};
+  QueueBounds queue_bounds_ = EngineOptions().queue;
   std::vector<std::unique_ptr<testing::FakeDevice>> new_devices_ = OneDevice();
 
   Gate gate_;
   std::atomic<int> passes_{0};
   testing::FakeModel::Hooks hooks_;
-  testing::FakeDevice* device_ = new_devices_[0].get();
+  // The first one.
+  testing::FakeDevice* device_ = nullptr;
   // By model: the device that it was last loaded on.
   std::map<std::string, std::string> loaded_on_;
   // What the last model was told of its tokeniser.

@@ -22,8 +22,9 @@ TEST_F(HealthMetricsTest, TellWhetherTheEngineIsHealthy) {
   EXPECT_EQ(Scrape().at("contextpool_engine_healthy"), 0);
 }
 
-TEST_F(HealthMetricsTest, TellTheAgeOfTheRunningStep) {
-  EXPECT_EQ(Scrape().at("contextpool_executor_step_seconds"), 1.5);
+TEST_F(HealthMetricsTest, TellTheAgeOfEachDevicesRunningStep) {
+  EXPECT_EQ(Scrape().at(R"(contextpool_executor_step_seconds{device="cpu"})"), 1.5);
+  EXPECT_EQ(Scrape().at(R"(contextpool_executor_step_seconds{device="cuda:0"})"), 0);
 }
 
 TEST_F(HealthMetricsTest, CountTheCanariesOfEachModelByTheirResult) {

@@ -1,0 +1,88 @@
+#include "engine/devices.h"
+
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "engine/device/cpu_device.h"
+#include "engine/device/cuda/cuda_gpu.h"
+
+namespace contextpool::engine {
+namespace {
+
+using Devices = std::vector<std::unique_ptr<Device>>;
+
+absl::Status WithName(const absl::Status& status, absl::string_view name) {
+  return absl::Status(status.code(), absl::StrCat("--device=", name, ": ", status.message()));
+}
+
+absl::Status Add(absl::StatusOr<std::unique_ptr<Device>> device, Devices& devices) {
+  if (!device.ok()) return device.status();
+  devices.push_back(*std::move(device));
+  return absl::OkStatus();
+}
+
+absl::Status AddEveryGpu(const EngineOptions& options, const DeviceSource& source,
+                         Devices& devices) {
+  const absl::StatusOr<int> count = source.count_gpus();
+  if (!count.ok()) return count.status();
+  for (int index = 0; index < *count; ++index) {
+    absl::Status status = Add(source.open_gpu(index, options.gpu_dtype), devices);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+// Every GPU that can be opened.
+void AddUsableGpus(const EngineOptions& options, const DeviceSource& source, Devices& devices,
+                   std::vector<std::string>& notes) {
+  const absl::StatusOr<int> count = source.count_gpus();
+  if (!count.ok()) {
+    // Who has a program without CUDA does not expect GPUs.
+    if (absl::IsUnimplemented(count.status())) return;
+    notes.push_back(absl::StrCat("no GPU is used: ", count.status().message()));
+    return;
+  }
+  for (int index = 0; index < *count; ++index) {
+    absl::Status status = Add(source.open_gpu(index, options.gpu_dtype), devices);
+    if (status.ok()) continue;
+    notes.push_back(absl::StrCat("GPU ", index, " is not used: ", status.message()));
+  }
+}
+
+absl::Status AddNamed(absl::string_view name, const EngineOptions& options,
+                      const DeviceSource& source, Devices& devices) {
+  if (name == "cpu") return Add(source.open_cpu(options.cpu_threads), devices);
+  if (name == "cuda") return AddEveryGpu(options, source, devices);
+  int index = -1;
+  if (!absl::ConsumePrefix(&name, "cuda:") || !absl::SimpleAtoi(name, &index) || index < 0) {
+    return absl::InvalidArgumentError("no such device");
+  }
+  return Add(source.open_gpu(index, options.gpu_dtype), devices);
+}
+
+}  // namespace
+
+DeviceSource DeviceSource::ThisMachine() {
+  return {CudaGpuCount, CreateCudaGpu,
+          [](int32_t threads) { return CreateCpuDevice({.threads = threads}); }};
+}
+
+absl::StatusOr<Devices> OpenDevices(const EngineOptions& options, const DeviceSource& source,
+                                    std::vector<std::string>& notes) {
+  Devices devices;
+  for (const std::string& name : options.devices) {
+    absl::string_view opened = name;
+    if (name == "auto") {
+      AddUsableGpus(options, source, devices, notes);
+      opened = "cpu";
+    }
+    absl::Status status = AddNamed(opened, options, source, devices);
+    if (!status.ok()) return WithName(status, name);
+  }
+  return devices;
+}
+
+}  // namespace contextpool::engine
