@@ -196,7 +196,10 @@ class GpuDevice final : public Device {
   }
 
  protected:
-  void Free(void* data, size_t /*bytes*/) override { runtime_->Free(data); }
+  void Free(void* data, size_t /*bytes*/) override {
+    queue_.ForgetPasses();
+    runtime_->Free(data);
+  }
 
  private:
   void Multiply(const GpuGemmParams& product) {

@@ -74,7 +74,7 @@ absl::Status GpuQueue::Synchronize() {
   }
   arrivals_.clear();
   pending_.clear();
-  staging_.Reset();
+  if (staging_.Reset()) ForgetPasses();
   large_ = false;
   return failure;
 }
@@ -82,6 +82,7 @@ absl::Status GpuQueue::Synchronize() {
 void GpuQueue::QueueSmall() {
   if (pending_.empty()) return;
   if (!records_) return QueueAll();
+  if (forget_.exchange(false)) passes_.clear();
   const auto known = passes_.find(pending_);
   if (known == passes_.end()) {
     if (passes_.size() >= kMaxPasses) passes_.clear();

@@ -4,13 +4,16 @@
 // is collected until Synchronize and then queued as one graph, if an equal pass was seen before:
 // equal in every pointer and size, so that a graph computes what the operations would have. The
 // first of a kind is queued operation by operation, the second is recorded, all others are
-// replayed.
+// replayed. When memory is freed all passes are forgotten: CUDA's graphs hold on to what they copy
+// from and to, and crash if that was freed, even if the same address is in use again.
 //
 // What goes to the GPU and comes back is staged in page-locked memory: one copy each way if it lies
 // together on the GPU.
 #pragma once
 
+#include <atomic>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -46,6 +49,9 @@ class GpuQueue {
   // As Device::Synchronize.
   absl::Status Synchronize();
 
+  // To be called before memory of the GPU is freed. Any thread.
+  void ForgetPasses() { forget_ = true; }
+
  private:
   // Bytes that wait in page-locked memory for the end of the pass.
   struct Arrival {
@@ -75,6 +81,7 @@ class GpuQueue {
   absl::flat_hash_map<GpuPass, std::unique_ptr<GpuGraph>, GpuPassHash> passes_;
   // False where graphs are not to be had.
   bool records_ = true;
+  std::atomic<bool> forget_ = false;
 };
 
 }  // namespace contextpool::engine

@@ -30,12 +30,14 @@ absl::StatusOr<char*> PinnedMemory::Take(size_t bytes) {
   return taken;
 }
 
-void PinnedMemory::Reset() {
+bool PinnedMemory::Reset() {
   used_ = 0;
-  while (blocks_.size() > 1) {
-    runtime_.FreeHost(blocks_.front().data);
-    blocks_.erase(blocks_.begin());
+  if (blocks_.size() <= 1) return false;
+  for (auto block = blocks_.begin(); block + 1 != blocks_.end(); ++block) {
+    runtime_.FreeHost(block->data);
   }
+  blocks_.erase(blocks_.begin(), blocks_.end() - 1);
+  return true;
 }
 
 }  // namespace contextpool::engine

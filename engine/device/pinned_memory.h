@@ -22,8 +22,9 @@ class PinnedMemory {
   // memory. RESOURCE_EXHAUSTED if there is not so much.
   absl::StatusOr<char*> Take(size_t bytes);
 
-  // Everything taken becomes invalid. REQUIRES: nothing queued uses it.
-  void Reset();
+  // Everything taken becomes invalid. REQUIRES: nothing queued uses it. Returns whether memory was
+  // freed.
+  bool Reset();
 
  private:
   struct Block {

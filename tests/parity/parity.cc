@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 
 #include "absl/strings/str_format.h"
@@ -89,23 +90,6 @@ std::vector<Row> Golden::Rows(const std::string& tensor) const {
   return rows;
 }
 
-std::ostream& operator<<(std::ostream& stream, const Backend& backend) {
-  return stream << backend.name;
-}
-
-std::vector<Backend> Backends() {
-  // One thread and several must give the same, so the counts differ.
-  const std::vector<Backend> all = {
-      {"Fastest", {.threads = 2, .isa = {}, .gemm = {}}},
-      {"LibTorch", {.threads = 1, .isa = {}, .gemm = CpuGemm::kLibTorch}},
-      {"Reference", {.threads = 2, .isa = kernels::Isa::kReference, .gemm = CpuGemm::kLibTorch}}};
-  std::vector<Backend> usable;
-  for (const Backend& backend : all) {
-    if (CreateCpuDevice(backend.options).ok()) usable.push_back(backend);
-  }
-  return usable;
-}
-
 std::vector<std::string> CheckpointsIn(const std::string& folder) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(GoldenFolder() / folder)) {
@@ -131,13 +115,6 @@ const char* NameOf(Pooling pooling) {
   return "";
 }
 
-std::string CheckpointName(const ::testing::TestParamInfo<CheckpointAndBackend>& info) {
-  return std::get<0>(info.param) + "_" + std::get<1>(info.param).name;
-}
-
-TestModel::TestModel(const std::filesystem::path& directory, const Backend& backend)
-    : TestModel(directory, ValueOrThrow(CreateCpuDevice(backend.options))) {}
-
 TestModel::TestModel(const std::filesystem::path& directory, std::unique_ptr<Device> device)
     : device_(std::move(device)) {
   ModelSpec spec;
@@ -146,8 +123,8 @@ TestModel::TestModel(const std::filesystem::path& directory, std::unique_ptr<Dev
   model_ = ValueOrThrow(LoadModel(spec, *device_));
 }
 
-Answer TestModel::Ask(std::span<const TokenIds> sequences,
-                      std::span<const OutputSpec> outputs) const {
+Answer TestModel::Ask(std::span<const TokenIds> sequences, std::span<const OutputSpec> outputs,
+                      Arena* workspace) const {
   std::vector<int32_t> ids;
   std::vector<int32_t> cu_lengths = {0};
   PackedBatch batch;
@@ -159,10 +136,11 @@ Answer TestModel::Ask(std::span<const TokenIds> sequences,
   batch.token_ids = ids;
   batch.cu_lengths = cu_lengths;
   batch.outputs = outputs;
-  return Compute(batch);
+  return Compute(batch, workspace);
 }
 
-Answer TestModel::Ask(std::span<const Pixels> images, std::span<const OutputSpec> outputs) const {
+Answer TestModel::Ask(std::span<const Pixels> images, std::span<const OutputSpec> outputs,
+                      Arena* workspace) const {
   Pixels pixels;
   std::vector<int32_t> cu_lengths = {0};
   for (const Pixels& image : images) {
@@ -172,13 +150,22 @@ Answer TestModel::Ask(std::span<const Pixels> images, std::span<const OutputSpec
   return Compute({.pixels = pixels,
                   .cu_lengths = cu_lengths,
                   .outputs = outputs,
-                  .max_length = info().max_tokens});
+                  .max_length = info().max_tokens},
+                 workspace);
 }
 
-Answer TestModel::Compute(const PackedBatch& batch) const {
-  const BatchLimits limits = {batch.total_tokens(), batch.sequences()};
-  Arena workspace = ValueOrThrow(Arena::Create(*device_, model_->WorkspaceBytes(limits)));
-  const ModelOutput output = ValueOrThrow(model_->Forward(batch, workspace));
+Arena TestModel::Workspace(const BatchLimits& limits) const {
+  return ValueOrThrow(Arena::Create(*device_, model_->WorkspaceBytes(limits)));
+}
+
+Answer TestModel::Compute(const PackedBatch& batch, Arena* workspace) const {
+  std::optional<Arena> fresh;
+  if (workspace == nullptr) {
+    fresh = Workspace({batch.total_tokens(), batch.sequences()});
+    workspace = &*fresh;
+  }
+  workspace->Reset();
+  const ModelOutput output = ValueOrThrow(model_->Forward(batch, *workspace));
 
   Answer answer;
   int64_t embedded = 0;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/base/packed_batch.h"
+#include "engine/device/arena.h"
 #include "engine/device/cpu_device.h"
 #include "engine/device/device.h"
 #include "engine/model/model.h"
@@ -79,9 +80,13 @@ class TestModel {
 
   const ModelInfo& info() const { return model_->info(); }
 
-  // One Forward over all inputs side by side; row i belongs to input i.
-  Answer Ask(std::span<const TokenIds> sequences, std::span<const OutputSpec> outputs) const;
-  Answer Ask(std::span<const Pixels> images, std::span<const OutputSpec> outputs) const;
+  // One Forward over all inputs side by side; row i belongs to input i. `workspace`: null for a
+  // fresh one.
+  Answer Ask(std::span<const TokenIds> sequences, std::span<const OutputSpec> outputs,
+             Arena* workspace = nullptr) const;
+  Answer Ask(std::span<const Pixels> images, std::span<const OutputSpec> outputs,
+             Arena* workspace = nullptr) const;
+  Arena Workspace(const BatchLimits& limits) const;
   std::vector<Row> RunBatch(std::span<const TokenIds> sequences,
                             std::span<const OutputSpec> outputs) const {
     return Ask(sequences, outputs).rows;
@@ -93,7 +98,7 @@ class TestModel {
                        int64_t token_budget) const;
 
  private:
-  Answer Compute(const PackedBatch& batch) const;
+  Answer Compute(const PackedBatch& batch, Arena* workspace) const;
 
   std::unique_ptr<Device> device_;
   std::unique_ptr<Model> model_;

@@ -70,6 +70,20 @@ TEST_F(GpuDeviceTest, ManyPatchesAreMadeAndMultipliedInParts) {
                                     "product 1808 bias"));
 }
 
+// A graph of CUDA crashes if it copies to memory that was freed and allocated again.
+TEST_F(GpuDeviceTest, NoGraphOutlivesMemoryThatIsFreed) {
+  const auto weight = Linear(8, 16);
+  const auto pass = [&] {
+    device_->Linear(Tensor({3, 8}), *weight, kernels::Activation::kNone, Tensor({3, 16}));
+    return Queued();
+  };
+  pass();
+  pass();
+  EXPECT_THAT(pass(), ElementsAre("graph"));
+  { const DeviceBuffer buffer = *device_->Allocate(100); }
+  EXPECT_THAT(pass(), ElementsAre("product 3 bias"));
+}
+
 TEST_F(GpuDeviceTest, ConvolutionsAreRefused) {
   device_->MaxPool(Tensor({1}), {}, Tensor({1}));
   EXPECT_EQ(device_->Synchronize(),

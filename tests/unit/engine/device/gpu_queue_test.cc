@@ -95,6 +95,27 @@ TEST_F(GpuQueueTest, APassThatDiffersInOneNumberIsAnotherOne) {
   EXPECT_THAT(runtime_.Diary(), ElementsAre("in 1", "product 2", "out 1"));
 }
 
+TEST_F(GpuQueueTest, ForgottenPassesAreQueuedAndRecordedAnew) {
+  for (int i = 0; i < 3; ++i) Pass("1");
+  queue_.ForgetPasses();
+  runtime_.Diary();
+  EXPECT_EQ(Pass("4"), "4");
+  EXPECT_THAT(runtime_.Diary(), ElementsAre("in 1", "product 1", "out 1"));
+  EXPECT_EQ(runtime_.graphs_alive, 0);
+  EXPECT_EQ(Pass("5"), "5");
+  EXPECT_EQ(runtime_.graphs_alive, 1);
+}
+
+TEST_F(GpuQueueTest, StagingThatGrewIsInNoGraph) {
+  for (int i = 0; i < 3; ++i) Pass("1");
+  const std::string much(1 << 20, 'm');
+  std::vector<char> place(much.size());
+  queue_.CopyToDevice(place.data(), much.data(), much.size());
+  EXPECT_EQ(queue_.Synchronize(), absl::OkStatus());
+  Pass("2");
+  EXPECT_EQ(runtime_.graphs_alive, 0);
+}
+
 TEST_F(GpuQueueTest, LargePassesAreNotRecorded) {
   for (int i = 0; i < 3; ++i) {
     Pass("1", GpuQueue::kSmallRows + 1);
