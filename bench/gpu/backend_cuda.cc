@@ -1,4 +1,5 @@
 #include "bench/gpu/backend.h"
+#include "engine/device/cuda/cuda_gpu.h"
 
 namespace contextpool::gpu_check {
 
@@ -9,5 +10,9 @@ std::string Launch(Launcher launcher, const void* params, void* stream) {
 
 void Register(const void* /*data*/, size_t /*bytes*/) {}
 void Unregister(const void* /*data*/) {}
+
+absl::StatusOr<std::unique_ptr<engine::Device>> CreateGpu(engine::DType dtype) {
+  return engine::CreateCudaGpu(/*index=*/0, dtype);
+}
 
 }  // namespace contextpool::gpu_check

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "bench/gpu/backend.h"
+#include "engine/device/emulated/emulated_gpu.h"
 #include "kernels/simt/launch.h"
 #include "kernels/simt/memory_regions.h"
 
@@ -30,5 +31,9 @@ void Register(const void* data, size_t bytes) {
 }
 
 void Unregister(const void* data) { Memory().erase(data); }
+
+absl::StatusOr<std::unique_ptr<engine::Device>> CreateGpu(engine::DType dtype) {
+  return engine::CreateEmulatedGpu(dtype);
+}
 
 }  // namespace contextpool::gpu_check

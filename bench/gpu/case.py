@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 
 import torch
+
 from library import Library
 
 # Functions that give the same result from the same inputs, by name.
@@ -26,6 +27,10 @@ class Context:
     def generator(self) -> torch.Generator:
         self.seed += 1
         return torch.Generator(self.device).manual_seed(self.seed)
+
+    def host_generator(self) -> torch.Generator:
+        self.seed += 1
+        return torch.Generator().manual_seed(self.seed)
 
     def normal(self, *shape: int, scale: float = 1.0) -> torch.Tensor:
         values = torch.randn(*shape, device=self.device, generator=self.generator())
@@ -71,6 +76,8 @@ class Case:
     bytes: int
     flop: int
     make: Callable[[], InputSet]
+    # Timed as whole calls, from the host to the host, instead of as work on the GPU.
+    end_to_end: bool = False
 
 
 def bound(ways: Ways, *inputs: torch.Tensor) -> dict[str, Callable[[], torch.Tensor]]:

@@ -2,6 +2,7 @@
 
 import ctypes
 import struct
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -35,8 +36,18 @@ class _Operation(ctypes.Structure):
     ]
 
 
-class LaunchError(RuntimeError):
-    """A launcher refused its parameters, or the emulator found a fault."""
+class _ModelBatch(ctypes.Structure):
+    _fields_ = [
+        ("ids", ctypes.c_void_p),
+        ("pixels", ctypes.c_void_p),
+        ("cu_lengths", ctypes.c_void_p),
+        ("sequences", ctypes.c_int64),
+        ("max_length", ctypes.c_int64),
+    ]
+
+
+class LibraryError(RuntimeError):
+    """A launcher refused its parameters, the emulator found a fault, a model does not load."""
 
 
 class Library:
@@ -52,6 +63,21 @@ class Library:
         ]
         self._library.gpu_check_register.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         self._library.gpu_check_unregister.argtypes = [ctypes.c_void_p]
+        self._library.gpu_check_load.restype = ctypes.c_void_p
+        self._library.gpu_check_load.argtypes = [
+            ctypes.c_char_p,
+            ctypes.c_int,
+            ctypes.c_char_p,
+            ctypes.c_size_t,
+        ]
+        self._library.gpu_check_forward.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_char_p,
+            ctypes.c_size_t,
+        ]
+        self._library.gpu_check_unload.argtypes = [ctypes.c_void_p]
         self._operations: dict[str, tuple[int, _Operation]] = {}
         while operation := self._library.gpu_check_operation(len(self._operations)):
             name = operation.contents.name.decode()
@@ -86,6 +112,13 @@ class Library:
             struct.pack_into(layout, params, field.offset, *numbers)
         return lambda: self._launch(index, params, tensors)
 
+    def load(self, directory: str, dtype: torch.dtype) -> "Model":
+        error = ctypes.create_string_buffer(1000)
+        model = self._library.gpu_check_load(directory.encode(), DTYPES[dtype], error, len(error))
+        if not model:
+            raise LibraryError(error.value.decode(errors="replace"))
+        return Model(self._library, model)
+
     def _launch(self, index: int, params: Any, tensors: list[torch.Tensor]) -> None:
         on_gpu = tensors[0].is_cuda
         storages = {}
@@ -105,4 +138,42 @@ class Library:
         for data in storages:
             self._library.gpu_check_unregister(data)
         if failed:
-            raise LaunchError(error.value.decode(errors="replace"))
+            raise LibraryError(error.value.decode(errors="replace"))
+
+
+class Model:
+    """A model that the engine computes, with a GPU device of its own."""
+
+    def __init__(self, library: ctypes.CDLL, model: int) -> None:
+        self._library = library
+        self._model = model
+        # Not __del__: at the interpreter's end the library may be gone already.
+        weakref.finalize(self, library.gpu_check_unload, model)
+
+    def prepare(
+        self,
+        out: torch.Tensor,
+        cu_lengths: list[int],
+        ids: torch.Tensor | None = None,
+        pixels: torch.Tensor | None = None,
+    ) -> Callable[[], None]:
+        """A pass that writes embeddings [sequences, hidden size] to `out`; all on the host."""
+        starts = torch.tensor(cu_lengths, dtype=torch.int32)
+        lengths = starts.diff()
+        batch = _ModelBatch(
+            ids=None if ids is None else ids.data_ptr(),
+            pixels=None if pixels is None else pixels.data_ptr(),
+            cu_lengths=starts.data_ptr(),
+            sequences=len(lengths),
+            max_length=int(lengths.max()),
+        )
+        error = ctypes.create_string_buffer(1000)
+
+        def run(kept=(ids, pixels, starts)) -> None:
+            failed = self._library.gpu_check_forward(
+                self._model, ctypes.byref(batch), out.data_ptr(), error, len(error)
+            )
+            if failed:
+                raise LibraryError(error.value.decode(errors="replace"))
+
+        return run

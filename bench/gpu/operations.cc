@@ -1,10 +1,11 @@
 #include "bench/gpu/operations.h"
 
-#include <cstring>
+#include <iterator>
 #include <string>
 #include <type_traits>
 
 #include "bench/gpu/backend.h"
+#include "bench/gpu/error_text.h"
 #include "kernels/activation.h"
 #include "kernels/attention.h"
 #include "kernels/context_pool.h"
@@ -179,9 +180,7 @@ int gpu_check_launch(int index, const void* params, void* stream, char* error, s
   const std::string wrong =
       contextpool::gpu_check::Launch(kOperations[index].launch, params, stream);
   if (wrong.empty()) return 0;
-  // Cut where it is longer, and always ended.
-  wrong.copy(error, error_bytes - 1);
-  error[std::min(wrong.size(), error_bytes - 1)] = '\0';
+  contextpool::gpu_check::CopyError(wrong, error, error_bytes);
   return 1;
 }
 

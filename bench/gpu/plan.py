@@ -183,6 +183,31 @@ def images(count: int, side: int, patch: int, columns: int, dtype: str) -> list[
     ]
 
 
+MODELS = {
+    "MiniLM-L6": {"hidden": 384, "layers": 6, "heads": 12, "intermediate": 1536},
+    "BERT-base": {"hidden": 768, "layers": 12, "heads": 12, "intermediate": 3072},
+    "ViT-B/16": {"hidden": 768, "layers": 12, "heads": 12, "intermediate": 3072, "image": 224},
+}
+
+
+def whole_models(name: str, sizes: list[str], pools: bool, dtype: str) -> list[Planned]:
+    """`sizes`: batches of texts, or numbers of images."""
+    architecture = MODELS[name] | {"context_pool": pools}
+    called = f"{name} with ContextPool" if pools else name
+    found = []
+    for size in sizes:
+        if "image" in architecture:
+            shape, function = f"{called}, {size} images", "vit"
+            arguments: dict[str, Any] = {"images": int(size)}
+        else:
+            shown, lengths = batch(size)
+            shape, function = f"{called}, {shown}", "bert"
+            arguments = {"lengths": lengths}
+        arguments["architecture"] = architecture
+        found.append(Planned(f"model_cases.{function}", shape, dtype, arguments))
+    return found
+
+
 SMALL_TO_LARGE = [(tokens, columns) for columns in (384, 768) for tokens in (128, 4096, 16384)]
 
 
@@ -200,6 +225,9 @@ def quick() -> list[Planned]:
         *per_batch("embedding", ["32x128"], 768, "bf16"),
         *per_batch("pool", ["128x128"], 768, "bf16"),
         *images(64, 224, 16, 768, "bf16"),
+        *whole_models("MiniLM-L6", ["1x128", "32x128"], False, "bf16"),
+        *whole_models("BERT-base", ["32x128"], False, "bf16"),
+        *whole_models("BERT-base", ["32x128"], True, "bf16"),
     ]
 
 
@@ -231,7 +259,21 @@ def full() -> list[Planned]:
         *per_batch("pool", ["1x128", "32x128", "32x512"], 768, "bf16"),
         *per_batch("pool", ["128x128"], 384, "bf16"),
     ]
-    planned = [*quick(), *fp16, *rest]
+    texts = ["1x128", "32x128", "8x512", "mixed"]
+    models = [
+        *(
+            case
+            for name in ("BERT-base", "MiniLM-L6")
+            for pools in (False, True)
+            for case in whole_models(name, texts, pools, "bf16")
+        ),
+        *whole_models("ViT-B/16", ["1", "64"], False, "bf16"),
+        *whole_models("ViT-B/16", ["1", "64"], True, "bf16"),
+        *whole_models("BERT-base", ["32x128"], False, "fp16"),
+    ]
+    # Those of quick() first, but models one after the other, each loaded once.
+    kernels = [case for case in quick() if not case.kernel.startswith("model_cases")]
+    planned = [*kernels, *models, *fp16, *rest]
     return list({case.name: case for case in planned}.values())
 
 
@@ -240,6 +282,7 @@ def tiny() -> list[Planned]:
     lengths = {"lengths": [37] * 2}
     uneven = {"lengths": [37, 70]}
     wide = {"columns": 64}
+    small = {"hidden": 64, "layers": 2, "heads": 2, "intermediate": 128}
     pooled = {"sigma": 3.0, "grid_width": 0, "flex": False}
     cases = [
         ("context_pool_cases.context_pool", lengths | wide | pooled),
@@ -253,6 +296,14 @@ def tiny() -> list[Planned]:
         ("row_cases.pool", lengths | wide),
         ("row_cases.im2col", {"images": 1, "side": 32, "patch": 16}),
         ("row_cases.patch_tokens", {"images": 2, "tokens": 5} | wide),
+        *(
+            (kernel, arguments | {"architecture": architecture | {"context_pool": pools}})
+            for pools in (False, True)
+            for kernel, arguments, architecture in (
+                ("model_cases.bert", uneven, small | {"vocabulary": 100, "positions": 80}),
+                ("model_cases.vit", {"images": 2}, small | {"image": 32, "patch": 8}),
+            )
+        ),
     ]
     return [
         Planned(kernel, f"tiny {number}", dtype, arguments, compiles=False)

@@ -11,6 +11,11 @@ import torch
 Contender = Callable[[int], object]
 
 MIN_ROUNDS, MAX_ROUNDS = 5, 25
+# Of a replay: so long, or so many calls.
+LONG_US, MAX_CALLS = 2000, 400
+SLEEP_CYCLES = 2_000_000
+# Whole calls of each contender in a round.
+CALLS_A_ROUND = 5
 
 
 def input_sets(bytes_per_call: int, device: torch.device) -> int:
@@ -22,85 +27,120 @@ def input_sets(bytes_per_call: int, device: torch.device) -> int:
 
 
 class Graph:
-    """Many calls of a contender as one graph: what a launch costs the host is not in its time."""
+    """Calls of a contender as one graph: what a launch costs the host is not in its time.
 
-    def __init__(self, contender: Contender, sets: int, passes: int) -> None:
-        self.calls = sets * passes
-        self.kept: dict[int, object] = {}
-        self.error = ""
+    Each set of inputs in turn, so often that a replay takes a few milliseconds or has many calls.
+    """
+
+    def __init__(self, contender: Contender, sets: int) -> None:
         self._contender = contender
-        self._sets, self._passes = sets, passes
+        self._sets = sets
+        self.kept: dict[int, object] = {}
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(2):
                 contender(0)
         torch.cuda.current_stream().wait_stream(side)
+        self._capture(passes=1)
+        if self.captured:
+            once_us = min(self.time_us() for _ in range(3))
+            self._capture(passes=math.ceil(min(MAX_CALLS, LONG_US / once_us) / sets))
+
+    @property
+    def captured(self) -> bool:
+        return self._graph is not None
+
+    def _capture(self, passes: int) -> None:
+        self._passes = passes
         torch.cuda.synchronize()
         self._graph: torch.cuda.CUDAGraph | None = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(self._graph):
                 self._run()
-        except RuntimeError as error:
-            self.error = str(error).splitlines()[0]
+        except RuntimeError:
             self._graph = None
         torch.cuda.synchronize()
-
-    @property
-    def captured(self) -> bool:
-        return self._graph is not None
 
     def _run(self) -> None:
         for _ in range(self._passes):
             for number in range(self._sets):
                 self.kept[number] = self._contender(number)
 
-    def replay(self) -> None:
+    def begin(self) -> Callable[[], float]:
+        """Starts a replay; the result waits for it and gives microseconds a call."""
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
         if self._graph is not None:
             self._graph.replay()
         else:
             self._run()
+        end.record()
+
+        def finish() -> float:
+            end.synchronize()
+            return begin.elapsed_time(end) * 1000 / (self._sets * self._passes)
+
+        return finish
+
+    def time_us(self) -> float:
+        return self.begin()()
 
 
 def measure(
-    contenders: dict[str, Contender], sets: int, expected_us: float, seconds: float
+    contenders: dict[str, Contender], sets: int, seconds: float
 ) -> dict[str, dict[str, float]]:
     """Microseconds a call of each: median, tenth and ninetieth percentile over rounds.
 
     In a round each contender runs its whole graph once; the order turns from round to round.
-    `expected_us` is a lower bound of a call's time, from which the graph's length follows.
     """
-    passes = math.ceil(min(400.0, max(8.0, 1000 / max(expected_us, 1.0))) / sets)
-    graphs = {name: Graph(contender, sets, passes) for name, contender in contenders.items()}
-    for graph in graphs.values():
-        graph.replay()
-    torch.cuda.synchronize()
+    graphs = {name: Graph(contender, sets) for name, contender in contenders.items()}
     names = list(graphs)
     times: dict[str, list[float]] = {name: [] for name in names}
     end = time.monotonic() + seconds
-    for number in range(MAX_ROUNDS):
-        if number >= MIN_ROUNDS and time.monotonic() > end:
-            break
-        events = {}
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
-            begin, finish = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            begin.record()
-            graphs[name].replay()
-            finish.record()
-            events[name] = (begin, finish)
-        torch.cuda.synchronize()
-        for name, (begin, finish) in events.items():
-            times[name].append(begin.elapsed_time(finish) * 1000 / graphs[name].calls)
+    rounds = 0
+    while rounds < MIN_ROUNDS or (rounds < MAX_ROUNDS and time.monotonic() < end):
+        turn = rounds % len(names)
+        # All of a round are queued before the first is waited for, behind a millisecond of nothing:
+        # no graph waits for the host.
+        torch.cuda._sleep(SLEEP_CYCLES)
+        started = {name: graphs[name].begin() for name in names[turn:] + names[:turn]}
+        for name, finish in started.items():
+            times[name].append(finish())
+        rounds += 1
     return {
-        name: {
-            "us": statistics.median(values),
-            "us_low": percentile(values, 10),
-            "us_high": percentile(values, 90),
-            "rounds": len(values),
-            "captured": graphs[name].captured,
-        }
+        name: summary(values, rounds) | {"captured": graphs[name].captured}
         for name, values in times.items()
+    }
+
+
+def measure_calls(contenders: dict[str, Contender], seconds: float) -> dict[str, dict[str, float]]:
+    """The same of whole calls that wait for their result, by the host's clock."""
+    names = list(contenders)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for contender in contenders.values():
+        for _ in range(3):
+            contender(0)
+    end = time.monotonic() + seconds
+    rounds = 0
+    while rounds < MIN_ROUNDS or (rounds < MAX_ROUNDS and time.monotonic() < end):
+        turn = rounds % len(names)
+        for name in names[turn:] + names[:turn]:
+            torch.cuda.synchronize()
+            for _ in range(CALLS_A_ROUND):
+                begin = time.perf_counter()
+                contenders[name](0)
+                times[name].append((time.perf_counter() - begin) * 1e6)
+        rounds += 1
+    return {name: summary(values, rounds) for name, values in times.items()}
+
+
+def summary(values: list[float], rounds: int) -> dict[str, float]:
+    return {
+        "us": statistics.median(values),
+        "us_low": percentile(values, 10),
+        "us_high": percentile(values, 90),
+        "rounds": rounds,
     }
 
 
@@ -113,7 +153,7 @@ def copy_rate(device: torch.device) -> float:
     """Bytes read and written in a nanosecond."""
     source = torch.randint(0, 255, (1 << 30,), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    copied = measure({"copy": lambda _: target.copy_(source)}, 1, 700, 0.5)
+    copied = measure({"copy": lambda _: target.copy_(source)}, 1, 0.5)
     return 2 * source.numel() / copied["copy"]["us"] / 1e3
 
 
@@ -124,10 +164,10 @@ def ceilings(device: torch.device) -> dict[str, float]:
     for dtype, name in ((torch.bfloat16, "bf16"), (torch.float16, "fp16")):
         left, right, out = (torch.randn(size, size, device=device).to(dtype) for _ in range(3))
         product = measure(
-            {"matmul": lambda _, a=left, b=right, c=out: torch.mm(a, b.t(), out=c)}, 1, 1500, 0.5
+            {"matmul": lambda _, a=left, b=right, c=out: torch.mm(a, b.t(), out=c)}, 1, 0.5
         )
         found[f"{name}_tflop_s"] = 2 * size**3 / product["matmul"]["us"] / 1e6
     small = torch.ones(8, device=device)
-    node = measure({"node": lambda _: small.add_(1)}, 1, 1, 0.2)
+    node = measure({"node": lambda _: small.add_(1)}, 1, 0.2)
     found["smallest_kernel_us"] = node["node"]["us"]
     return found

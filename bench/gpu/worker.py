@@ -14,9 +14,10 @@ import sys
 import traceback
 from typing import Any
 
+import torch
+
 import plan
 import timing
-import torch
 from case import Case, Context, InputSet
 from library import Library
 
@@ -26,8 +27,6 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ROUNDING = {torch.bfloat16: 2**-8, torch.float16: 2**-11, torch.float32: 1e-5}
 # Above this no error counts as agreement, whatever PyTorch's own is.
 LARGEST_RELATIVE_ERROR = 0.05
-# Only for the length of a graph: what the fastest GPU could do.
-BYTES_PER_US, FLOP_PER_US = 4e6, 1e9
 
 
 def emit(**values: Any) -> None:
@@ -75,7 +74,7 @@ def run(planned: plan.Planned, library: Library, device: torch.device, seconds: 
     module, function = planned.kernel.split(".")
     make = getattr(importlib.import_module(module), function)
     case: Case = make(context, **planned.arguments)
-    count = timing.input_sets(case.bytes, device)
+    count = 1 if case.end_to_end else timing.input_sets(case.bytes, device)
     sets = [case.make() for _ in range(count)]
     found = {"bytes": case.bytes, "flop": case.flop, "sets": count}
     found |= compare(sets[0])
@@ -85,8 +84,10 @@ def run(planned: plan.Planned, library: Library, device: torch.device, seconds: 
     contenders = {"ours": lambda i: sets[i].ours()}
     for name in sets[0].peers:
         contenders[name] = lambda i, name=name: sets[i].peers[name]()
-    expected = max(case.bytes / BYTES_PER_US, found["flop"] / FLOP_PER_US)
-    found["times"] = timing.measure(contenders, count, expected, seconds)
+    if case.end_to_end:
+        found["times"] = timing.measure_calls(contenders, seconds)
+    else:
+        found["times"] = timing.measure(contenders, count, seconds)
     return found
 
 
