@@ -103,6 +103,10 @@ class CpuDevice final : public Device {
            kernels::cpu::PatchTokens(PatchTokensParamsOf(patches, table, out), &pool_));
   }
 
+  absl::Status CheckAttention(const AttentionShape& /*shape*/) const override {
+    return absl::OkStatus();
+  }
+
   size_t AttentionWorkspaceBytes(int64_t max_length, const AttentionShape& shape) const override {
     return kernels::cpu::AttentionWorkspaceBytes(max_length, shape.head_size, pool_.threads());
   }

@@ -211,6 +211,9 @@ class Device {
   virtual void PatchTokens(const TensorView& patches, const TensorView& table,
                            const TensorView& out) = 0;
 
+  // What a model is asked at load. UNIMPLEMENTED, naming the size, if Attention cannot compute it.
+  virtual absl::Status CheckAttention(const AttentionShape& shape) const = 0;
+
   // Bytes of `workspace` that Attention needs for sequences of up to `max_length`.
   virtual size_t AttentionWorkspaceBytes(int64_t max_length, const AttentionShape& shape) const = 0;
 

@@ -1,9 +1,11 @@
 #include "engine/device/gpu_device.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/device/gpu_linear.h"
 #include "engine/device/gpu_queue.h"
 #include "engine/device/op_params.h"
@@ -13,6 +15,8 @@ namespace {
 
 // Patches that are made and multiplied at a time.
 constexpr int64_t kPatchRows = 8192;
+// Those of kernels::cuda::Attention.
+constexpr std::array<int64_t, 3> kHeadSizes = {32, 64, 128};
 
 const void* BiasOf(const LinearWeight& weight, const TensorView& out) {
   return static_cast<const GpuLinear&>(weight).bias(out.dtype);
@@ -118,6 +122,13 @@ class GpuDevice final : public Device {
   void PatchTokens(const TensorView& patches, const TensorView& table,
                    const TensorView& out) override {
     queue_.Add(PatchTokensParamsOf(patches, table, out));
+  }
+
+  absl::Status CheckAttention(const AttentionShape& shape) const override {
+    if (std::ranges::count(kHeadSizes, shape.head_size) > 0) return absl::OkStatus();
+    return absl::UnimplementedError(absl::StrCat(
+        "device ", name(), " computes attention with heads of ", absl::StrJoin(kHeadSizes, ", "),
+        " columns, but this model's have ", shape.head_size, "; a CPU computes any"));
   }
 
   size_t AttentionWorkspaceBytes(int64_t /*max_length*/,

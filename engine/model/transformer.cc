@@ -8,7 +8,7 @@ Transformer::Transformer(const TransformerConfig& config, NormPlacement norms,
                          std::vector<TransformerLayer> layers, Device& device)
     : hidden_size_(config.hidden_size),
       intermediate_size_(config.intermediate_size),
-      attention_{config.heads, config.head_size()},
+      attention_(config.attention()),
       activation_(config.activation),
       norms_(norms),
       context_pool_(config.context_pool),

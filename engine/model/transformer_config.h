@@ -39,6 +39,7 @@ struct TransformerConfig {
   ContextPoolConfig context_pool;
 
   int32_t head_size() const { return hidden_size / heads; }
+  AttentionShape attention() const { return {heads, head_size()}; }
   bool classifies() const { return !labels.empty(); }
   bool pools() const { return !context_pool.layers.empty(); }
 };

@@ -65,6 +65,9 @@ class FakeDevice : public engine::Device {
                  const engine::EmbeddingTables&, const engine::TensorView&) override {}
   void PatchTokens(const engine::TensorView&, const engine::TensorView&,
                    const engine::TensorView&) override {}
+  absl::Status CheckAttention(const engine::AttentionShape&) const override {
+    return absl::OkStatus();
+  }
   size_t AttentionWorkspaceBytes(int64_t, const engine::AttentionShape&) const override {
     return 0;
   }

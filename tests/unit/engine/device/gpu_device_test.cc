@@ -84,6 +84,14 @@ TEST_F(GpuDeviceTest, NoGraphOutlivesMemoryThatIsFreed) {
   EXPECT_THAT(pass(), ElementsAre("product 3 bias"));
 }
 
+TEST_F(GpuDeviceTest, HeadsOfAnotherSizeAreRefusedByTheirNumber) {
+  EXPECT_EQ(device_->CheckAttention({.heads = 12, .head_size = 64}), absl::OkStatus());
+  const absl::Status status = device_->CheckAttention({.heads = 4, .head_size = 12});
+  EXPECT_TRUE(absl::IsUnimplemented(status));
+  EXPECT_THAT(status.message(),
+              ::testing::HasSubstr("32, 64, 128 columns, but this model's have 12"));
+}
+
 TEST_F(GpuDeviceTest, ConvolutionsAreRefused) {
   device_->MaxPool(Tensor({1}), {}, Tensor({1}));
   EXPECT_EQ(device_->Synchronize(),
