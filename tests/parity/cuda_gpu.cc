@@ -1,12 +1,10 @@
-// A program of its own: it is skipped where there is no GPU.
+// The GPU of this machine, for tests that run on one.
 
 #include "engine/device/cuda/cuda_gpu.h"
 
-#include <cstdio>
 #include <cstdlib>
 #include <iostream>
 
-#include "gtest/gtest.h"
 #include "tests/parity/test_gpu.h"
 
 namespace contextpool::engine {
@@ -21,16 +19,3 @@ std::unique_ptr<Device> CreateTestGpu(DType dtype) {
 }
 
 }  // namespace contextpool::engine
-
-// What CTest takes for a skipped test.
-constexpr int kSkipped = 77;
-
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  const absl::StatusOr<int> count = contextpool::engine::CudaGpuCount();
-  if (absl::IsUnavailable(count.status())) {
-    std::cout << "Skipped: " << count.status().message() << '\n';
-    return kSkipped;
-  }
-  return RUN_ALL_TESTS();
-}
