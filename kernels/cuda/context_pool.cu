@@ -10,70 +10,99 @@
 namespace contextpool::kernels::SIMT_BACKEND {
 namespace {
 
-// Each tile of 64 tokens takes a byte of shared memory.
+using Traits = ContextPoolTraits;
+
+constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+// Of PooledTokens, which compute places in float.
 constexpr int64_t kMostLength = 1 << 16;
 constexpr int64_t kMostColumns = 1 << 20;
 
 bool IsSupported(const ContextPoolParams& p) {
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   const bool is_aligned = AreVectorAligned({p.x, p.out}) &&
                           AreMultiplesOf(PoolTile::kVector, {p.columns, p.x_stride, p.out_stride});
   return is_aligned && p.sequences >= 0 && p.tokens >= 0 && p.tokens + p.sequences <= kMost &&
          p.max_length >= 0 && p.max_length <= kMostLength && p.prefix >= 0 && p.grid_width >= 0 &&
          p.columns > 0 && p.columns <= kMostColumns && p.x_stride >= p.columns &&
-         p.out_stride >= p.columns && p.skip_bits >= 0 && p.outputs.rows == 0;
+         p.x_stride <= kMost && p.out_stride >= p.columns && p.out_stride <= kMost &&
+         p.skip_bits >= 0 && p.outputs.rows == 0;
+}
+
+// Tiles of weights that a block holds at once: those of the longest sequence if they fit, more than
+// kMostPanel seldom matter. 0: not even one fits.
+int PanelFor(int64_t max_length, size_t shared_bytes) {
+  auto panel = static_cast<int>(
+      std::min<int64_t>(BlocksFor(max_length, Traits::kTokens), Traits::kMostPanel));
+  while (panel > 0 && Traits::SharedBytes(panel) > shared_bytes) --panel;
+  return panel;
+}
+
+// Columns of a block. Blocks of all columns make the weights once only; but they may be too few for
+// the device, or leave much of it idle at the end.
+int64_t BlockColumns(const ContextPoolParams& p, int processors) {
+  // What a block does before its first kColumns columns takes about as long as so many of them.
+  constexpr int64_t kStart = 2 * Traits::kColumns;
+  const int64_t at_once = 2 * std::max(processors, 1);
+  // About as many as have rows.
+  const int64_t tiles = std::min(TileNumbers(p.tokens, p.sequences, Traits::kRows),
+                                 p.sequences * BlocksFor(p.max_length, Traits::kRows));
+  const int64_t most = BlocksFor(p.columns, Traits::kColumns);
+  int64_t best = most * Traits::kColumns;
+  int64_t best_time = std::numeric_limits<int64_t>::max();
+  for (int64_t groups = most; groups > 0; --groups) {
+    const int64_t columns = groups * Traits::kColumns;
+    const int64_t waves = BlocksFor(tiles * BlocksFor(p.columns, columns), at_once);
+    const int64_t time = waves * (kStart + columns);
+    if (time >= best_time) continue;
+    best_time = time;
+    best = columns;
+  }
+  return best;
 }
 
 template <typename T>
-ContextPoolArgs<T> ArgsOf(const ContextPoolParams& p) {
+ContextPoolArgs<T> ArgsOf(const ContextPoolParams& p, const DeviceLimits& limits) {
   return {.x = Rows<const T>(p.x, p.tokens, p.columns, p.x_stride),
+          .x_pairs = Rows<const uint32_t>(p.x, p.tokens, p.columns / 2, p.x_stride / 2),
           .log_weight = {p.log_weight, p.tokens},
           .support_size = {p.support_size, p.tokens},
           .cu_lengths = {p.cu_lengths, p.sequences + 1},
-          .out = Rows<T>(p.out, p.tokens, p.columns, p.out_stride),
+          .out_pairs = Rows<uint32_t>(p.out, p.tokens, p.columns / 2, p.out_stride / 2),
           .tiles = {reinterpret_cast<int64_t*>(p.tiles), p.tiles == nullptr ? 0 : 2},
           .normalization = p.normalization,
           .residual = p.residual,
           .gate = p.gate,
           .skip_bits = p.skip_bits,
           .sequences = static_cast<int>(p.sequences),
-          .max_tiles = static_cast<int>(BlocksFor(p.max_length, PoolTile::kTokens)),
           .prefix = static_cast<int>(std::min(p.prefix, p.max_length)),
           .grid_width = static_cast<int>(std::min(p.grid_width, p.max_length)),
+          .panel = PanelFor(p.max_length, limits.shared_bytes),
+          .block_columns = static_cast<int>(BlockColumns(p, limits.processors)),
           .columns = static_cast<int>(p.columns),
-          .x_stride = p.x_stride,
-          .out_stride = p.out_stride};
+          .x_stride = static_cast<int>(p.x_stride),
+          .out_stride = static_cast<int>(p.out_stride)};
 }
 
-template <typename T, int kColumns>
+template <typename T>
 Status LaunchFor(const ContextPoolParams& p, StreamHandle stream) {
-  using Traits = ContextPoolTraits<kColumns>;
-  const ContextPoolArgs<T> args = ArgsOf<T>(p);
+  const ContextPoolArgs<T> args = ArgsOf<T>(p, LimitsOf(stream));
+  if (args.panel == 0) return Status::kLaunchFailed;
   const int64_t tiles = TileNumbers(p.tokens, p.sequences, Traits::kRows);
   const LaunchConfig config = {
       .kernel = "context_pool",
-      .grid = {static_cast<uint32_t>(tiles), BlocksFor(p.columns, kColumns)},
+      .grid = {static_cast<uint32_t>(tiles), BlocksFor(p.columns, args.block_columns)},
       .block = {Traits::kThreads},
-      .shared_bytes = Traits::SharedBytes(args.max_tiles)};
-  return Launch(config, stream, ContextPoolKernel<T, kColumns>, args);
-}
-
-// The wider block makes fewer weights; the narrower one leaves fewer columns unused, and two of it
-// share a processor.
-template <typename T>
-Status LaunchWithColumns(const ContextPoolParams& p, StreamHandle stream) {
-  const auto padded = [&](int64_t columns) { return BlocksFor(p.columns, columns) * columns; };
-  return padded(384) <= padded(256) ? LaunchFor<T, 384>(p, stream) : LaunchFor<T, 256>(p, stream);
+      .shared_bytes = Traits::SharedBytes(args.panel)};
+  return p.grid_width > 0 ? Launch(config, stream, ContextPoolKernel<T, true>, args)
+                          : Launch(config, stream, ContextPoolKernel<T, false>, args);
 }
 
 }  // namespace
 
 Status ContextPool(const ContextPoolParams& params, StreamHandle stream) {
   if (!IsSupported(params)) return Status::kBadShape;
-  if (params.sequences == 0 || params.tokens == 0) return Status::kOk;
-  return WithHalf(params.dtype, [&]<typename T>(std::type_identity<T>) {
-    return LaunchWithColumns<T>(params, stream);
-  });
+  if (params.sequences == 0 || params.tokens == 0 || params.max_length == 0) return Status::kOk;
+  return WithHalf(params.dtype,
+                  [&]<typename T>(std::type_identity<T>) { return LaunchFor<T>(params, stream); });
 }
 
 }  // namespace contextpool::kernels::SIMT_BACKEND

@@ -1,5 +1,5 @@
-// ContextPool's weights, 64 rows x 64 tokens at a time: which of these tiles matter, and what is in
-// them. Meant for a block's first kGenerators threads; each owns two rows and 8 tokens of a tile.
+// ContextPool's weights, 128 rows x 64 tokens at a time: which of these tiles matter, and what is
+// in them. A block's threads own four rows and 8 tokens of a tile each.
 #pragma once
 
 #include <cmath>
@@ -14,15 +14,15 @@
 namespace contextpool::kernels::SIMT_BACKEND {
 
 struct PoolTile {
-  static constexpr int kRows = 64;
+  static constexpr int kThreads = 256;
+  static constexpr int kRows = 128;
   static constexpr int kTokens = 64;
   // Elements of 16 bits that a thread loads and stores at once: a chunk.
   static constexpr int kVector = 8;
   static constexpr int kChunks = kTokens / kVector;
   // Rows of the weights that a thread owns, kOwnedDistance apart.
-  static constexpr int kOwned = 2;
-  static constexpr int kOwnedDistance = kRows / kOwned;
-  static constexpr int kGenerators = kChunks * kOwnedDistance;
+  static constexpr int kOwnedDistance = kThreads / kChunks;
+  static constexpr int kOwned = kRows / kOwnedDistance;
   static constexpr int kElements = kRows * kTokens;
 };
 
@@ -65,16 +65,25 @@ struct PoolRow {
   // Its weights are 2^-shift times what the formula says.
   float shift;
 
-  SIMT_DEVICE float Exponent(float log_weight, Place token) const {
-    return log_weight -
-           falloff * SquaredLength({token.row - place.row, token.column - place.column});
+  // Of a token so far away from it; without a grid `distance.row` is not looked at.
+  template <bool kGrid>
+  SIMT_DEVICE float Exponent(float log_weight, Place distance) const {
+    const float squared = kGrid ? SquaredLength(distance) : distance.column * distance.column;
+    return log_weight - falloff * squared;
   }
 };
 
+template <bool kGrid>
+SIMT_DEVICE Place PoolPlaceOf(const PooledTokens& tokens, int token) {
+  if constexpr (kGrid) return tokens.PlaceOf(token);
+  return {0, static_cast<float>(token)};
+}
+
 // Rows behind the last one get weights too, which nobody uses.
+template <bool kGrid>
 SIMT_DEVICE PoolRow FindPoolRow(const PoolWeightsInput& input, int row) {
   const bool exists = row < input.tokens.count;
-  return {.place = input.tokens.PlaceOf(row),
+  return {.place = PoolPlaceOf<kGrid>(input.tokens, row),
           .falloff = exists ? input.Falloff(row) : 0.0f,
           .shift = 0};
 }
@@ -93,16 +102,18 @@ SIMT_DEVICE int OwnedRow(int r) {
   return ThreadIdx().x / PoolTile::kChunks + r * PoolTile::kOwnedDistance;
 }
 
-// The smallest rectangle of the grid known to hold the tokens of a tile.
+// The smallest rectangle of the grid known to hold some neighbouring tokens.
 struct PoolArea {
   int top, bottom;
   int left, right;
 };
 
-SIMT_DEVICE PoolArea FindPoolArea(const PooledTokens& tokens, int tile) {
-  const int first = tile * PoolTile::kTokens;
-  const int end = first + PoolTile::kTokens;
+// Of those of the `size` tokens from `first` on that exist; one does.
+template <bool kGrid>
+SIMT_DEVICE PoolArea FindPoolArea(const PooledTokens& tokens, int first, int size) {
+  const int end = first + size;
   const int last = (end < tokens.count ? end : tokens.count) - 1;
+  if constexpr (!kGrid) return {0, 0, first, last};
   const int top = tokens.RowOf(first);
   const int bottom = tokens.RowOf(last);
   if (top != bottom) return {top, bottom, 0, tokens.width - 1};
@@ -132,18 +143,19 @@ struct PoolSkipRule {
 };
 
 // For one whole warp. NaN among the rows is not looked at: it spoils its own row anyway.
-SIMT_DEVICE PoolSkipRule FindPoolSkipRule(const PoolWeightsInput& input, int row_tile,
+template <bool kGrid>
+SIMT_DEVICE PoolSkipRule FindPoolSkipRule(const PoolWeightsInput& input, int first_row,
                                           float skip_bits) {
   float falloff = INFINITY;
   float least = INFINITY;
   SIMT_UNROLL
-  for (int half = 0; half < 2; ++half) {
-    const int row = row_tile * PoolTile::kRows + half * 32 + ThreadIdx().x % 32;
+  for (int r = 0; r < PoolTile::kRows; r += 32) {
+    const int row = first_row + r + ThreadIdx().x % 32;
     if (row >= input.tokens.count) continue;
     falloff = fminf(falloff, input.Falloff(row));
     least = fminf(least, input.LogWeight(row));
   }
-  return {.area = FindPoolArea(input.tokens, row_tile),
+  return {.area = FindPoolArea<kGrid>(input.tokens, first_row, PoolTile::kRows),
           .falloff = WarpMin(falloff),
           .threshold = WarpMin(least) - skip_bits};
 }
@@ -161,51 +173,61 @@ SIMT_DEVICE float LargestLogWeight(const PoolWeightsInput& input, int tile) {
   return WarpMax(largest);
 }
 
-// The tiles of tokens that a tile of rows computes: a flag for each in shared memory.
-struct PoolTileList {
-  Shared<uint8_t> kept;
-  int count;
-
-  // The first one from `tile` on; `count` if there is none.
-  SIMT_DEVICE int Next(int tile) const {
-    while (tile < count && kept.Load(tile) == 0) ++tile;
-    return tile < count ? tile : count;
-  }
-  SIMT_DEVICE int Kept() const {
-    int sum = 0;
-    for (int tile = 0; tile < count; ++tile) sum += kept.Load(tile);
-    return sum;
-  }
+// The tiles of tokens that a tile of rows computes: all from the first to the last one that
+// matters.
+struct PoolRange {
+  int first;
+  int end;
 };
 
-// By all `warps` of the block; to be read after a barrier. The rows' own tokens are never skipped.
-SIMT_DEVICE void FillPoolTileList(const PoolWeightsInput& input, int row_tile, float skip_bits,
-                                  int warps, const PoolTileList& list) {
-  const PoolSkipRule rule = FindPoolSkipRule(input, row_tile, skip_bits);
-  for (int tile = ThreadIdx().x / 32; tile < list.count; tile += warps) {
-    const float largest = LargestLogWeight(input, tile);
-    const bool kept = tile == row_tile || !rule.Skips(FindPoolArea(input.tokens, tile), largest);
-    if (ThreadIdx().x % 32 == 0) list.kept.Store(tile, kept ? 1 : 0);
+// By the whole block; `scratch` has two places for each warp. The rows' own tokens are never
+// skipped.
+template <bool kGrid>
+SIMT_DEVICE PoolRange FindPoolRange(const PoolWeightsInput& input, int first_row, float skip_bits,
+                                    Shared<int32_t> scratch) {
+  constexpr int kWarps = PoolTile::kThreads / 32;
+  const int tiles = (input.tokens.count + PoolTile::kTokens - 1) / PoolTile::kTokens;
+  const int behind_own = (first_row + PoolTile::kRows) / PoolTile::kTokens;
+  PoolRange range = {first_row / PoolTile::kTokens, behind_own < tiles ? behind_own : tiles};
+  const PoolSkipRule rule = FindPoolSkipRule<kGrid>(input, first_row, skip_bits);
+  for (int tile = ThreadIdx().x / 32; tile < tiles; tile += kWarps) {
+    if (tile >= range.first && tile < range.end) continue;
+    const PoolArea area =
+        FindPoolArea<kGrid>(input.tokens, tile * PoolTile::kTokens, PoolTile::kTokens);
+    if (rule.Skips(area, LargestLogWeight(input, tile))) continue;
+    range.first = tile < range.first ? tile : range.first;
+    range.end = tile < range.end ? range.end : tile + 1;
   }
+  if (ThreadIdx().x % 32 == 0) {
+    scratch.StoreVec<2>(ThreadIdx().x / 32 * 2, {range.first, range.end});
+  }
+  SyncThreads();
+  SIMT_UNROLL
+  for (int warp = 0; warp < kWarps; ++warp) {
+    const Vec<int32_t, 2> other = scratch.LoadVec<2>(warp * 2);
+    range.first = other[0] < range.first ? other[0] : range.first;
+    range.end = other[1] > range.end ? other[1] : range.end;
+  }
+  return range;
 }
 
 // Sets the shift of the calling thread's rows so that their largest weights are 2^15.
-SIMT_DEVICE void FindShifts(const PoolWeightsInput& input, const PoolTileList& list,
+template <bool kGrid>
+SIMT_DEVICE void FindShifts(const PoolWeightsInput& input, PoolRange range,
                             PoolRow (&rows)[PoolTile::kOwned]) {
-  float largest[PoolTile::kOwned] = {-INFINITY, -INFINITY};
-  for (int tile = list.Next(0); tile < list.count; tile = list.Next(tile + 1)) {
+  float largest[PoolTile::kOwned];
+  SIMT_UNROLL
+  for (int r = 0; r < PoolTile::kOwned; ++r) largest[r] = -INFINITY;
+  // Which lane takes which token does not matter: side by side for the memory's sake.
+  const int behind = range.end * PoolTile::kTokens;
+  const int end = behind < input.tokens.count ? behind : input.tokens.count;
+  const int first = range.first * PoolTile::kTokens + ThreadIdx().x % PoolTile::kChunks;
+  for (int token = first; token < end; token += PoolTile::kChunks) {
+    const float log_weight = input.LogWeight(token);
+    const Place place = PoolPlaceOf<kGrid>(input.tokens, token);
     SIMT_UNROLL
-    for (int k = 0; k < PoolTile::kVector; ++k) {
-      // Which lane takes which token does not matter: side by side for the memory's sake.
-      const int token =
-          tile * PoolTile::kTokens + k * PoolTile::kChunks + ThreadIdx().x % PoolTile::kChunks;
-      if (token >= input.tokens.count) continue;
-      const float log_weight = input.LogWeight(token);
-      const Place place = input.tokens.PlaceOf(token);
-      SIMT_UNROLL
-      for (int r = 0; r < PoolTile::kOwned; ++r) {
-        largest[r] = fmaxf(largest[r], rows[r].Exponent(log_weight, place));
-      }
+    for (int r = 0; r < PoolTile::kOwned; ++r) {
+      largest[r] = fmaxf(largest[r], rows[r].Exponent<kGrid>(log_weight, place - rows[r].place));
     }
   }
   SIMT_UNROLL
@@ -214,58 +236,82 @@ SIMT_DEVICE void FindShifts(const PoolWeightsInput& input, const PoolTileList& l
   }
 }
 
-// The calling thread's log weights of a tile, as CopyLogWeights put them there.
-SIMT_DEVICE Vec<float, 4> LoadLogWeights(Shared<const float> log_weights, int chunk, int half) {
-  return log_weights.LoadVec<4>(SwizzledVector(chunk * 2 + half) * 4);
-}
-
-// By the first kTokens threads of the block.
-SIMT_DEVICE void CopyLogWeights(const PoolWeightsInput& input, int tile,
-                                Shared<float> log_weights) {
-  const int place = ThreadIdx().x;
-  if (place >= PoolTile::kTokens) return;
-  const int token = tile * PoolTile::kTokens + place;
-  const bool exists = token < input.tokens.count;
-  CopyAsync<4>(log_weights, SwizzledVector(place / 4) * 4 + place % 4, input.log_weight,
-               exists ? input.tokens.first + token : 0, exists ? 4 : 0);
-}
-
-// Writes a tile of weights, rounded to T, and adds what was written to `sums` of the thread's rows.
-template <typename T>
-SIMT_DEVICE void MakeWeights(const PooledTokens& tokens, int tile, Shared<const float> log_weights,
-                             Shared<const float> pool_rows, Shared<T> weights,
-                             float (&sums)[PoolTile::kOwned]) {
+// Describes the rows from `first_row` on, each by the threads that own it; their sums are 0.
+template <typename T, bool kGrid>
+SIMT_DEVICE void StorePoolRows(const PoolWeightsInput& input, int first_row, PoolRange range,
+                               Shared<float> shared, Shared<float> sums) {
   PoolRow rows[PoolTile::kOwned];
   SIMT_UNROLL
-  for (int r = 0; r < PoolTile::kOwned; ++r) rows[r] = LoadPoolRow(pool_rows, OwnedRow(r));
-  const int chunk = ThreadIdx().x % PoolTile::kChunks;
-  Vec<uint32_t, 4> packed[PoolTile::kOwned];
-  SIMT_UNROLL
-  for (int pair = 0; pair < 4; ++pair) {
-    float pairs[PoolTile::kOwned][2];
-    const Vec<float, 4> four = LoadLogWeights(log_weights, chunk, pair / 2);
-    SIMT_UNROLL
-    for (int k = 0; k < 2; ++k) {
-      const int token = tile * PoolTile::kTokens + chunk * PoolTile::kVector + pair * 2 + k;
-      const Place place = tokens.PlaceOf(token);
-      SIMT_UNROLL
-      for (int r = 0; r < PoolTile::kOwned; ++r) {
-        float exponent = rows[r].Exponent(four[pair % 2 * 2 + k], place);
-        if constexpr (kScalesRows<T>) exponent -= rows[r].shift;
-        pairs[r][k] = token < tokens.count ? Exp2(exponent) : 0.0f;
-      }
-    }
-    SIMT_UNROLL
-    for (int r = 0; r < PoolTile::kOwned; ++r) {
-      packed[r][pair] = Pack<T>(pairs[r][0], pairs[r][1]);
-      const Vec<float, 2> rounded = Unpack<T>(packed[r][pair]);
-      sums[r] += rounded[0] + rounded[1];
-    }
+  for (int r = 0; r < PoolTile::kOwned; ++r) {
+    rows[r] = FindPoolRow<kGrid>(input, first_row + OwnedRow(r));
   }
+  if constexpr (kScalesRows<T>) FindShifts<kGrid>(input, range, rows);
+  if (ThreadIdx().x % PoolTile::kChunks > 0) return;
   SIMT_UNROLL
   for (int r = 0; r < PoolTile::kOwned; ++r) {
+    StorePoolRow(shared, OwnedRow(r), rows[r]);
+    sums.Store(OwnedRow(r), 0);
+  }
+}
+
+// Log weights of the block's kThreads tokens from `first` on. A token that does not exist gets the
+// weight 0.
+SIMT_DEVICE void StoreLogWeights(const PoolWeightsInput& input, int first, int count,
+                                 Shared<float> log_weights) {
+  const int place = ThreadIdx().x;
+  if (place >= count) return;
+  const int token = first + place;
+  log_weights.Store(SwizzledVector(place / 4) * 4 + place % 4,
+                    token < input.tokens.count ? input.LogWeight(token) : -INFINITY);
+}
+
+// Writes a tile of weights, rounded to T, of the first `owned` of the thread's rows: the others do
+// not exist. If `counts`, adds what was written to the rows' sums.
+template <typename T, bool kGrid>
+SIMT_DEVICE void MakeWeights(const PooledTokens& tokens, int tile, int owned, bool counts,
+                             Shared<const float> log_weights, Shared<const float> rows,
+                             Shared<T> weights, Shared<float> sums) {
+  const int chunk = ThreadIdx().x % PoolTile::kChunks;
+  const Place first =
+      PoolPlaceOf<kGrid>(tokens, tile * PoolTile::kTokens + chunk * PoolTile::kVector);
+  const auto width = static_cast<float>(tokens.width);
+  Vec<float, 4> log_weight[2];
+  SIMT_UNROLL
+  for (int half = 0; half < 2; ++half) {
+    log_weight[half] = log_weights.LoadVec<4>(SwizzledVector(chunk * 2 + half) * 4);
+  }
+  // Unrolled it would need more registers than there are.
+  SIMT_NO_UNROLL
+  for (int r = 0; r < owned; ++r) {
+    const PoolRow row = LoadPoolRow(rows, OwnedRow(r));
+    // From token to token, in whole numbers.
+    Place distance = first - row.place;
+    const float behind_last_column = width - row.place.column;
+    float sum = 0;
+    Vec<uint32_t, 4> packed;
+    SIMT_UNROLL
+    for (int pair = 0; pair < 4; ++pair) {
+      float weight[2];
+      SIMT_UNROLL
+      for (int k = 0; k < 2; ++k) {
+        float exponent = row.Exponent<kGrid>(log_weight[pair / 2][pair % 2 * 2 + k], distance);
+        if constexpr (kScalesRows<T>) exponent -= row.shift;
+        weight[k] = Exp2(exponent);
+        distance.column += 1;
+        if (kGrid && distance.column >= behind_last_column) {
+          distance.column -= width;
+          distance.row += 1;
+        }
+      }
+      packed[pair] = Pack<T>(weight[0], weight[1]);
+      const Vec<float, 2> rounded = Unpack<T>(packed[pair]);
+      sum += rounded[0] + rounded[1];
+    }
     weights.template As<uint32_t>().StoreVec(
-        SwizzledChunk<PoolTile::kTokens>(OwnedRow(r), chunk) / 2, packed[r]);
+        SwizzledChunk<PoolTile::kTokens>(OwnedRow(r), chunk) / 2, packed);
+    if (!counts) continue;
+    sum = WarpSum<PoolTile::kChunks>(sum);
+    if (chunk == 0) sums.Store(OwnedRow(r), sums.Load(OwnedRow(r)) + sum);
   }
 }
 

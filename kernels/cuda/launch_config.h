@@ -27,4 +27,12 @@ struct LaunchConfig {
   size_t shared_bytes = 0;
 };
 
+// What a launcher may want to know of the device.
+struct DeviceLimits {
+  // Shared memory of a block, static and dynamic together.
+  size_t shared_bytes = 0;
+  // Multiprocessors.
+  int processors = 0;
+};
+
 }  // namespace contextpool::kernels

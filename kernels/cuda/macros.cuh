@@ -18,6 +18,7 @@
 #define SIMT_BLOCKS_HERE(blocks) (blocks)
 #endif
 #define SIMT_UNROLL _Pragma("unroll")
+#define SIMT_NO_UNROLL _Pragma("unroll 1")
 
 #else
 
@@ -26,5 +27,6 @@
 #define SIMT_HOST_DEVICE constexpr
 #define SIMT_KERNEL(threads, blocks)
 #define SIMT_UNROLL
+#define SIMT_NO_UNROLL
 
 #endif

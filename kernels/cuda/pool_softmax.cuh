@@ -65,8 +65,8 @@ template <int kThreads>
 SIMT_KERNEL(kThreads, 2048 / kThreads)
 void PoolSoftmaxKernel(PoolSoftmaxArgs args) {
   SIMT_SHARED(float, partial, kThreads / 32);
-  const int64_t begin = args.cu_lengths.Load(BlockIdx().x);
-  const int length = static_cast<int>(args.cu_lengths.Load(BlockIdx().x + 1) - begin);
+  const int begin = args.cu_lengths.Load(BlockIdx().x);
+  const int length = args.cu_lengths.Load(BlockIdx().x + 1) - begin;
   const PooledTokens tokens = FindPooledTokens(begin, length, args.prefix, args.grid_width);
   if (tokens.count == 0) return;
   if (args.numbers.weight == PoolWeight::kSoftmax) {

@@ -13,13 +13,14 @@ struct Place {
   float column;
 };
 
+SIMT_DEVICE Place operator-(Place a, Place b) { return {a.row - b.row, a.column - b.column}; }
 SIMT_DEVICE float SquaredLength(Place d) { return d.row * d.row + d.column * d.column; }
 
 // All members are the same for all threads of a block.
 struct PooledTokens {
   // Of the batch: the sequence's first token, and the first one that is pooled.
-  int64_t begin;
-  int64_t first;
+  int begin;
+  int first;
   // Pooled ones.
   int count;
   // Columns of their grid; without one they lie in a single row.
@@ -39,7 +40,7 @@ struct PooledTokens {
 };
 
 // Of a sequence of `length` tokens; `grid_width` 0: no grid.
-SIMT_DEVICE PooledTokens FindPooledTokens(int64_t begin, int length, int prefix, int grid_width) {
+SIMT_DEVICE PooledTokens FindPooledTokens(int begin, int length, int prefix, int grid_width) {
   PooledTokens tokens;
   tokens.begin = begin;
   const int before = prefix < length ? prefix : length;

@@ -8,10 +8,12 @@
 // Kernels (kernels/cuda/macros.cuh)
 //   template <...> SIMT_KERNEL(threads, blocks) void Name(Args args) { ... }
 //       A kernel of at most `threads` threads a block, `blocks` blocks a processor.
-//   SIMT_DEVICE, SIMT_HOST_DEVICE, SIMT_UNROLL
+//   SIMT_DEVICE, SIMT_HOST_DEVICE, SIMT_UNROLL, SIMT_NO_UNROLL
 //   Status Launch(LaunchConfig, StreamHandle, Name<...>, args...)
 //       The host's side. kLaunchFailed if the launch is refused; in the emulator also if it runs
 //       into a fault, which its Stream then reports.
+//   DeviceLimits LimitsOf(StreamHandle)
+//       Of the device that the stream is on; on the host.
 //   Dim3 ThreadIdx(), BlockIdx(), BlockDim(), GridDim()
 //
 // Values

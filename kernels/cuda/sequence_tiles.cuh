@@ -18,7 +18,7 @@ constexpr int64_t TileNumbers(int64_t tokens, int64_t sequences, int rows) {
 
 struct SequenceTile {
   // The sequence's first token in the batch.
-  int64_t begin;
+  int begin;
   int length;
   // The tile's first row in the sequence. Not below `length`: the tile is empty.
   int first;

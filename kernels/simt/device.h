@@ -26,4 +26,11 @@ Status Launch(const LaunchConfig& config, StreamHandle stream, void (*kernel)(Pa
   return static_cast<simt::Stream*>(stream)->Launch(config, [&] { kernel(args...); });
 }
 
+// Few processors, so that the launches of tests are many blocks for some and few for others.
+inline DeviceLimits LimitsOf(StreamHandle stream) {
+  constexpr int kProcessors = 4;
+  return {.shared_bytes = static_cast<simt::Stream*>(stream)->options().shared_bytes_limit,
+          .processors = kProcessors};
+}
+
 }  // namespace contextpool::kernels::emulated

@@ -46,6 +46,7 @@ class Stream {
   explicit Stream(LaunchOptions options = {}) : options_(options) {}
 
   StreamHandle handle() { return this; }
+  const LaunchOptions& options() const { return options_; }
 
   // One for each launch so far. A launch after a fault still runs.
   const std::vector<LaunchReport>& reports() const { return reports_; }

@@ -193,8 +193,8 @@ Status ContextPool(const ContextPoolParams& params, StreamHandle stream);
 // conv2_weight aligned to 16 bytes, kernel_size at most 31, and the hidden vectors of 64 tokens and
 // of their neighbours fit a block: (64 + 2 h) (bottleneck + 24) <= 40,000, h = kernel_size / 2,
 // times grid_width + 1 on a grid. kBadShape in ContextPool unless columns and strides are multiples
-// of 8, columns at most 2^20, x and out aligned to 16 bytes, max_length at most 2^16; and with
-// PoolOutputs.
+// of 8, columns at most 2^20, strides below 2^31, x and out aligned to 16 bytes, max_length at most
+// 2^16; and with PoolOutputs. A device's block needs 60 KiB of shared memory.
 namespace cuda {
 Status ContextPoolSupport(const ContextPoolSupportParams& params, StreamHandle stream);
 Status ContextPool(const ContextPoolParams& params, StreamHandle stream);
