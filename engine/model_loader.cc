@@ -210,7 +210,8 @@ absl::StatusOr<std::unique_ptr<ServedModel>> ModelLoader::PrepareOn(Worker& work
   auto info = std::make_shared<ModelInfo>((*model)->info());
   QueueOptions& queue = spec.queue;
   if (queue.batch_token_budget == 0) {
-    queue.batch_token_budget = std::max<int64_t>(kDefaultBatchTokenBudget, info->max_tokens);
+    queue.batch_token_budget = std::max<int64_t>(
+        std::min(worker.device().batch_token_budget(), queue.max_tokens), info->max_tokens);
   }
   if (absl::Status status = CheckBudget(*info, queue); !status.ok()) return status;
   info->batch_token_budget = static_cast<int32_t>(queue.batch_token_budget);

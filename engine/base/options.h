@@ -14,8 +14,9 @@
 
 namespace contextpool::engine {
 
-// On two cores 1,024 to 2,048 tokens are fastest: larger batches leave the cache, smaller ones
-// starve the matrix products.
+// Tokens of a batch unless serving.textproto says otherwise, on the device that takes the smallest
+// batches: a CPU. Where there are two cores 1,024 to 2,048 tokens are fastest: larger batches leave
+// the cache, smaller ones starve the matrix products.
 inline constexpr int64_t kDefaultBatchTokenBudget = 1536;
 
 // Bounds on what may wait.
@@ -32,8 +33,8 @@ struct QueueBounds {
 // How one model's work is queued and cut into batches; max_tokens and so on bound what waits for
 // it.
 struct QueueOptions : QueueBounds {
-  // Tokens that one batch holds at most; 0: kDefaultBatchTokenBudget, or the model's longest input
-  // if that is more.
+  // Tokens that one batch holds at most; 0: what the device likes best, at most max_tokens, or the
+  // model's longest input if that is more.
   int64_t batch_token_budget = 0;
   int64_t batch_max_inputs = 256;
   // Longest time for which an idle device may wait for company; 0: it never waits.

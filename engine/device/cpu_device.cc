@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/options.h"
 #include "engine/device/cpu_convolution.h"
 #include "engine/device/cpu_count.h"
 #include "engine/device/cpu_linear.h"
@@ -26,6 +27,7 @@ class CpuDevice final : public Device {
 
   absl::string_view name() const override { return "cpu"; }
   DType dtype() const override { return DType::kF32; }
+  int64_t batch_token_budget() const override { return kDefaultBatchTokenBudget; }
   bool convolves() const override { return true; }
 
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {

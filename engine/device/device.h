@@ -157,6 +157,9 @@ class Device {
   // What layers compute in: that of activations and weights. Sums are float32 at least.
   virtual DType dtype() const = 0;
 
+  // Tokens of the batches that it computes fastest, without regard to latency.
+  virtual int64_t batch_token_budget() const = 0;
+
   // Whether it computes Convolution and MaxPool.
   virtual bool convolves() const = 0;
 

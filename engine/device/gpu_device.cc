@@ -13,6 +13,8 @@
 namespace contextpool::engine {
 namespace {
 
+// Whole waves of products' tiles on the 132 processors of an H100: 3 * 44 * 128.
+constexpr int64_t kBatchTokens = 16896;
 // Patches that are made and multiplied at a time.
 constexpr int64_t kPatchRows = 8192;
 // Those of kernels::cuda::Attention.
@@ -43,6 +45,7 @@ class GpuDevice final : public Device {
 
   absl::string_view name() const override { return runtime_->name(); }
   DType dtype() const override { return dtype_; }
+  int64_t batch_token_budget() const override { return kBatchTokens; }
   bool convolves() const override { return false; }
 
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {

@@ -163,7 +163,8 @@ absl::Status GpuQueue::Launch(absl::string_view op, GpuKernels::Launch<Params> k
   absl::Status failure;
   if (status == kernels::Status::kLaunchFailed) failure = runtime_.LaunchFailure();
   if (!failure.ok()) return failure;
-  return absl::InternalError(
+  // Found when a model is warmed up, which then goes to another device.
+  return absl::UnimplementedError(
       absl::StrCat("device ", runtime_.name(), ": ", op, ": ", Name(status)));
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "engine/base/options.h"
 #include "engine/device/device.h"
 
 namespace contextpool::testing {
@@ -28,6 +29,7 @@ class FakeDevice : public engine::Device {
 
   absl::string_view name() const override { return name_; }
   engine::DType dtype() const override { return dtype_; }
+  int64_t batch_token_budget() const override { return engine::kDefaultBatchTokenBudget; }
   bool convolves() const override { return true; }
   absl::StatusOr<engine::DeviceBuffer> Allocate(size_t bytes) override {
     if (bytes > kMemory) return absl::ResourceExhaustedError("the device is full");
