@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable
 
 import torch
-
 from library import Library
 
 # Functions that give the same result from the same inputs, by name.

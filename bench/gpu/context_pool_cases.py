@@ -4,7 +4,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-
 from case import Case, Context, InputSet, Ways, bound, starts_of
 
 LOG2_E = math.log2(math.e)

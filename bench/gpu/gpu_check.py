@@ -79,6 +79,8 @@ def run_tests(check: Check) -> None:
     if not program.exists():
         check.found["tests"] = {"ended": "not run: there is no kernels_cuda_test"}
         return
+    # Where the golden files of whole models are.
+    os.environ["CONTEXTPOOL_SOURCE_DIR"] = str(check.folder)
     ended, output = run_program([str(program), "--gtest_brief=1"], check.left("tests"))
     passed = re.search(r"\[  PASSED  \] (\d+) test", output)
     failed = sorted(set(re.findall(r"\[  FAILED  \] ([\w/.]+)", output)))
@@ -176,7 +178,13 @@ class Progress:
             self.begun = True
             self.case_end = time.monotonic() + self.check.limits["case"]
         if "result" in said:
-            self.finish(said["result"])
+            # What follows a whole case adds to it, and cannot fail it.
+            if self.begun:
+                self.finish(said["result"])
+            else:
+                found["cases"][-1]["afterwards"] = said["result"]
+        if "profile" in said:
+            found["cases"][-1].setdefault("profile", {}).update(said["profile"])
         self.check.save()
 
     def finish(self, result: dict) -> None:

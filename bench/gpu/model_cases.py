@@ -6,9 +6,8 @@ import pathlib
 import tempfile
 from collections.abc import Callable
 
-import torch
-
 import checkpoint
+import torch
 from case import Case, Context, InputSet, starts_of
 from checkpoint import Architecture
 from encoder import Encoder, Sequences, dense_attention, distances_of, packed_attention

@@ -149,17 +149,22 @@ def percentile(values: list[float], percent: float) -> float:
     return ordered[round((len(ordered) - 1) * percent / 100)]
 
 
-def copy_rate(device: torch.device) -> float:
-    """Bytes read and written in a nanosecond."""
-    source = torch.randint(0, 255, (1 << 30,), dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    copied = measure({"copy": lambda _: target.copy_(source)}, 1, 0.5)
-    return 2 * source.numel() / copied["copy"]["us"] / 1e3
+def memory_rate(device: torch.device) -> float:
+    """Gigabytes a second, read and written: the most that simple kernels of PyTorch reach."""
+    first, second, out = (torch.randn(1 << 28, device=device).bfloat16() for _ in range(3))
+    ways: dict[str, tuple[int, Contender]] = {
+        "copy": (2, lambda _: out.copy_(first)),
+        "abs": (2, lambda _: torch.abs(first, out=out)),
+        "add": (3, lambda _: torch.add(first, second, out=out)),
+    }
+    times = measure({name: contender for name, (_, contender) in ways.items()}, 1, 0.5)
+    size = first.numel() * first.element_size()
+    return max(moved * size / times[name]["us"] / 1e3 for name, (moved, _) in ways.items())
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
-    """What this GPU reaches here: a copy within its memory, and PyTorch's matrix product."""
-    found = {"copy_gb_s": copy_rate(device)}
+    """What this GPU reaches here: its memory, and PyTorch's matrix product."""
+    found = {"memory_gb_s": memory_rate(device)}
     size = 8192
     for dtype, name in ((torch.bfloat16, "bf16"), (torch.float16, "fp16")):
         left, right, out = (torch.randn(size, size, device=device).to(dtype) for _ in range(3))
@@ -171,3 +176,25 @@ def ceilings(device: torch.device) -> dict[str, float]:
     node = measure({"node": lambda _: small.add_(1)}, 1, 0.2)
     found["smallest_kernel_us"] = node["node"]["us"]
     return found
+
+
+def profile(call: Callable[[], object], calls: int = 5) -> list[dict[str, object]]:
+    """Where the GPU's time goes: each kernel's name, launches and microseconds a call."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    torch.cuda.synchronize()
+    with profiler(activities=[ProfilerActivity.CUDA]) as recorded:
+        for _ in range(calls):
+            call()
+        torch.cuda.synchronize()
+    found = [
+        {
+            "name": event.key,
+            "launches": event.count / calls,
+            "us": event.self_device_time_total / calls,
+        }
+        for event in recorded.key_averages()
+        if event.self_device_time_total > 0
+    ]
+    return sorted(found, key=lambda entry: -entry["us"])

@@ -14,10 +14,9 @@ import sys
 import traceback
 from typing import Any
 
-import torch
-
 import plan
 import timing
+import torch
 from case import Case, Context, InputSet
 from library import Library
 
@@ -25,6 +24,8 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Of results, relative to the largest: one in a 16-bit type, a few dozen in float32, whose sums and
 # exponentials are nobody's exactly.
 ROUNDING = {torch.bfloat16: 2**-8, torch.float16: 2**-11, torch.float32: 1e-5}
+# Contenders of whole models.
+PROFILED = ("ours", "compile")
 # Above this no error counts as agreement, whatever PyTorch's own is.
 LARGEST_RELATIVE_ERROR = 0.05
 
@@ -67,7 +68,8 @@ def compare(inputs: InputSet) -> dict[str, Any]:
     }
 
 
-def run(planned: plan.Planned, library: Library, device: torch.device, seconds: float) -> dict:
+def run(planned: plan.Planned, library: Library, device: torch.device, seconds: float) -> None:
+    """Says the result, and for whole models then where their time goes."""
     torch.manual_seed(0)
     torch._dynamo.reset()
     context = Context(library, device, DTYPES[planned.dtype], planned.compiles)
@@ -80,15 +82,17 @@ def run(planned: plan.Planned, library: Library, device: torch.device, seconds: 
     found |= compare(sets[0])
     found |= sets[0].notes()
     if device.type != "cuda":
-        return found
+        emit(result=found)
+        return
     contenders = {"ours": lambda i: sets[i].ours()}
     for name in sets[0].peers:
         contenders[name] = lambda i, name=name: sets[i].peers[name]()
-    if case.end_to_end:
-        found["times"] = timing.measure_calls(contenders, seconds)
-    else:
-        found["times"] = timing.measure(contenders, count, seconds)
-    return found
+    if not case.end_to_end:
+        emit(result=found | {"times": timing.measure(contenders, count, seconds)})
+        return
+    emit(result=found | {"times": timing.measure_calls(contenders, seconds)})
+    for name in filter(contenders.__contains__, PROFILED):
+        emit(profile={name: timing.profile(lambda name=name: contenders[name](0))})
 
 
 def is_lost(device: torch.device) -> bool:
@@ -135,7 +139,7 @@ def main() -> None:
     for planned in plan.PLANS[arguments.plan]()[arguments.skip :]:
         emit(begin=planned.name)
         try:
-            emit(result=run(planned, library, device, arguments.seconds))
+            run(planned, library, device, arguments.seconds)
         except Exception as problem:
             traceback.print_exc()
             emit(result={"failed": f"{type(problem).__name__}: {problem}"[:500]})

@@ -18,7 +18,12 @@ import plan  # noqa: E402
 import report  # noqa: E402
 import supervise  # noqa: E402
 
-CEILINGS = {"copy_gb_s": 1000.0, "bf16_tflop_s": 100.0, "fp16_tflop_s": 100.0}
+CEILINGS = {
+    "memory_gb_s": 1000.0,
+    "bf16_tflop_s": 100.0,
+    "fp16_tflop_s": 100.0,
+    "smallest_kernel_us": 1.5,
+}
 
 
 def result(**changes):
@@ -46,7 +51,8 @@ def found_with(*results, **more):
 
 
 class ReportTest(unittest.TestCase):
-    def test_floor_is_the_larger_of_memory_and_work(self):
+    def test_floor_is_the_largest_of_memory_work_and_a_launch(self):
+        self.assertAlmostEqual(report.floor_us(result(bytes=8), "bf16", CEILINGS), 1.5)
         self.assertAlmostEqual(report.floor_us(result(), "bf16", CEILINGS), 2.0)
         self.assertAlmostEqual(report.floor_us(result(flop=10**9), "bf16", CEILINGS), 10.0)
 
@@ -54,6 +60,18 @@ class ReportTest(unittest.TestCase):
         text = "\n".join(report.markdown(found_with(result())))
         self.assertIn("| 4 x 8 | bf16 | 4 | 2 | 2.00 | 10 (2.50x) | yes |", text)
         self.assertIn("* nothing", text)
+
+    def test_shows_where_the_time_of_a_model_goes(self):
+        found = found_with(result())
+        found["cases"][0]["profile"] = {
+            "ours": [
+                {"name": "void Gemm<int>(float*)", "launches": 2.0, "us": 30.0},
+                {"name": "Norm|x", "launches": 1.0, "us": 10.0},
+            ]
+        }
+        text = "\n".join(report.markdown(found))
+        self.assertIn("ours: 40 us on the GPU", text)
+        self.assertIn("| `Gemm<int>(float*)` | 2 | 30 | 75% |\n| `Norm/x` | 1 | 10 | 25% |", text)
 
     def test_a_difference_is_wrong(self):
         wrong = report.what_is_wrong(found_with(result(), result(agrees=False)))
