@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/base/mutex.h"
 #include "engine/engine.h"
 #include "server/admission/admission.h"
@@ -86,6 +87,13 @@ std::vector<ModelKey> Keys(const std::vector<engine::ModelSpec>& models) {
   std::vector<ModelKey> keys;
   for (const engine::ModelSpec& model : models) keys.emplace_back(model.name, model.version);
   return keys;
+}
+
+std::string DeviceNames(const engine::Engine& engine) {
+  const engine::Stats stats = engine.Snapshot();
+  return absl::StrJoin(stats.devices, ",", [](std::string* out, const engine::DeviceStats& device) {
+    out->append(device.name);
+  });
 }
 
 AdmissionLimits Limits(const Options& options) {
@@ -325,6 +333,8 @@ absl::Status Run(const Options& options) {
   for (const std::string& note : repository->notes) logger.Log(LogLevel::kWarning, note);
 
   engine::EngineOptions engine_options;
+  engine_options.devices = options.devices;
+  engine_options.gpu_dtype = options.gpu_dtype;
   engine_options.cpu_threads = options.threads;
   engine_options.decode_threads = options.decode_threads;
   engine_options.image_limits = options.image;
@@ -338,9 +348,12 @@ absl::Status Run(const Options& options) {
   const bool watch = options.repository_poll_interval.count() > 0;
   RepositoryWatcher::Look look;
   if (watch) look = RepositoryWatcher::LookAt(repository->models);
+  std::vector<std::string> notes;
   absl::StatusOr<std::unique_ptr<engine::Engine>> engine =
-      engine::Engine::Create(std::move(engine_options));
+      engine::Engine::Create(std::move(engine_options), engine::Clock::Real(), &notes);
   if (!engine.ok()) return engine.status();
+  for (const std::string& note : notes) logger.Log(LogLevel::kWarning, note);
+  logger.Log(LogLevel::kInfo, "computing", {{"devices", DeviceNames(**engine)}});
 
   auto server =
       std::make_unique<Server>(options, logger, *std::move(engine), Keys(repository->models));

@@ -25,8 +25,17 @@ ABSL_FLAG(bool, enable_admin, false,
 ABSL_FLAG(absl::Duration, repository_poll_interval, absl::ZeroDuration(),
           "How often to look for models that came, changed or went in the repository, for example"
           " 30s. A change counts once two looks in a row saw the same. 0: never.");
+ABSL_FLAG(
+    std::vector<std::string>, device, {"auto"},
+    "What computes, comma separated: cpu, cuda (every GPU), cuda:0 and so on, each with its own"
+    " queue; a model lives on one of them, see device in serving.textproto. auto: every GPU"
+    " that can be used, and the CPU for what they do not compute or if there is none. GPUs need"
+    " a build with CUDA.");
+ABSL_FLAG(std::string, gpu_dtype, "bfloat16",
+          "What GPUs compute in: bfloat16 or float16. The CPU computes in float32.");
 ABSL_FLAG(int32_t, threads, 0,
-          "Threads that compute. 0: as many as the process may use (CPU quota of its cgroup and its"
+          "Threads of the CPU that compute. 0: as many as the process may use (CPU quota of its "
+          "cgroup and its"
           " CPU affinity).");
 ABSL_FLAG(
     int32_t, decode_threads, 0,
@@ -100,7 +109,8 @@ const std::vector<HelpSection>& HelpSections() {
   static const std::vector<HelpSection>& sections = *new std::vector<HelpSection>{
       {"Models",
        {"model_repository", "require_all_models", "enable_admin", "repository_poll_interval",
-        "threads", "decode_threads"}},
+        "decode_threads"}},
+      {"Devices", {"device", "gpu_dtype", "threads"}},
       {"Ports and lifetime",
        {"bind_address", "grpc_port", "metrics_port", "ready_file", "drain_grace", "drain_timeout",
         "healthcheck"}},
@@ -166,6 +176,15 @@ absl::StatusOr<Options> OptionsFromFlags() {
   options.require_all_models = absl::GetFlag(FLAGS_require_all_models);
   options.enable_admin = absl::GetFlag(FLAGS_enable_admin);
   options.repository_poll_interval = Milliseconds(absl::GetFlag(FLAGS_repository_poll_interval));
+  options.devices.clear();
+  for (const std::string& entry : absl::GetFlag(FLAGS_device)) {
+    options.devices.emplace_back(absl::StripAsciiWhitespace(entry));
+  }
+  auto gpu_dtype = ParseChoice<engine::DType>(
+      "gpu_dtype", absl::GetFlag(FLAGS_gpu_dtype),
+      {{"bfloat16", engine::DType::kBF16}, {"float16", engine::DType::kF16}});
+  if (!gpu_dtype.ok()) return gpu_dtype.status();
+  options.gpu_dtype = *gpu_dtype;
   options.threads = absl::GetFlag(FLAGS_threads);
   options.decode_threads = absl::GetFlag(FLAGS_decode_threads);
   options.bind_address = absl::GetFlag(FLAGS_bind_address);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "server/config/device_names.h"
 
 namespace contextpool::server {
 namespace {
@@ -89,6 +90,7 @@ absl::Status ValidateOptions(const Options& options) {
     if (absl::Status status = CheckRange(range); !status.ok()) return status;
   }
   if (absl::Status status = CheckDurations(options); !status.ok()) return status;
+  if (absl::Status status = CheckDevices(options.devices); !status.ok()) return status;
   if (options.bind_address.empty()) {
     return absl::InvalidArgumentError(
         "--bind_address is empty: give an address, such as 127.0.0.1 or 0.0.0.0");

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/base/dtype.h"
 #include "engine/base/options.h"
 
 namespace contextpool::server {
@@ -23,6 +24,10 @@ struct Options {
   bool enable_admin = false;
   // How often to look for changes of the repositories; 0: never.
   std::chrono::milliseconds repository_poll_interval{0};
+  // What models are computed on, as engine::EngineOptions has it.
+  std::vector<std::string> devices = {"auto"};
+  // What GPUs compute in.
+  engine::DType gpu_dtype = engine::EngineOptions().gpu_dtype;
   // Threads of the CPU device; 0: as many as the process may use.
   int32_t threads = 0;
   // Threads that decode images; 0: half as many as the process may use.
@@ -53,7 +58,7 @@ struct Options {
   // Limits of all requests together.
   int32_t max_in_flight_requests = 8192;
   int64_t max_in_flight_bytes = 512 << 20;
-  // What may wait for all models together; serving.textproto bounds each model.
+  // What may wait for all models of a device together; serving.textproto bounds each model.
   engine::QueueBounds queue = engine::EngineOptions().queue;
   // gRPC's own buffers; 0: no limit.
   int32_t grpc_memory_mib = 1024;

@@ -9,6 +9,7 @@
 #include "contextpool/v1/serving_config.pb.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
+#include "server/config/device_names.h"
 
 namespace contextpool::server {
 namespace {
@@ -116,18 +117,31 @@ absl::Status ReadPooling(const Section& root, v1::Pooling pooling, engine::Model
   }
 }
 
+// Whether the server has such a device, and what it computes in, is known when the model is loaded.
+absl::Status ReadDevice(const Section& root, const v1::ServingConfig& config,
+                        engine::ModelSpec& spec) {
+  if (!config.device().empty() && !NamesADevice(config.device())) {
+    return root.Error("device", absl::StrCat("\"", config.device(),
+                                             "\" names no device: allowed is \"cpu\" or"
+                                             " \"cuda:<index>\", such as \"cuda:0\""));
+  }
+  spec.device = config.device();
+  if (config.dtype().empty()) return absl::OkStatus();
+  for (engine::DType dtype : {engine::DType::kF32, engine::DType::kBF16, engine::DType::kF16}) {
+    if (config.dtype() == kernels::Name(dtype)) spec.dtype = dtype;
+  }
+  if (spec.dtype.has_value()) return absl::OkStatus();
+  return root.Error("dtype", absl::StrCat("\"", config.dtype(),
+                                          "\" is not supported: allowed is \"float32\","
+                                          " \"bfloat16\" or \"float16\""));
+}
+
 absl::Status ReadModelSettings(const Section& root, const v1::ServingConfig& config,
                                engine::ModelSpec& spec) {
   absl::Status status = root.RefuseSet({"matryoshka_dimensions", "prompts", "default_prompt_name"});
   if (!status.ok()) return status;
-  if (!config.dtype().empty() && config.dtype() != "float32") {
-    return root.Error(
-        "dtype", absl::StrCat("\"", config.dtype(), "\" is not supported: allowed is \"float32\""));
-  }
-  if (!config.device().empty() && config.device() != "cpu") {
-    return root.Error("device",
-                      absl::StrCat("\"", config.device(), "\" does not exist: allowed is \"cpu\""));
-  }
+  status = ReadDevice(root, config, spec);
+  if (!status.ok()) return status;
   if (config.has_normalize()) spec.normalize = config.normalize();
   if (config.has_golden_tolerance()) {
     const double tolerance = config.golden_tolerance();

@@ -77,6 +77,8 @@ void LogModel(Logger& logger, const engine::ModelStatus& model) {
                {{"model", model.info->name},
                 {"version", model.info->version},
                 {"architecture", model.info->architecture},
+                {"device", model.info->device},
+                {"dtype", absl::string_view(kernels::Name(model.info->dtype))},
                 {"seconds", model.load_seconds}});
     return;
   }

@@ -29,6 +29,30 @@ TEST(OptionsTest, OutOfRangeNamesFlagValueAndRange) {
   EXPECT_THAT(std::string(ValidateOptions(options).message()), HasSubstr("--max_message_bytes"));
 }
 
+TEST(OptionsTest, DevicesAreNamedOnceOrLeftToTheServer) {
+  const auto check = [](std::vector<std::string> devices) {
+    Options options;
+    options.devices = std::move(devices);
+    return std::string(ValidateOptions(options).message());
+  };
+  using Names = std::vector<std::string>;
+  for (const Names& good : {Names{"auto"},
+                            {"cpu"},
+                            {"cuda"},
+                            {"cuda:0"},
+                            {"cuda:1", "cuda:10"},
+                            {"cuda", "cpu"},
+                            {"cpu", "cuda:0"}}) {
+    EXPECT_EQ(check(good), "") << testing::PrintToString(good);
+  }
+  EXPECT_THAT(check({}), HasSubstr("--device="));
+  EXPECT_THAT(check({"auto", "cpu"}), HasSubstr("--device=auto,cpu: allowed is auto alone"));
+  EXPECT_THAT(check({"gpu"}), HasSubstr("a list of cpu, cuda and cuda:<index>"));
+  EXPECT_THAT(check({"cuda:01"}), HasSubstr("a list of cpu, cuda and cuda:<index>"));
+  EXPECT_THAT(check({"cpu", "cuda:1", "cuda:1"}), HasSubstr("cuda:1 is listed twice"));
+  EXPECT_THAT(check({"cuda", "cuda:1"}), HasSubstr("cuda is every GPU already"));
+}
+
 TEST(OptionsTest, PortsMustDifferUnlessPickedFreely) {
   Options options;
   options.metrics_port = options.grpc_port;
@@ -44,7 +68,8 @@ TEST(FlagsTest, HelpDescribesEveryFlagWithItsDefault) {
         "--metrics_port (default: 8002)", "--max_message_bytes (default: 67108864)",
         "--max_inputs (default: 4096)", "--drain_timeout (default: 30s)", "--log_format",
         "--canary_interval (default: 10s)", "--unhealthy_exit (default: 30s)",
-        "--require_all_models", "--ready_file", "--healthcheck", "--max_connection_age"}) {
+        "--device (default: auto)", "--gpu_dtype (default: bfloat16)", "--require_all_models",
+        "--ready_file", "--healthcheck", "--max_connection_age"}) {
     EXPECT_THAT(help, HasSubstr(text));
   }
 }
@@ -70,6 +95,20 @@ TEST(FlagsTest, ParsesIntoOptions) {
   EXPECT_EQ(line->options.log_format, LogFormat::kJson);
   EXPECT_EQ(line->options.log_level, LogLevel::kDebug);
   EXPECT_EQ(line->options.grpc_port, 0);
+}
+
+TEST(FlagsTest, ParsesDevices) {
+  auto line = Parse({"--device=cuda:1, cpu", "--gpu_dtype=float16"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_THAT(line->options.devices, testing::ElementsAre("cuda:1", "cpu"));
+  EXPECT_EQ(line->options.gpu_dtype, engine::DType::kF16);
+  line = Parse({"--device=auto", "--gpu_dtype=bfloat16"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_THAT(line->options.devices, testing::ElementsAre("auto"));
+  EXPECT_EQ(line->options.gpu_dtype, engine::DType::kBF16);
+  EXPECT_EQ(Parse({"--gpu_dtype=float32"}).status().message(),
+            "--gpu_dtype=float32: allowed is bfloat16, float16");
+  Parse({"--gpu_dtype=bfloat16"}).IgnoreError();
 }
 
 TEST(FlagsTest, DurationsBelowAMillisecondAreNotNone) {

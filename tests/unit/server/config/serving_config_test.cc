@@ -69,6 +69,24 @@ TEST(ServingConfigTest, ReadsWhatItKnows) {
   EXPECT_THAT(settings->specific_versions, testing::ElementsAre(1, 3));
 }
 
+TEST(ServingConfigTest, ReadsDeviceAndDType) {
+  const auto empty = ParseServingConfig("", "f");
+  ASSERT_TRUE(empty.ok());
+  EXPECT_EQ(empty->spec.device, "");
+  EXPECT_EQ(empty->spec.dtype, std::nullopt);
+  const auto cpu = ParseServingConfig("device: \"cpu\" dtype: \"float32\"", "f");
+  ASSERT_TRUE(cpu.ok()) << cpu.status();
+  EXPECT_EQ(cpu->spec.device, "cpu");
+  EXPECT_EQ(cpu->spec.dtype, std::optional(engine::DType::kF32));
+  const auto gpu = ParseServingConfig("device: \"cuda:11\" dtype: \"float16\"", "f");
+  ASSERT_TRUE(gpu.ok()) << gpu.status();
+  EXPECT_EQ(gpu->spec.device, "cuda:11");
+  EXPECT_EQ(gpu->spec.dtype, std::optional(engine::DType::kF16));
+  const auto bfloat = ParseServingConfig("dtype: \"bfloat16\"", "f");
+  ASSERT_TRUE(bfloat.ok()) << bfloat.status();
+  EXPECT_EQ(bfloat->spec.dtype, std::optional(engine::DType::kBF16));
+}
+
 TEST(ServingConfigTest, UnknownFieldsNameFileAndLine) {
   EXPECT_THAT(Error("dtype: \"float32\"\n  tokens: 3"), StartsWith("m/serving.textproto:2:"));
   EXPECT_THAT(Error("dtype: \"float32\"\n  tokens: 3"), HasSubstr("tokens"));
@@ -88,7 +106,13 @@ TEST(ServingConfigTest, ValuesOutOfRangeNameLineFieldAndRange) {
   EXPECT_THAT(Error("queue { interactive_weight: 1001 }"), HasSubstr("allowed is 1 to 1000"));
   EXPECT_THAT(Error("batching { max_wait_us: 1000001 }"), HasSubstr("allowed is 0 to 1000000"));
   EXPECT_THAT(Error("dtype: \"int4\""), HasSubstr("dtype: \"int4\" is not supported: allowed"));
-  EXPECT_THAT(Error("device: \"cuda:0\""), HasSubstr("allowed is \"cpu\""));
+  for (const char* device :
+       {"gpu", "cuda", "cuda:", "cuda:-1", "cuda:00", "cuda:1x", "CPU", "auto"}) {
+    EXPECT_THAT(Error(absl::StrCat("\ndevice: \"", device, "\"")),
+                AllOf(StartsWith("m/serving.textproto:2: device: "),
+                      HasSubstr("allowed is \"cpu\" or \"cuda:<index>\"")))
+        << device;
+  }
   EXPECT_THAT(Error("pooling: 17"), HasSubstr("17"));
   for (const char* tolerance : {"0", "-0.1", "1.5", "nan", "inf"}) {
     EXPECT_THAT(Error(absl::StrCat("\ngolden_tolerance: ", tolerance)),
