@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+
 from case import Case, Context, InputSet, Ways, bound, starts_of
 
 Function = Callable[[torch.Tensor], torch.Tensor]

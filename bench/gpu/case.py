@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 
 import torch
+
 from library import Library
 
 # Functions that give the same result from the same inputs, by name.

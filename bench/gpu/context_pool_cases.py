@@ -1,15 +1,22 @@
 """ContextPool and its parameter network beside what PyTorch offers for them."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+
+from attention_cases import document_mask
 from case import Case, Context, InputSet, Ways, bound, starts_of
+
+Way = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 LOG2_E = math.log2(math.e)
 EPS = 1e-4
 # Rows and tokens of a block of weights, which the kernel counts.
 TILE = 64
+# Far in the padding all weights are 0.
+SMALLEST_SUM = 1e-35
 # FlexAttention takes the columns as heads of so many.
 FLEX_HEAD = 64
 
@@ -69,28 +76,87 @@ def ways_of(
     context: Context, lengths: list[int], columns: int, grid_width: int, flex: bool
 ) -> Ways:
     """From x [tokens, columns], log_weight and size to y."""
-    from torch.nn.attention.flex_attention import flex_attention
-
     equal = len(set(lengths)) == 1
     distances = squared_distances(max(lengths), grid_width, context.device)
 
     def pooled(x: torch.Tensor, log_weight: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
         n = lengths[0] if equal else len(x)
         x, log_weight, size = x.view(-1, n, columns), log_weight.view(-1, 1, n), size.view(-1, n, 1)
-        falloff = LOG2_E / (2 * size.square() + EPS)
-        weights = torch.exp2(log_weight - falloff * distances[:n, :n])
-        sums = weights.sum(dim=2, keepdim=True)
-        return (weights.to(x.dtype) @ x / sums).to(x.dtype).view(-1, columns)
+        return pool(x, log_weight, size, distances[:n, :n]).view(-1, columns)
 
-    def flexed(x: torch.Tensor, log_weight: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-        """As FlexAttention: queries and keys say nothing, the score is weight and distance."""
-        n, heads = lengths[0], columns // FLEX_HEAD
+    if equal:
+        ways = context.ways(pooled)
+    else:
+        ways = {"eager": each_of(pooled, lengths)}
+        if context.compiles:
+            padded = padded_pool(lengths, distances, context.device)
+            ways["padded compile"] = context.ways(padded)["compile"]
+    if flex and context.compiles:
+        ways["flex"] = context.ways(flex_pool(lengths, columns, grid_width, context.device))[
+            "compile"
+        ]
+    return ways
+
+
+def pool(
+    x: torch.Tensor,
+    log_weight: torch.Tensor,
+    size: torch.Tensor,
+    distances: torch.Tensor,
+    padded: bool = False,
+) -> torch.Tensor:
+    """Of x [sequences, n, columns], log_weight [sequences, 1, n] and size [sequences, n, 1]."""
+    falloff = LOG2_E / (2 * size.square() + EPS)
+    weights = torch.exp2(log_weight - falloff * distances)
+    sums = weights.sum(dim=2, keepdim=True)
+    if padded:
+        sums = sums.clamp_min(SMALLEST_SUM)
+    return (weights.to(x.dtype) @ x / sums).to(x.dtype)
+
+
+def each_of(pooled: Way, lengths: list[int]) -> Way:
+    """Sequence by sequence."""
+
+    def run(x: torch.Tensor, log_weight: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+        parts = zip(*(value.split(lengths) for value in (x, log_weight, size)), strict=True)
+        return torch.cat([pooled(*part) for part in parts])
+
+    return run
+
+
+def padded_pool(lengths: list[int], distances: torch.Tensor, device: torch.device) -> Way:
+    """All sequences as long as the longest; weights of 0 beyond their ends."""
+    longest, starts = max(lengths), torch.tensor(starts_of(lengths), device=device)
+    places = torch.arange(longest, device=device)
+    exists = places < starts.diff()[:, None]
+    token = torch.where(exists, starts[:-1, None] + places, 0)
+    # Where the packed tokens lie among the padded ones.
+    kept = exists.flatten().nonzero().flatten()
+
+    def run(x: torch.Tensor, log_weight: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+        wide = torch.where(exists, log_weight[token], float("-inf"))
+        y = pool(x[token], wide[:, None, :], size[token][:, :, None], distances, padded=True)
+        return y.flatten(0, 1)[kept]
+
+    return run
+
+
+def flex_pool(lengths: list[int], columns: int, grid_width: int, device: torch.device) -> Way:
+    """As FlexAttention: queries and keys say nothing, the score is weight and distance."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    equal, heads = len(set(lengths)) == 1, columns // FLEX_HEAD
+    n = lengths[0] if equal else sum(lengths)
+    # Different lengths lie in one row, in which |i - j| is the same.
+    mask = None if equal else document_mask(lengths, device)
+
+    def run(x: torch.Tensor, log_weight: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
         value = x.view(-1, n, heads, FLEX_HEAD).transpose(1, 2)
         query = x.new_zeros(len(value), heads, n, 16)
         log_weight = log_weight.view(-1, n) * math.log(2)
         falloff = 1 / (2 * size.view(-1, n).square() + EPS)
 
-        def score(score, b, h, i, j):
+        def score_on_a_grid(score, b, h, i, j):
             down, across = (i // grid_width - j // grid_width, i % grid_width - j % grid_width)
             distance = (down * down + across * across).float()
             return score + log_weight[b, j] - falloff[b, i] * distance
@@ -99,20 +165,11 @@ def ways_of(
             distance = ((i - j) * (i - j)).float()
             return score + log_weight[b, j] - falloff[b, i] * distance
 
-        chosen = score if grid_width else score_in_a_row
-        return flex_attention(query, query, value, chosen).transpose(1, 2).reshape(-1, columns)
+        chosen = score_on_a_grid if grid_width else score_in_a_row
+        y = flex_attention(query, query, value, chosen, block_mask=mask)
+        return y.transpose(1, 2).reshape(-1, columns)
 
-    def each(x: torch.Tensor, log_weight: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-        """Sequence by sequence."""
-        parts = zip(*(value.split(lengths) for value in (x, log_weight, size)), strict=True)
-        return torch.cat([pooled(*part) for part in parts])
-
-    if not equal:
-        return {"eager": each}
-    ways = context.ways(pooled)
-    if flex and context.compiles:
-        ways["flex"] = context.ways(flexed)["compile"]
-    return ways
+    return run
 
 
 def squared_distances(length: int, grid_width: int, device: torch.device) -> torch.Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+
 from checkpoint import KERNEL_SIZE, Architecture, Weights, layer_names
 from context_pool_cases import EPS, LOG2_E, squared_distances
 

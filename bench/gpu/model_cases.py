@@ -6,8 +6,9 @@ import pathlib
 import tempfile
 from collections.abc import Callable
 
-import checkpoint
 import torch
+
+import checkpoint
 from case import Case, Context, InputSet, starts_of
 from checkpoint import Architecture
 from encoder import Encoder, Sequences, dense_attention, distances_of, packed_attention

@@ -4,7 +4,17 @@ import json
 import math
 import pathlib
 
-PEERS = ("eager", "compile", "sdpa", "varlen", "cudnn", "flex", "varlen eager", "varlen compile")
+PEERS = (
+    "eager",
+    "compile",
+    "padded compile",
+    "sdpa",
+    "varlen",
+    "cudnn",
+    "flex",
+    "varlen eager",
+    "varlen compile",
+)
 
 # Of a profile.
 SHOWN_KERNELS = 12

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+
 from case import Case, Context, InputSet, bound, starts_of
 
 WORDS, POSITIONS = 30522, 512

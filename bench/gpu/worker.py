@@ -14,9 +14,10 @@ import sys
 import traceback
 from typing import Any
 
+import torch
+
 import plan
 import timing
-import torch
 from case import Case, Context, InputSet
 from library import Library
 
