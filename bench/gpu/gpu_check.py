@@ -1,6 +1,6 @@
 """Tests the CUDA kernels on a GPU and measures them beside PyTorch: report.md, report.json.
 
-usage: gpu_check.py [--quick] [--out FOLDER] [--minutes LIMIT] [SECTION...]
+usage: gpu_check.py [--quick] [--only CASES] [--out FOLDER] [--minutes LIMIT] [SECTION...]
 
 The sections, in this order:
   tests      the kernels' own tests (kernels_cuda_test)
@@ -48,6 +48,8 @@ class Check:
     end: float
     found: dict
     limits: dict[str, float]
+    # Regular expression of the cases' names.
+    only: str = ""
 
     @property
     def dry(self) -> bool:
@@ -130,7 +132,7 @@ def find_sanitizer() -> str | None:
 
 def run_kernels(check: Check, worker: pathlib.Path = HERE / "worker.py") -> None:
     """The plan, by workers: a new one goes on after the case at which one was lost."""
-    planned = plan.PLANS[check.mode]()
+    planned = plan.chosen(check.mode, check.only)
     library = "libgpu_check_emulated.so" if check.dry else "libgpu_check.so"
     check.found["planned"] = len(planned)
     while (done := len(check.found["cases"])) < len(planned):
@@ -138,6 +140,7 @@ def run_kernels(check: Check, worker: pathlib.Path = HERE / "worker.py") -> None
             check.say(f"no time left for {len(planned) - done} of {len(planned)} cases")
             return
         arguments = [sys.executable, "-B", str(worker), f"--plan={check.mode}"]
+        arguments += [f"--only={check.only}"]
         arguments += [f"--library={check.folder / library}", f"--skip={done}"]
         arguments += ["--device=cpu" if check.dry else "--device=cuda"]
         if "ceilings" not in check.found:
@@ -224,6 +227,7 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true", help="on the emulator, nothing is timed")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("gpu-check-report"))
     parser.add_argument("--folder", type=pathlib.Path, default=HERE, help="of the programs")
+    parser.add_argument("--only", default="", help="regular expression of the kernels' cases")
     parser.add_argument("--minutes", type=float, help="limit of everything")
     parser.add_argument("sections", nargs="*", metavar="SECTION")
     arguments = parser.parse_args()
@@ -241,6 +245,7 @@ def main() -> int:
         out=arguments.out,
         end=began + limits["all"],
         limits=limits,
+        only=arguments.only,
         found={
             "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "began": began,

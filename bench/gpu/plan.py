@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+import re
 from typing import Any
 
 
@@ -313,3 +314,8 @@ def tiny() -> list[Planned]:
 
 
 PLANS = {"quick": quick, "full": full, "dry-run": tiny}
+
+
+def chosen(name: str, only: str) -> list[Planned]:
+    """Of a plan, the cases in whose name the regular expression `only` is found."""
+    return [case for case in PLANS[name]() if re.search(only, case.name)]

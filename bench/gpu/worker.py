@@ -1,6 +1,7 @@
 """Runs cases one after the other and prints a line of JSON for each; gpu_check.py watches it.
 
-usage: worker.py --plan NAME --library FILE [--skip NUMBER] [--ceilings]
+usage: worker.py --plan NAME --library FILE --device DEVICE [--only CASES] [--skip NUMBER]
+                 [--ceilings]
 
 A process of its own, since an error of a kernel may end everything that uses the GPU, and a kernel
 that hangs can only be killed.
@@ -125,6 +126,7 @@ def main() -> None:
     parser.add_argument("--plan", choices=plan.PLANS, required=True)
     parser.add_argument("--library", required=True)
     parser.add_argument("--device", choices=("cuda", "cpu"), required=True)
+    parser.add_argument("--only", default="", help="regular expression of cases' names")
     parser.add_argument("--skip", type=int, default=0)
     parser.add_argument("--ceilings", action="store_true")
     parser.add_argument("--seconds", type=float, default=0.3, help="of timing a case")
@@ -137,7 +139,7 @@ def main() -> None:
     library = Library(arguments.library)
     if arguments.ceilings and device.type == "cuda":
         emit(ceilings=timing.ceilings(device))
-    for planned in plan.PLANS[arguments.plan]()[arguments.skip :]:
+    for planned in plan.chosen(arguments.plan, arguments.only)[arguments.skip :]:
         emit(begin=planned.name)
         try:
             run(planned, library, device, arguments.seconds)

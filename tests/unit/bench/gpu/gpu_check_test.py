@@ -99,6 +99,11 @@ class PlanTest(unittest.TestCase):
         self.assertEqual(len(names), len(set(names)))
         self.assertLessEqual({case.name for case in plan.quick()}, set(names))
 
+    def test_cases_are_chosen_by_their_names(self):
+        names = [case.name for case in plan.chosen("full", "^attention .*fp16")]
+        self.assertEqual(len(names), 2)
+        self.assertTrue(all(name.startswith("attention ") for name in names))
+
     def test_the_dry_run_has_every_kernel(self):
         self.assertEqual(
             {case.kernel for case in plan.tiny()}, {case.kernel for case in plan.full()}
