@@ -78,6 +78,8 @@ class Case:
     make: Callable[[], InputSet]
     # Timed as whole calls, from the host to the host, instead of as work on the GPU.
     end_to_end: bool = False
+    # Of a whole model's call.
+    inputs: int = 0
 
 
 def bound(ways: Ways, *inputs: torch.Tensor) -> dict[str, Callable[[], torch.Tensor]]:

@@ -185,7 +185,7 @@ def model_case(of: Architecture, lengths: list[int], make: Callable[[], InputSet
     """Work and weights of the layers, without ContextPool, which is at most a few percent."""
     per_token = 8 * of.hidden**2 + 4 * of.hidden * of.intermediate
     flop = of.layers * sum(n * (per_token + 4 * n * of.hidden) for n in lengths)
-    return Case(bytes=2 * of.parameters, flop=flop, make=make, end_to_end=True)
+    return Case(2 * of.parameters, flop, make, end_to_end=True, inputs=len(lengths))
 
 
 def pinned(host: torch.Tensor, device: torch.device) -> torch.Tensor:

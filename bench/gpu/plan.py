@@ -247,6 +247,7 @@ def full() -> list[Planned]:
         *context_pools(["8x512"], 768, ["1", "10"], "bf16"),
         *context_pools(["32x128", "32x512"], 768, ["1", "3", "10", "0.1n"], "bf16"),
         *context_pools(["1x128", "mixed"], 768, ["3", "0.1n"], "bf16", flex=True),
+        *context_pools(["256x16"], 768, ["3"], "bf16"),
         *context_pools(["32x128", "8x512"], 384, ["3", "0.1n"], "bf16"),
         context_pool_grid(32, 14, 768, 1.4, "bf16"),
         *attentions(["1x128", "128x128", "32x512", "4096x1"], 12, 64, "bf16"),

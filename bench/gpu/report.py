@@ -90,7 +90,10 @@ def case_row(case: dict, peers: list[str], ceilings: dict) -> list[str]:
             shown.append(f"{number(times[name]['us'])} ({times[name]['us'] / ours:.2f}x){mark}")
         else:
             shown.append("failed" if name in result["peers_failed"] else "")
-    return [*row, number(ours), number(floor), f"{ours / floor:.2f}", *shown, agreement, errors]
+    ours_shown = number(ours)
+    if inputs := result.get("inputs"):
+        ours_shown += f" ({inputs / ours * 1e6:,.0f} inputs/s)"
+    return [*row, ours_shown, number(floor), f"{ours / floor:.2f}", *shown, agreement, errors]
 
 
 def kernel_table(kernel: str, cases: list[dict], ceilings: dict) -> list[str]:

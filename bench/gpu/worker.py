@@ -80,7 +80,7 @@ def run(planned: plan.Planned, library: Library, device: torch.device, seconds: 
     case: Case = make(context, **planned.arguments)
     count = 1 if case.end_to_end else timing.input_sets(case.bytes, device)
     sets = [case.make() for _ in range(count)]
-    found = {"bytes": case.bytes, "flop": case.flop, "sets": count}
+    found = {"bytes": case.bytes, "flop": case.flop, "sets": count, "inputs": case.inputs}
     found |= compare(sets[0])
     found |= sets[0].notes()
     if device.type != "cuda":

@@ -61,6 +61,10 @@ class ReportTest(unittest.TestCase):
         self.assertIn("| 4 x 8 | bf16 | 4 | 2 | 2.00 | 10 (2.50x) | yes |", text)
         self.assertIn("* nothing", text)
 
+    def test_shows_how_many_inputs_a_second_a_model_takes(self):
+        text = "\n".join(report.markdown(found_with(result(inputs=32))))
+        self.assertIn("| 4 (8,000,000 inputs/s) |", text)
+
     def test_shows_where_the_time_of_a_model_goes(self):
         found = found_with(result())
         found["cases"][0]["profile"] = {
