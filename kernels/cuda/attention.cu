@@ -17,9 +17,9 @@ bool IsSupported(const AttentionParams& p) {
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   // Of the grid's second dimension.
   constexpr int64_t kMostHeads = 65535;
-  return AreVectorAligned({p.qkv, p.out}) && p.tokens > 0 && p.sequences > 0 &&
+  return AreVectorAligned({p.qkv, p.out}) && p.tokens >= 0 && p.sequences >= 0 &&
          p.tokens + p.sequences <= kMost && p.heads > 0 && p.heads <= kMostHeads &&
-         p.max_length > 0 && p.scale > 0 && p.sequences * p.heads <= kMost;
+         p.max_length >= 0 && p.scale > 0 && p.sequences * p.heads <= kMost;
 }
 
 template <typename T>
@@ -83,8 +83,8 @@ Status LaunchFor(const AttentionParams& p, StreamHandle stream) {
 }  // namespace
 
 Status Attention(const AttentionParams& params, StreamHandle stream) {
-  if (params.sequences == 0) return Status::kOk;
   if (!IsSupported(params)) return Status::kBadShape;
+  if (params.sequences == 0 || params.tokens == 0 || params.max_length == 0) return Status::kOk;
   return WithHalf(params.dtype,
                   [&]<typename T>(std::type_identity<T>) { return LaunchFor<T>(params, stream); });
 }

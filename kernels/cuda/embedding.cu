@@ -11,9 +11,8 @@ namespace contextpool::kernels::SIMT_BACKEND {
 namespace {
 
 bool IsSupported(const EmbeddingParams& p) {
-  return p.sequences >= 0 && p.sequences < std::numeric_limits<int32_t>::max() &&
-         p.tokens >= p.sequences && FitsWarpRow(p.columns) &&
-         AreMultiplesOf(RowTraits::kVector, {p.columns}) &&
+  return p.sequences >= 0 && p.sequences < std::numeric_limits<int32_t>::max() && p.tokens >= 0 &&
+         FitsWarpRow(p.columns) && AreMultiplesOf(RowTraits::kVector, {p.columns}) &&
          AreVectorAligned({p.words, p.positions, p.token_type, p.gamma, p.beta, p.out});
 }
 
@@ -37,7 +36,7 @@ EmbeddingArgs<T> ArgsOf(const EmbeddingParams& p) {
 
 Status Embedding(const EmbeddingParams& params, StreamHandle stream) {
   if (!IsSupported(params)) return Status::kBadShape;
-  if (params.tokens == 0) return Status::kOk;
+  if (params.tokens == 0 || params.sequences == 0) return Status::kOk;
   return WithHalf(params.dtype, [&]<typename T>(std::type_identity<T>) {
     return WithSteps(params.columns, [&](auto steps) {
       return Launch(RowLaunch("embedding", params.tokens, params.columns, params.columns), stream,

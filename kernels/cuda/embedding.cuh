@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/normalize_row.cuh"
 #include "kernels/cuda/primitives.cuh"
+#include "kernels/cuda/sequence_tiles.cuh"
 #include "kernels/cuda/warp_row.cuh"
 
 namespace contextpool::kernels::SIMT_BACKEND {
@@ -27,22 +28,6 @@ struct EmbeddingArgs {
   int columns;
 };
 
-// The number of the sequence that `token` is in. REQUIRES: cu_lengths[0] <= token <
-// cu_lengths[sequences].
-SIMT_DEVICE int SequenceOf(Global<const int32_t> cu_lengths, int sequences, int64_t token) {
-  int found = 0;
-  int end = sequences;
-  while (end - found > 1) {
-    const int middle = (found + end) / 2;
-    if (cu_lengths.Load(middle) <= token) {
-      found = middle;
-    } else {
-      end = middle;
-    }
-  }
-  return found;
-}
-
 // REQUIRES: columns <= kSteps * kStep, a multiple of kVector; addresses let vectors be loaded.
 template <typename T, int kSteps>
 SIMT_KERNEL(RowTraits::kThreads, 4)
@@ -52,12 +37,14 @@ void EmbeddingKernel(EmbeddingArgs<T> args) {
   const int64_t id = args.ids.Load(token);
   // `tokens` may be more than there are.
   if (token >= args.cu_lengths.Load(args.sequences)) return;
+  const int sequence =
+      FindLast(args.sequences, [&](int s) { return args.cu_lengths.Load(s) <= token; });
+  const int64_t position = token - args.cu_lengths.Load(sequence);
   WarpRow<kSteps> row(args.columns);
+  // Side by side, so that both are on their way at once.
   row.Add(args.words, id * args.columns);
+  row.Add(args.positions, position * args.columns);
   if (args.token_type) row.Add(args.token_type, 0);
-  // The word's row is on its way meanwhile.
-  const int sequence = SequenceOf(args.cu_lengths, args.sequences, token);
-  row.Add(args.positions, (token - args.cu_lengths.Load(sequence)) * args.columns);
   StoreNormalized(row, args.norm, args.out, token * args.columns);
 }
 

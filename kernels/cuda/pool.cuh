@@ -83,6 +83,14 @@ SIMT_DEVICE float BlockSum(const Shared<float>& scratch, float value) {
   return sum;
 }
 
+// Of the block's segment, which has no row that could be read.
+template <typename T, typename Out>
+SIMT_DEVICE void StoreZeros(const PoolArgs<T, Out>& args) {
+  for (int column = ThreadIdx().x; column < args.columns; column += PoolTraits::kThreads) {
+    args.out.Store(int64_t{BlockIdx().x} * args.columns + column, FromFloat<Out>(0));
+  }
+}
+
 // REQUIRES: columns <= kSteps * kStep, a multiple of kVector; addresses let vectors be loaded.
 template <typename T, typename Out, int kSteps>
 SIMT_KERNEL(PoolTraits::kThreads, 2)
@@ -93,6 +101,7 @@ void PoolKernel(PoolArgs<T, Out> args) {
   SIMT_SHARED(float, squares_of_warps, PoolTraits::kWarps);
   const int thread = static_cast<int>(ThreadIdx().x);
   const PoolSegment segment = args.segments.template LoadVec<1>(BlockIdx().x)[0];
+  if (segment.end <= segment.begin) return StoreZeros(args);
   const bool is_max = segment.mode == PoolMode::kMax;
   const int begin = segment.mode == PoolMode::kLast ? segment.end - 1 : segment.begin;
   const int end = segment.mode == PoolMode::kFirst ? begin + 1 : segment.end;

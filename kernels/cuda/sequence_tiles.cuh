@@ -24,20 +24,18 @@ struct SequenceTile {
   int first;
 };
 
-// The sequence that tile number `tile` belongs to. All lanes of a warp search together, each in a
-// 32nd of what is left: one load for 32 sequences, two for 1024.
-SIMT_DEVICE int FindSequence(Global<const int32_t> cu_lengths, int sequences, int rows, int tile) {
+// The last of `count` numbers for which `holds` does, which begins with true and does not come back
+// from false; 0 if there is none. All lanes of a warp search together, each in a 32nd of what is
+// left: one question for 32 numbers, two for 1024.
+template <typename Holds>
+SIMT_DEVICE int FindLast(int count, const Holds& holds) {
   const int lane = ThreadIdx().x % 32;
   int low = 0;
-  int count = sequences;
   while (count > 1) {
     const int end = low + count;
     const int step = (count + 31) / 32;
     const int candidate = low + lane * step;
-    int found = low;
-    if (candidate < end && cu_lengths.Load(candidate) / rows + candidate <= tile) {
-      found = candidate;
-    }
+    int found = candidate < end && holds(candidate) ? candidate : low;
     SIMT_UNROLL
     for (int lanes = 16; lanes > 0; lanes /= 2) {
       const int other = ShuffleXor(found, lanes);
@@ -52,7 +50,8 @@ SIMT_DEVICE int FindSequence(Global<const int32_t> cu_lengths, int sequences, in
 // For whole warps.
 SIMT_DEVICE SequenceTile FindTile(Global<const int32_t> cu_lengths, int sequences, int rows,
                                   int tile) {
-  const int sequence = FindSequence(cu_lengths, sequences, rows, tile);
+  const int sequence =
+      FindLast(sequences, [&](int s) { return cu_lengths.Load(s) / rows + s <= tile; });
   const int begin = cu_lengths.Load(sequence);
   return {.begin = begin,
           .length = cu_lengths.Load(sequence + 1) - begin,

@@ -39,7 +39,8 @@ Status Attention(const AttentionParams& params, StreamHandle stream);
 
 // float16 and bfloat16, scores and sums in float. Launches one kernel whose size follows from the
 // parameters alone: `tokens` and `max_length` may be more than the sequences have, and sequences
-// may be empty. kBadShape unless head_size is 32, 64 or 128, scale is positive, and qkv and out are
+// may be empty. kBadShape unless head_size is 32, 64 or 128, heads are at most 65,535, tokens and
+// sequences together and sequences times heads below 2^31, scale is positive, and qkv and out are
 // aligned to 16 bytes.
 namespace cuda {
 Status Attention(const AttentionParams& params, StreamHandle stream);

@@ -10,7 +10,7 @@ namespace contextpool::kernels {
 
 enum class PoolMode : int32_t { kMean, kFirst, kMax, kLast };
 
-// Rows [begin, end) of x make one row of out. Not empty.
+// Rows [begin, end) of x make one row of out. Not empty on the CPU.
 struct PoolSegment {
   int32_t begin = 0;
   int32_t end = 0;
@@ -40,7 +40,8 @@ Status Pool(const PoolParams& params, StreamHandle stream);
 }  // namespace cpu
 
 // float32, float16 and bfloat16, computed in float; out is float32 or of x's type. kBadShape unless
-// columns are a multiple of 8, at most 2048, and x, segments and out at multiples of 16 bytes.
+// columns are a multiple of 8, at most 2048, x, segments and out at multiples of 16 bytes, and
+// segments fewer than 2^31. An empty segment gives zeros.
 namespace cuda {
 Status Pool(const PoolParams& params, StreamHandle stream);
 }  // namespace cuda

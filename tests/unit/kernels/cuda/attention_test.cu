@@ -232,12 +232,15 @@ TEST_P(AttentionTest, RefusesWhatItCannotCompute) {
   };
   EXPECT_EQ(with([](auto& p) { p.head_size = 48; }), Status::kBadShape);
   EXPECT_EQ(with([](auto& p) { p.heads = 0; }), Status::kBadShape);
-  EXPECT_EQ(with([](auto& p) { p.tokens = 0; }), Status::kBadShape);
+  EXPECT_EQ(with([](auto& p) { p.heads = 65'536; }), Status::kBadShape);
+  EXPECT_EQ(with([](auto& p) { p.tokens = -1; }), Status::kBadShape);
   EXPECT_EQ(with([](auto& p) { p.scale = 0; }), Status::kBadShape);
   EXPECT_EQ(with([&](auto& p) { p.qkv = memory.qkv.data() + 1; }), Status::kBadShape);
   EXPECT_EQ(with([&](auto& p) { p.out = memory.out.data() + 4; }), Status::kBadShape);
   EXPECT_EQ(with([](auto& p) { p.dtype = DType::kF32; }), Status::kBadDType);
+  // Nothing to launch.
   EXPECT_EQ(with([](auto& p) { p.sequences = 0; }), Status::kOk);
+  EXPECT_EQ(with([](auto& p) { p.tokens = p.max_length = 0; }), Status::kOk);
 }
 
 #if !defined(__CUDACC__)

@@ -141,8 +141,9 @@ TEST_P(EmbeddingTest, TokensBeyondTheLastSequenceAreNeitherReadNorWritten) {
   const std::vector<uint16_t> expected = Run(tables, ids, {3, 1}, exact);
   ids.resize(11, -1);
   for (TestStream& stream : EveryTestStream()) {
-    // Sequences, too, may be fewer than stated: empty ones at the end.
-    const std::vector<uint16_t> found = Run(tables, ids, {3, 1, 0, 0}, stream);
+    // Sequences, too, may be fewer than stated: empty ones, more of them than there are tokens.
+    const std::vector<uint16_t> found =
+        Run(tables, ids, {0, 3, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}, stream);
     EXPECT_EQ(Part(found, 0, 4 * kColumns), expected) << stream;
     EXPECT_EQ(Part(found, 4 * kColumns, 7 * kColumns), std::vector<uint16_t>(7 * kColumns, 0xffff))
         << stream;
@@ -167,12 +168,16 @@ TEST(EmbeddingLimitsTest, RefusesWhatItCannotTake) {
   EXPECT_EQ(status([](EmbeddingParams& p) { p.columns = 12; }), Status::kBadShape);
   EXPECT_EQ(status([](EmbeddingParams& p) { p.columns = 2056; }), Status::kBadShape);
   EXPECT_EQ(status([](EmbeddingParams& p) { p.columns = 0; }), Status::kBadShape);
-  EXPECT_EQ(status([](EmbeddingParams& p) { p.sequences = 1; }), Status::kBadShape);
+  // Sequences that are all empty, and tokens of none.
+  EXPECT_EQ(status([](EmbeddingParams& p) { p.sequences = 1; }), Status::kOk);
+  EXPECT_EQ(status([](EmbeddingParams& p) { p.tokens = 1; }), Status::kOk);
+  EXPECT_EQ(status([](EmbeddingParams& p) { p.sequences = -1; }), Status::kBadShape);
+  EXPECT_EQ(status([](EmbeddingParams& p) { p.tokens = -1; }), Status::kBadShape);
   EXPECT_EQ(status([](EmbeddingParams& p) { p.words = reinterpret_cast<const void*>(8); }),
             Status::kBadShape);
   EXPECT_EQ(status([](EmbeddingParams& p) {
               p.dtype = DType::kF32;
-              p.tokens = 1;
+              p.tokens = p.sequences = 1;
             }),
             Status::kBadDType);
 }

@@ -157,6 +157,16 @@ TEST_P(PoolTest, ARowOfZerosStaysZerosWhenItIsNormalised) {
   EXPECT_EQ(Run(x, 8, {{0, 2, PoolMode::kMean, 1}}, stream), std::vector<float>(8, 0));
 }
 
+TEST_P(PoolTest, AnEmptySegmentGivesZerosAndReadsNothing) {
+  constexpr int64_t kColumns = 264;
+  const std::vector<uint16_t> x = Random(3 * kColumns);
+  std::vector<PoolSegment> segments = EveryKindOf(0, 0);
+  std::ranges::copy(EveryKindOf(3, 3), std::back_inserter(segments));
+  segments.push_back({2, 1, PoolMode::kMean, 0});
+  TestStream stream = EveryTestStream().front();
+  EXPECT_EQ(Run(x, kColumns, segments, stream), std::vector<float>(17 * kColumns, 0));
+}
+
 TEST_P(PoolTest, LoadsAndStoresWholeSectorsWithoutBankConflicts) {
   for (const int64_t columns : {16, 384, 768}) {
     TestStream stream = EveryTestStream().front();
