@@ -136,7 +136,7 @@ def test_no_label_carries_what_a_caller_wrote(server, client):
 def defined_flags():
     """The flags of the program, from its source."""
     source = (ROOT / "server/config/flags.cc").read_text()
-    return re.findall(r"ABSL_FLAG\([\w:]+(?:<[^>]*>)?,\s*(\w+),", source)
+    return re.findall(r"ABSL_FLAG\(\s*[\w:]+(?:<[^>]*>)?,\s*(\w+),", source)
 
 
 def test_help_documents_every_flag():
