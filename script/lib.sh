@@ -57,6 +57,19 @@ find_nvcc() {
   fi
 }
 
+# find_beside_nvcc NVCC LIBRARY: prints the path of a library of nvcc's toolkit, nothing if it is not
+# there.
+find_beside_nvcc() {
+  local toolkit folder
+  toolkit=$(dirname "$(readlink -f "$1")")/..
+  for folder in lib64 lib targets/x86_64-linux/lib; do
+    [[ ! -e $toolkit/$folder/$2 ]] || {
+      readlink -f "$toolkit/$folder/$2"
+      return
+    }
+  done
+}
+
 # configure PRESET [CMAKE ARGUMENTS]: writes build/PRESET, quietly unless something is wrong.
 configure() {
   local preset=$1 log nvcc
