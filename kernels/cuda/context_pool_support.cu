@@ -13,26 +13,37 @@ namespace {
 
 using Traits = ContextPoolSupportTraits;
 
-constexpr int64_t kMostSharedFloats = 40'000;
+// With three blocks on a processor of an H100; nearly all GPUs have as much for one.
+constexpr int64_t kMostSharedFloats = 72 * 1024 / sizeof(float);
+constexpr int64_t kMostBottleneck = 1 << 16;
 constexpr int64_t kMostKernelSize = 31;
 constexpr int64_t kMostWidth = 1 << 16;
 constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
 
-// The hidden vectors of a block's tokens and of their neighbours. REQUIRES: HasNetworkShape.
-int64_t SharedFloats(const ContextPoolSupportParams& p) {
+// So many channels of the hidden vectors of a block's tokens and of their neighbours.
+int64_t SharedFloats(const ContextPoolSupportParams& p, int channels) {
   const int64_t reach =
       Traits::Reach(static_cast<int>(p.kernel_size), static_cast<int>(p.grid_width));
-  return (Traits::kTokens + 2 * reach) * Traits::Pitch(static_cast<int>(p.bottleneck));
+  return (Traits::kTokens + 2 * reach) * Traits::Pitch(channels);
+}
+
+// Channels that a block holds at once: as many as fit it, in whole pitches.
+int PieceOf(const ContextPoolSupportParams& p) {
+  auto piece = static_cast<int>(p.bottleneck);
+  while (piece > Traits::kLeastPiece && SharedFloats(p, piece) > kMostSharedFloats) {
+    piece = Traits::Pitch(piece) - Traits::kPitchStep;
+  }
+  return piece;
 }
 
 bool HasNetworkShape(const ContextPoolSupportParams& p) {
   return p.conv2_weight != nullptr && p.conv2_bias != nullptr && p.kernel_size > 0 &&
          p.kernel_size <= kMostKernelSize && p.kernel_size % 2 == 1 && p.bottleneck > 0 &&
-         p.bottleneck <= kMostSharedFloats &&
+         p.bottleneck <= kMostBottleneck && p.taps_stride <= kMost &&
          AreMultiplesOf(Traits::kVector, {p.bottleneck, p.taps_stride}) &&
          AreVectorAligned({p.taps, p.conv2_weight}) &&
          p.taps_stride >= PoolTaps(p.kernel_size, p.grid_width) * p.bottleneck &&
-         SharedFloats(p) <= kMostSharedFloats;
+         SharedFloats(p, Traits::kLeastPiece) <= kMostSharedFloats;
 }
 
 bool IsSupported(const ContextPoolSupportParams& p) {
@@ -70,13 +81,14 @@ ContextPoolSupportArgs<T> ArgsOf(const ContextPoolSupportParams& p) {
           .grid_width = static_cast<int>(p.grid_width),
           .kernel_size = static_cast<int>(p.kernel_size),
           .bottleneck = static_cast<int>(p.bottleneck),
-          .taps_stride = p.taps_stride};
+          .piece = PieceOf(p),
+          .taps_stride = static_cast<int>(p.taps_stride)};
 }
 
 template <typename T, Activation kActivation>
 Status LaunchNetwork(const ContextPoolSupportParams& p, StreamHandle stream) {
   const int64_t tiles = TileNumbers(p.tokens, p.sequences, Traits::kTokens);
-  const size_t shared_floats = p.taps == nullptr ? 0 : SharedFloats(p);
+  const size_t shared_floats = p.taps == nullptr ? 0 : SharedFloats(p, PieceOf(p));
   const LaunchConfig config = {.kernel = "context_pool_support",
                                .grid = {static_cast<uint32_t>(tiles)},
                                .block = {Traits::kThreads},

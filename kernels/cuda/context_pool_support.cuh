@@ -31,7 +31,9 @@ struct ContextPoolSupportArgs {
   int grid_width;
   int kernel_size;
   int bottleneck;
-  int64_t taps_stride;
+  // Channels whose hidden vectors a block holds at once.
+  int piece;
+  int taps_stride;
 };
 
 struct ContextPoolSupportTraits {
@@ -42,8 +44,13 @@ struct ContextPoolSupportTraits {
   // Threads that share a token in the second convolution, 4 channels each at a time.
   static constexpr int kTokenThreads = kThreads / kTokens;
 
-  // How far apart hidden vectors lie in shared memory, in floats: neighbours half the banks apart.
-  static SIMT_HOST_DEVICE int Pitch(int bottleneck) { return (bottleneck + 15) / 32 * 32 + 16; }
+  // How far apart hidden vectors lie in shared memory, in floats: neighbours half the banks apart,
+  // so there are pitches of kLeastPiece and of kPitchStep more, again and again.
+  static constexpr int kLeastPiece = 16;
+  static constexpr int kPitchStep = 32;
+  static SIMT_HOST_DEVICE int Pitch(int channels) {
+    return (channels + kPitchStep - kLeastPiece - 1) / kPitchStep * kPitchStep + kLeastPiece;
+  }
   // How many tokens before a token its first neighbour is, and behind it its last one.
   static SIMT_HOST_DEVICE int Reach(int kernel_size, int grid_width) {
     return kernel_size / 2 * (grid_width > 0 ? grid_width + 1 : 1);
@@ -68,20 +75,27 @@ SIMT_DEVICE void ForTaps(const PooledTokens& tokens, bool is_grid, int kernel_si
   }
 }
 
+// Some channels of the hidden vectors.
+struct HiddenPiece {
+  int first;
+  int count;
+};
+
 // Hidden vectors of the pooled tokens [begin, end), to shared memory.
 template <typename T, Activation kActivation>
 SIMT_DEVICE void MakeHidden(const ContextPoolSupportArgs<T>& args, const PooledTokens& tokens,
-                            int begin, int end, Shared<float> hidden) {
+                            HiddenPiece piece, int begin, int end, Shared<float> hidden) {
   using Traits = ContextPoolSupportTraits;
-  const int vectors = args.bottleneck / Traits::kVector;
-  const int pitch = Traits::Pitch(args.bottleneck);
+  const int vectors = piece.count / Traits::kVector;
+  const int pitch = Traits::Pitch(args.piece);
   for (int i = ThreadIdx().x; i < (end - begin) * vectors; i += Traits::kThreads) {
     const int token = begin + i / vectors;
     const int channel = i % vectors * Traits::kVector;
     float sum[Traits::kVector] = {};
     ForTaps(tokens, args.grid_width > 0, args.kernel_size, token, [&](int tap, int other) {
       const auto loaded = args.taps.template LoadVec<Traits::kVector>(
-          (tokens.first + other) * args.taps_stride + tap * args.bottleneck + channel);
+          int64_t{tokens.first + other} * args.taps_stride + tap * args.bottleneck + piece.first +
+          channel);
       SIMT_UNROLL
       for (int k = 0; k < Traits::kVector; ++k) sum[k] += ToFloat(loaded[k]);
     });
@@ -95,36 +109,55 @@ SIMT_DEVICE void MakeHidden(const ContextPoolSupportArgs<T>& args, const PooledT
   }
 }
 
-struct PoolPair {
-  float a;
-  float b;
-};
-
-// The second convolution at `token`, by its kTokenThreads threads; each gets the result.
+// Adds what the second convolution makes of a piece at `token` to the calling thread's part of the
+// sums; kTokenThreads threads share a token.
 template <typename T>
-SIMT_DEVICE PoolPair ConvolveHidden(const ContextPoolSupportArgs<T>& args,
-                                    const PooledTokens& tokens, int token, int begin,
-                                    Shared<const float> hidden) {
+SIMT_DEVICE void ConvolveHidden(const ContextPoolSupportArgs<T>& args, const PooledTokens& tokens,
+                                HiddenPiece piece, int token, int begin, Shared<const float> hidden,
+                                float (&sums)[2]) {
   using Traits = ContextPoolSupportTraits;
+  if (token >= tokens.count) return;
   const int first = ThreadIdx().x % Traits::kTokenThreads * 4;
-  const int pitch = Traits::Pitch(args.bottleneck);
-  float sums[2] = {};
-  if (token < tokens.count) {
-    ForTaps(tokens, args.grid_width > 0, args.kernel_size, token, [&](int tap, int other) {
-      for (int c = first; c < args.bottleneck; c += Traits::kTokenThreads * 4) {
-        const Vec<float, 4> h = hidden.LoadVec<4>((other - begin) * pitch + c);
+  const int pitch = Traits::Pitch(args.piece);
+  ForTaps(tokens, args.grid_width > 0, args.kernel_size, token, [&](int tap, int other) {
+    for (int c = first; c < piece.count; c += Traits::kTokenThreads * 4) {
+      const Vec<float, 4> h = hidden.LoadVec<4>((other - begin) * pitch + c);
+      SIMT_UNROLL
+      for (int output = 0; output < 2; ++output) {
+        const Vec<float, 4> weight = args.conv2_weight.template LoadVec<4>(
+            (tap * 2 + output) * args.bottleneck + piece.first + c);
         SIMT_UNROLL
-        for (int output = 0; output < 2; ++output) {
-          const Vec<float, 4> weight =
-              args.conv2_weight.template LoadVec<4>((tap * 2 + output) * args.bottleneck + c);
-          SIMT_UNROLL
-          for (int k = 0; k < 4; ++k) sums[output] += h[k] * weight[k];
-        }
+        for (int k = 0; k < 4; ++k) sums[output] += h[k] * weight[k];
       }
-    });
+    }
+  });
+}
+
+// The network's two numbers for `token`, for all its kTokenThreads threads. By the whole block.
+template <typename T, Activation kActivation>
+SIMT_DEVICE void RunNetwork(const ContextPoolSupportArgs<T>& args, const PooledTokens& tokens,
+                            int first_token, int token, float (&numbers)[2]) {
+  using Traits = ContextPoolSupportTraits;
+  const int reach = Traits::Reach(args.kernel_size, args.grid_width);
+  const int begin = first_token > reach ? first_token - reach : 0;
+  const int behind = first_token + Traits::kTokens + reach;
+  const int end = behind < tokens.count ? behind : tokens.count;
+  SharedPool pool;
+  const auto hidden = pool.Take<float>((end - begin) * Traits::Pitch(args.piece));
+  for (int channel = 0; channel < args.bottleneck; channel += args.piece) {
+    const int left = args.bottleneck - channel;
+    const HiddenPiece piece = {channel, left < args.piece ? left : args.piece};
+    // Until all have convolved the piece before this one.
+    if (channel > 0) SyncThreads();
+    MakeHidden<T, kActivation>(args, tokens, piece, begin, end, hidden);
+    SyncThreads();
+    ConvolveHidden(args, tokens, piece, token, begin, hidden, numbers);
   }
-  return {args.conv2_bias.Load(0) + WarpSum<Traits::kTokenThreads>(sums[0]),
-          args.conv2_bias.Load(1) + WarpSum<Traits::kTokenThreads>(sums[1])};
+  SIMT_UNROLL
+  for (int output = 0; output < 2; ++output) {
+    numbers[output] =
+        args.conv2_bias.Load(output) + WarpSum<Traits::kTokenThreads>(numbers[output]);
+  }
 }
 
 template <typename T>
@@ -149,21 +182,11 @@ void ContextPoolSupportKernel(ContextPoolSupportArgs<T> args) {
   if (sequence.first >= tokens.count) return;
 
   const int token = sequence.first + ThreadIdx().x / Traits::kTokenThreads;
-  PoolPair pair = {0, 0};
-  if (args.taps) {
-    const int reach = Traits::Reach(args.kernel_size, args.grid_width);
-    const int begin = sequence.first > reach ? sequence.first - reach : 0;
-    const int behind = sequence.first + Traits::kTokens + reach;
-    const int end = behind < tokens.count ? behind : tokens.count;
-    SharedPool pool;
-    const auto hidden = pool.Take<float>((end - begin) * Traits::Pitch(args.bottleneck));
-    MakeHidden<T, kActivation>(args, tokens, begin, end, hidden);
-    SyncThreads();
-    pair = ConvolveHidden(args, tokens, token, begin, hidden);
-  }
+  float numbers[2] = {};
+  if (args.taps) RunNetwork<T, kActivation>(args, tokens, sequence.first, token, numbers);
   if (token >= tokens.count || ThreadIdx().x % Traits::kTokenThreads > 0) return;
-  args.log_weight.Store(tokens.first + token, LogWeightOf(args.numbers.weight, pair.a));
-  args.support_size.Store(tokens.first + token, SupportSizeOf(args.numbers, tokens, pair.b));
+  args.log_weight.Store(tokens.first + token, LogWeightOf(args.numbers.weight, numbers[0]));
+  args.support_size.Store(tokens.first + token, SupportSizeOf(args.numbers, tokens, numbers[1]));
 }
 
 }  // namespace contextpool::kernels::SIMT_BACKEND

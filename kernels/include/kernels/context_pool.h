@@ -190,11 +190,11 @@ Status ContextPool(const ContextPoolParams& params, StreamHandle stream);
 // and `max_length` may be more than the sequences have, and sequences may be empty.
 //
 // kBadShape in ContextPoolSupport unless bottleneck and taps_stride are multiples of 8, taps and
-// conv2_weight aligned to 16 bytes, kernel_size at most 31, and the hidden vectors of 64 tokens and
-// of their neighbours fit a block: (64 + 2 h) (bottleneck + 24) <= 40,000, h = kernel_size / 2,
-// times grid_width + 1 on a grid. kBadShape in ContextPool unless columns and strides are multiples
-// of 8, columns at most 2^20, strides below 2^31, x and out aligned to 16 bytes, max_length at most
-// 2^16; and with PoolOutputs. A device's block needs 60 KiB of shared memory.
+// conv2_weight aligned to 16 bytes, kernel_size at most 31, bottleneck and grid_width at most 2^16,
+// and the neighbours of 64 tokens fit a block: h <= 544, h = kernel_size / 2, times grid_width + 1
+// on a grid. kBadShape in ContextPool unless columns and strides are multiples of 8, columns at most
+// 2^20, strides below 2^31, x and out aligned to 16 bytes, max_length at most 2^16; and with
+// PoolOutputs. Blocks of the device must have 72 KiB of shared memory.
 namespace cuda {
 Status ContextPoolSupport(const ContextPoolSupportParams& params, StreamHandle stream);
 Status ContextPool(const ContextPoolParams& params, StreamHandle stream);

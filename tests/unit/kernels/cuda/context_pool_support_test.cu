@@ -158,6 +158,8 @@ TEST_P(ContextPoolSupportTest, MatchesTheFormulaForLengthsAroundTilesAndEveryBot
     RunAndCompare(Make({62, 64, 65, 129}, 3, bottleneck),
                   "bottleneck " + std::to_string(bottleneck));
   }
+  // Too wide for a block at once.
+  RunAndCompare(Make({3, 65}, 3, 400), "bottleneck 400");
 }
 
 TEST_P(ContextPoolSupportTest, MatchesTheFormulaForEveryWeightAndSize) {
@@ -297,11 +299,16 @@ TEST_P(ContextPoolSupportTest, RefusesWhatItCannotDo) {
   EXPECT_EQ(run([](auto& p) { p.taps_stride = 28; }), Status::kBadShape);
   EXPECT_EQ(run([](auto& p) { p.grid_width = 2; }), Status::kBadShape) << "9 taps";
   EXPECT_EQ(run([](auto& p) {
-              p.grid_width = 2000;
+              p.grid_width = 544;
               p.taps_stride = 72;
             }),
             Status::kBadShape)
       << "the neighbours do not fit a block";
+  EXPECT_EQ(run([](auto& p) {
+              p.grid_width = 543;
+              p.taps_stride = 72;
+            }),
+            Status::kOk);
 }
 
 }  // namespace
