@@ -36,7 +36,7 @@ def result(**changes):
         "peer_errors": {"eager": 0.01},
         "peers_failed": {},
         "peers_differ": [],
-        "times": {"ours": {"us": 4.0}, "eager": {"us": 10.0}},
+        "times": {"ours": {"us": 4.0}, "ours cached": {"us": 3.0}, "eager": {"us": 10.0}},
     }
     return found | changes
 
@@ -58,7 +58,7 @@ class ReportTest(unittest.TestCase):
 
     def test_shows_ratios_to_floor_and_peers(self):
         text = "\n".join(report.markdown(found_with(result())))
-        self.assertIn("| 4 x 8 | bf16 | 4 | 2 | 2.00 | 10 (2.50x) | yes |", text)
+        self.assertIn("| 4 x 8 | bf16 | 4 | 3 | 2 | 2.00 | 10 (2.50x) | yes |", text)
         self.assertIn("* nothing", text)
 
     def test_shows_how_many_inputs_a_second_a_model_takes(self):
