@@ -13,7 +13,7 @@ namespace {
 using Traits = ContextPoolTraits;
 
 constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-// Of PooledTokens, which compute places in float.
+// Each tile of tokens takes a byte of shared memory.
 constexpr int64_t kMostLength = 1 << 16;
 constexpr int64_t kMostColumns = 1 << 20;
 
@@ -27,40 +27,8 @@ bool IsSupported(const ContextPoolParams& p) {
          p.skip_bits >= 0 && p.outputs.rows == 0;
 }
 
-// Tiles of weights that a block holds at once: those of the longest sequence if they fit, more than
-// kMostPanel seldom matter. 0: not even one fits.
-int PanelFor(int64_t max_length, size_t shared_bytes) {
-  auto panel = static_cast<int>(
-      std::min<int64_t>(BlocksFor(max_length, Traits::kTokens), Traits::kMostPanel));
-  while (panel > 0 && Traits::SharedBytes(panel) > shared_bytes) --panel;
-  return panel;
-}
-
-// Columns of a block. Blocks of all columns make the weights once only; but they may be too few for
-// the device, or leave much of it idle at the end.
-int64_t BlockColumns(const ContextPoolParams& p, int processors) {
-  // What a block does before its first kColumns columns takes about as long as so many of them.
-  constexpr int64_t kStart = 2 * Traits::kColumns;
-  const int64_t at_once = 2 * std::max(processors, 1);
-  // About as many as have rows.
-  const int64_t tiles = std::min(TileNumbers(p.tokens, p.sequences, Traits::kRows),
-                                 p.sequences * BlocksFor(p.max_length, Traits::kRows));
-  const int64_t most = BlocksFor(p.columns, Traits::kColumns);
-  int64_t best = most * Traits::kColumns;
-  int64_t best_time = std::numeric_limits<int64_t>::max();
-  for (int64_t groups = most; groups > 0; --groups) {
-    const int64_t columns = groups * Traits::kColumns;
-    const int64_t waves = BlocksFor(tiles * BlocksFor(p.columns, columns), at_once);
-    const int64_t time = waves * (kStart + columns);
-    if (time >= best_time) continue;
-    best_time = time;
-    best = columns;
-  }
-  return best;
-}
-
 template <typename T>
-ContextPoolArgs<T> ArgsOf(const ContextPoolParams& p, const DeviceLimits& limits) {
+ContextPoolArgs<T> ArgsOf(const ContextPoolParams& p) {
   return {.x = Rows<const T>(p.x, p.tokens, p.columns, p.x_stride),
           .x_pairs = Rows<const uint32_t>(p.x, p.tokens, p.columns / 2, p.x_stride / 2),
           .log_weight = {p.log_weight, p.tokens},
@@ -75,8 +43,7 @@ ContextPoolArgs<T> ArgsOf(const ContextPoolParams& p, const DeviceLimits& limits
           .sequences = static_cast<int>(p.sequences),
           .prefix = static_cast<int>(std::min(p.prefix, p.max_length)),
           .grid_width = static_cast<int>(std::min(p.grid_width, p.max_length)),
-          .panel = PanelFor(p.max_length, limits.shared_bytes),
-          .block_columns = static_cast<int>(BlockColumns(p, limits.processors)),
+          .max_tiles = PoolTile::Count(static_cast<int>(p.max_length)),
           .columns = static_cast<int>(p.columns),
           .x_stride = static_cast<int>(p.x_stride),
           .out_stride = static_cast<int>(p.out_stride)};
@@ -84,14 +51,13 @@ ContextPoolArgs<T> ArgsOf(const ContextPoolParams& p, const DeviceLimits& limits
 
 template <typename T>
 Status LaunchFor(const ContextPoolParams& p, StreamHandle stream) {
-  const ContextPoolArgs<T> args = ArgsOf<T>(p, LimitsOf(stream));
-  if (args.panel == 0) return Status::kLaunchFailed;
+  const ContextPoolArgs<T> args = ArgsOf<T>(p);
   const int64_t tiles = TileNumbers(p.tokens, p.sequences, Traits::kRows);
   const LaunchConfig config = {
       .kernel = "context_pool",
-      .grid = {static_cast<uint32_t>(tiles), BlocksFor(p.columns, args.block_columns)},
+      .grid = {static_cast<uint32_t>(tiles), BlocksFor(p.columns, Traits::kColumns)},
       .block = {Traits::kThreads},
-      .shared_bytes = Traits::SharedBytes(args.panel)};
+      .shared_bytes = Traits::SharedBytes(args.max_tiles)};
   return p.grid_width > 0 ? Launch(config, stream, ContextPoolKernel<T, true>, args)
                           : Launch(config, stream, ContextPoolKernel<T, false>, args);
 }

@@ -1,14 +1,15 @@
 // ContextPool: y_i = sum_j p_ij x_j / Z_i as a matrix product on tensor cores.
 //
-// A block makes 128 rows. It makes their weights once, in shared memory, and then goes through its
-// columns, 128 at a time: x passes by in stages of 32 tokens, which cp.async brings while earlier
-// ones are multiplied, without a break between columns. docs/kernels/context_pool.md.
+// A block makes 64 rows of 128 columns. It walks over those tiles of 64 tokens whose weights
+// matter: their x comes by cp.async while the tile before is multiplied, and their weights are made
+// in shared memory. The two tiles around the rows always matter; they are on their way before the
+// block knows which others do. docs/kernels/context_pool.md.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/context_pool.h"
-#include "kernels/cuda/context_pool_stages.cuh"
+#include "kernels/cuda/context_pool_product.cuh"
 #include "kernels/cuda/context_pool_weights.cuh"
 #include "kernels/cuda/primitives.cuh"
 #include "kernels/cuda/sequence_tiles.cuh"
@@ -33,23 +34,23 @@ struct ContextPoolArgs {
   int sequences;
   int prefix;
   int grid_width;
-  // Tiles of weights that a block holds at once, kMostPanel at most. If its rows need more, it
-  // makes them again for each kColumns columns.
-  int panel;
-  // Of a block: a multiple of kColumns.
-  int block_columns;
+  // Tiles of tokens that the longest sequence can have.
+  int max_tiles;
   int columns;
   int x_stride;
   int out_stride;
 };
 
-struct ContextPoolTraits : PoolStageTraits {
-  static constexpr int kMostPanel = 4;
+struct ContextPoolTraits : PoolProductTraits {
+  static constexpr int kBuffers = 2;
+  // That share a processor: as many as shared memory and registers let.
+  template <typename T, bool kGrid>
+  static constexpr int kBlocks = kGrid && kScalesRows<T> ? 3 : 4;
 
-  static constexpr size_t SharedBytes(int panel) {
-    const size_t elements = kStages * kStageElements + panel * kElements;
-    const size_t floats = kStagedFloats + panel * kTokens + 5 * kRows;
-    return elements * 2 + floats * sizeof(float) + kThreads / 32 * 2 * sizeof(int32_t);
+  static constexpr size_t SharedBytes(int max_tiles) {
+    const size_t elements = kBuffers * (kTileElements + kElements);
+    const size_t floats = kBuffers * kTokens + kRows;
+    return elements * 2 + floats * sizeof(float) + max_tiles;
   }
 };
 
@@ -58,27 +59,31 @@ template <typename T>
 struct ContextPoolShared {
   using Traits = ContextPoolTraits;
 
-  SIMT_DEVICE explicit ContextPoolShared(int panel) {
+  SIMT_DEVICE explicit ContextPoolShared(int max_tiles) {
     SharedPool pool;
-    x = pool.template Take<T>(Traits::kStages * Traits::kStageElements, 128);
-    staged = pool.template Take<float>(Traits::kStagedFloats, 128);
-    weights = pool.template Take<T>(panel * Traits::kElements, 128);
-    log_weights = pool.template Take<float>(panel * Traits::kTokens);
-    rows = pool.template Take<float>(4 * Traits::kRows);
+    x = pool.template Take<T>(Traits::kBuffers * Traits::kTileElements, 128);
+    weights = pool.template Take<T>(Traits::kBuffers * Traits::kElements, 128);
+    log_weights = pool.template Take<float>(Traits::kBuffers * Traits::kTokens);
     scales = pool.template Take<float>(Traits::kRows);
-    scratch = pool.template Take<int32_t>(Traits::kThreads / 32 * 2);
+    kept = pool.template Take<uint8_t>(max_tiles);
+  }
+
+  SIMT_DEVICE Shared<T> X(int buffer) const {
+    return x.Slice(buffer * Traits::kTileElements, Traits::kTileElements);
+  }
+  SIMT_DEVICE Shared<T> Weights(int buffer) const {
+    return weights.Slice(buffer * Traits::kElements, Traits::kElements);
+  }
+  SIMT_DEVICE Shared<float> LogWeights(int buffer) const {
+    return log_weights.Slice(buffer * Traits::kTokens, Traits::kTokens);
   }
 
   Shared<T> x;
-  Shared<float> staged;
-  // Of the tiles of a panel, as the log weights are.
   Shared<T> weights;
   Shared<float> log_weights;
-  // [kRows, 4]
-  Shared<float> rows;
-  // [kRows]: the sums of the weights, and then what the sums of x are multiplied by.
+  // [kRows]: what the sums are multiplied by.
   Shared<float> scales;
-  Shared<int32_t> scratch;
+  Shared<uint8_t> kept;
 };
 
 // The rows and columns of one block.
@@ -87,49 +92,21 @@ struct PoolBlock {
   // Of the sequence's pooled tokens.
   int first_row;
   int first_column;
-  int end_column;
-
-  // Of the rows that a thread owns, those that exist; the same for a whole block.
-  SIMT_DEVICE int Owned() const {
-    constexpr int kDistance = PoolTile::kOwnedDistance;
-    const int owned = (tokens.count - first_row + kDistance - 1) / kDistance;
-    return owned < PoolTile::kOwned ? owned : PoolTile::kOwned;
-  }
 };
 
-// Makes the weights of the tiles from `first` on, as many as a panel holds, below `end`. If they
-// are made for the first time, they count.
-template <typename T, bool kGrid>
-SIMT_DEVICE void MakePanel(const ContextPoolArgs<T>& args, const PoolWeightsInput& input,
-                           const PoolBlock& block, int first, int end, bool counts,
-                           const ContextPoolShared<T>& shared) {
-  const int behind = first + args.panel < end ? first + args.panel : end;
-  // Nobody needs the panel before this one any more.
-  SyncThreads();
-  StoreLogWeights(input, first * PoolTile::kTokens, (behind - first) * PoolTile::kTokens,
-                  shared.log_weights);
-  SyncThreads();
-  for (int tile = first; tile < behind; ++tile) {
-    const int i = tile - first;
-    MakeWeights<T, kGrid>(
-        input.tokens, tile, block.Owned(), counts,
-        shared.log_weights.Slice(i * PoolTile::kTokens, PoolTile::kTokens), shared.rows,
-        shared.weights.Slice(i * PoolTile::kElements, PoolTile::kElements), shared.scales);
-  }
-}
-
-// From the sums of the weights to what the sums of x are multiplied by: by the thread that summed.
+// What the sums of the calling thread's rows are multiplied by.
 template <typename T>
-SIMT_DEVICE void StoreScales(const ContextPoolArgs<T>& args, int count, Shared<const float> rows,
-                             Shared<float> scales) {
-  if (ThreadIdx().x % PoolTile::kChunks > 0) return;
-  SIMT_NO_UNROLL
+SIMT_DEVICE void StoreScales(const ContextPoolArgs<T>& args, int count,
+                             const PoolRow (&rows)[PoolTile::kOwned],
+                             const float (&sums)[PoolTile::kOwned], Shared<float> scales) {
+  SIMT_UNROLL
   for (int r = 0; r < PoolTile::kOwned; ++r) {
+    const float sum = WarpSum<PoolTile::kChunks>(sums[r]);
     float scale = 1;
-    if constexpr (kScalesRows<T>) scale = Exp2(LoadPoolRow(rows, OwnedRow(r)).shift);
-    if (args.normalization == PoolNormalization::kSum) scale = 1.0f / scales.Load(OwnedRow(r));
+    if constexpr (kScalesRows<T>) scale = Exp2(rows[r].shift);
+    if (args.normalization == PoolNormalization::kSum) scale = 1.0f / sum;
     if (args.normalization == PoolNormalization::kMean) scale /= static_cast<float>(count);
-    scales.Store(OwnedRow(r), scale);
+    if (ThreadIdx().x % PoolTile::kChunks == 0) scales.Store(OwnedRow(r), scale);
   }
 }
 
@@ -154,19 +131,20 @@ SIMT_DEVICE Vec<uint32_t, 4> WithResidual(PoolResidual residual, float gate,
   return result;
 }
 
-// Writes a warp's sums, which are of columns from `column` on: 8 rows and 32 columns at a time by
-// way of shared memory, where a lane finds 8 neighbours.
+// Writes a warp's sums: 8 rows and 32 columns at a time by way of shared memory, where a lane finds
+// 8 neighbours.
 template <typename T>
-SIMT_DEVICE void WriteSums(const ContextPoolArgs<T>& args, const PoolBlock& block, int column,
+SIMT_DEVICE void WriteSums(const ContextPoolArgs<T>& args, const PoolBlock& block,
                            const PoolSums& sums, const ContextPoolShared<T>& shared) {
   using Traits = ContextPoolTraits;
   const int lane = ThreadIdx().x % 32;
   const int first_row = Traits::WarpRow() + lane / 4;
-  const int first_column = column + Traits::WarpColumn() + lane % 4 * Traits::kVector;
+  const int first_column = block.first_column + Traits::WarpColumn() + lane % 4 * Traits::kVector;
   const int rows = block.tokens.count - block.first_row - first_row;
   const int64_t token = int64_t{block.tokens.first} + block.first_row + first_row;
-  const Shared<float> staged =
-      shared.staged.Slice(ThreadIdx().x / 32 * PoolPart::kFloats, PoolPart::kFloats);
+  // In the place of x.
+  const Shared<float> staged = shared.x.template As<float>().Slice(
+      ThreadIdx().x / 32 * PoolPart::kFloats, PoolPart::kFloats);
   SIMT_UNROLL
   for (int part = 0; part < 2; ++part) {
     const int part_column = first_column + part * PoolPart::kColumns;
@@ -201,7 +179,9 @@ SIMT_DEVICE void WriteSums(const ContextPoolArgs<T>& args, const PoolBlock& bloc
 // Of the tokens that are not pooled.
 template <typename T>
 SIMT_DEVICE void CopyPrefix(const ContextPoolArgs<T>& args, const PoolBlock& block) {
-  const int chunks = (block.end_column - block.first_column) / PoolTile::kVector;
+  const int left = args.columns - block.first_column;
+  const int chunks =
+      (left < ContextPoolTraits::kColumns ? left : ContextPoolTraits::kColumns) / PoolTile::kVector;
   const int count = block.tokens.first - block.tokens.begin;
   for (int i = ThreadIdx().x; i < count * chunks; i += PoolTile::kThreads) {
     const int64_t token = int64_t{block.tokens.begin} + i / chunks;
@@ -212,67 +192,93 @@ SIMT_DEVICE void CopyPrefix(const ContextPoolArgs<T>& args, const PoolBlock& blo
 }
 
 template <typename T>
-SIMT_DEVICE void CountTiles(const ContextPoolArgs<T>& args, int count, PoolRange range) {
+SIMT_DEVICE void CountTiles(const ContextPoolArgs<T>& args, const PoolTileList& list) {
   if (!args.tiles || BlockIdx().y > 0 || ThreadIdx().x > 0) return;
-  const int computed = range.end - range.first;
-  const int all = (count + PoolTile::kTokens - 1) / PoolTile::kTokens;
+  int computed = 0;
+  for (int tile = list.First(); tile != PoolTileList::kEnd; tile = list.Next(tile)) ++computed;
   args.tiles.AtomicAdd(0, computed);
-  args.tiles.AtomicAdd(1, all - computed);
+  args.tiles.AtomicAdd(1, list.count() - computed);
 }
 
 template <typename T>
 SIMT_DEVICE PoolBlock FindPoolBlock(const ContextPoolArgs<T>& args) {
   const SequenceTile sequence =
       FindTile(args.cu_lengths, args.sequences, PoolTile::kRows, BlockIdx().x);
-  const int first_column = BlockIdx().y * args.block_columns;
-  const int behind = first_column + args.block_columns;
   return {FindPooledTokens(sequence.begin, sequence.length, args.prefix, args.grid_width),
-          sequence.first, first_column, behind < args.columns ? behind : args.columns};
+          sequence.first, static_cast<int>(BlockIdx().y) * ContextPoolTraits::kColumns};
 }
 
 // Block (number of a tile of rows, columns). REQUIRES: vectors of x and out are aligned.
 template <typename T, bool kGrid>
-SIMT_KERNEL(ContextPoolTraits::kThreads, 2)
+SIMT_KERNEL(ContextPoolTraits::kThreads, (ContextPoolTraits::kBlocks<T, kGrid>))
 void ContextPoolKernel(ContextPoolArgs<T> args) {
   using Traits = ContextPoolTraits;
+  constexpr int kEnd = PoolTileList::kEnd;
   const PoolBlock block = FindPoolBlock(args);
   const PooledTokens& tokens = block.tokens;
   if (block.first_row == 0) CopyPrefix(args, block);
   if (block.first_row >= tokens.count) return;
 
-  const ContextPoolShared<T> shared(args.panel);
+  const ContextPoolShared<T> shared(args.max_tiles);
   const PoolWeightsInput input = {args.log_weight, args.support_size, tokens};
-  const PoolRange range =
-      FindPoolRange<kGrid>(input, block.first_row, args.skip_bits, shared.scratch);
-  CountTiles(args, tokens.count, range);
-  PoolStages<T> stages(shared.x, args.x, args.x_stride, tokens, range, block.first_column,
-                       block.end_column);
-  StorePoolRows<T, kGrid>(input, block.first_row, range, shared.rows, shared.scales);
+  const PoolTileList list(shared.kept, block.first_row / Traits::kRows,
+                          PoolTile::Count(tokens.count));
+  const PoolTokenFetcher<T> fetcher(args.x, args.x_stride, tokens, block.first_column,
+                                    args.columns);
+  const int around = list.First() + static_cast<int>(ThreadIdx().x) / Traits::kTokens;
+  fetcher.Fetch(list.First(), shared.X(0));
+  if (list.First() + 1 < list.count()) fetcher.Fetch(list.First() + 1, shared.X(1));
+  StoreLogWeight(FetchLogWeight(input, around),
+                 shared.LogWeights(static_cast<int>(ThreadIdx().x) / Traits::kTokens));
+  list.Fill<kGrid>(input, args.skip_bits);
+  PoolRow rows[Traits::kOwned];
+  SIMT_UNROLL
+  for (int r = 0; r < Traits::kOwned; ++r) {
+    rows[r] = FindPoolRow<kGrid>(input, block.first_row + OwnedRow(r));
+  }
+  SyncThreads();
+  CountTiles(args, list);
+  if constexpr (kScalesRows<T>) FindShifts<kGrid>(input, list, rows);
 
   const PoolFragments<T> fragments;
-  const bool has_rows = block.first_row + Traits::WarpRow() < tokens.count;
-  const bool fits_panel = range.end - range.first <= args.panel;
-  for (int column = block.first_column; column < block.end_column; column += Traits::kColumns) {
-    const bool is_first = column == block.first_column;
-    const bool multiplies = has_rows && column + Traits::WarpColumn() < block.end_column;
-    PoolSums sums = {};
-    for (int tile = range.first; tile < range.end; tile += args.panel) {
-      if (is_first || !fits_panel) {
-        MakePanel<T, kGrid>(args, input, block, tile, range.end, is_first, shared);
-      }
-      if (is_first && tile + args.panel >= range.end) {
-        StoreScales(args, tokens.count, shared.rows, shared.scales);
-      }
-      const int behind = tile + args.panel < range.end ? tile + args.panel : range.end;
-      const int count = stages.CountBefore(behind) - stages.CountBefore(tile);
-      for (int i = 0; i < count; ++i) {
-        const Shared<T> x = stages.Next();
-        if (!multiplies) continue;
-        fragments.Multiply(shared.weights, i, x, stages.TokensOf(tile, i), sums);
-      }
-    }
-    if (multiplies) WriteSums(args, block, column, sums, shared);
+  const bool multiplies = block.first_row + Traits::WarpRow() < tokens.count &&
+                          block.first_column + Traits::WarpColumn() < args.columns;
+  float weight_sums[Traits::kOwned] = {};
+  PoolSums sums = {};
+  int tile = list.First();
+  int next = list.Next(tile);
+  if (next != kEnd && next != list.First() + 1 && ThreadIdx().x < Traits::kTokens) {
+    StoreLogWeight(FetchLogWeight(input, next), shared.LogWeights(1));
   }
+  MakeWeights<T, kGrid>(tokens, tile, rows, shared.LogWeights(0), shared.Weights(0), weight_sums);
+  for (int buffer = 0; tile != kEnd; buffer ^= 1) {
+    // The tile in `buffer` is complete, and nobody needs the other one any more, unless that is the
+    // second tile around the rows, which is on its way.
+    CopyAsyncWait<0>();
+    SyncThreads();
+    const int after = next != kEnd ? list.Next(next) : kEnd;
+    const float log_weight =
+        after != kEnd && ThreadIdx().x < Traits::kTokens ? FetchLogWeight(input, after) : 0;
+    if (next != kEnd) {
+      if (next != list.First() + 1) fetcher.Fetch(next, shared.X(buffer ^ 1));
+      MakeWeights<T, kGrid>(tokens, next, rows, shared.LogWeights(buffer ^ 1),
+                            shared.Weights(buffer ^ 1), weight_sums);
+    }
+    if (multiplies) {
+      const int first = PoolTile::FirstToken(tile);
+      fragments.Multiply(shared.Weights(buffer), shared.X(buffer), -first, tokens.count - first,
+                         sums);
+    }
+    if (after != kEnd && ThreadIdx().x < Traits::kTokens) {
+      StoreLogWeight(log_weight, shared.LogWeights(buffer));
+    }
+    tile = next;
+    next = after;
+  }
+
+  StoreScales(args, tokens.count, rows, weight_sums, shared.scales);
+  SyncThreads();
+  if (multiplies) WriteSums(args, block, sums, shared);
 }
 
 }  // namespace contextpool::kernels::SIMT_BACKEND

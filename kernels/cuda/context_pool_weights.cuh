@@ -1,5 +1,5 @@
-// ContextPool's weights, 128 rows x 64 tokens at a time: which of these tiles matter, and what is
-// in them. A block's threads own four rows and 8 tokens of a tile each.
+// ContextPool's weights, 64 rows x 64 tokens at a time: which of these tiles matter, and what is in
+// them. A block's threads own four rows and 8 tokens of a tile each.
 #pragma once
 
 #include <cmath>
@@ -14,8 +14,8 @@
 namespace contextpool::kernels::SIMT_BACKEND {
 
 struct PoolTile {
-  static constexpr int kThreads = 256;
-  static constexpr int kRows = 128;
+  static constexpr int kThreads = 128;
+  static constexpr int kRows = 64;
   static constexpr int kTokens = 64;
   // Elements of 16 bits that a thread loads and stores at once: a chunk.
   static constexpr int kVector = 8;
@@ -24,6 +24,14 @@ struct PoolTile {
   static constexpr int kOwnedDistance = kThreads / kChunks;
   static constexpr int kOwned = kRows / kOwnedDistance;
   static constexpr int kElements = kRows * kTokens;
+
+  // Tiles of tokens lie half a tile before those of rows, so that the rows of tile i and 32 tokens
+  // on either side of them are in the tiles of tokens i and i + 1.
+  static SIMT_HOST_DEVICE int FirstToken(int tile) { return tile * kTokens - kTokens / 2; }
+  // Of a sequence of `count` pooled tokens.
+  static SIMT_HOST_DEVICE int Count(int count) {
+    return (count + kTokens / 2 + kTokens - 1) / kTokens;
+  }
 };
 
 // Chunk `chunk` of row `row` in a matrix whose rows are multiples of 64 elements. 8 rows of one
@@ -88,15 +96,6 @@ SIMT_DEVICE PoolRow FindPoolRow(const PoolWeightsInput& input, int row) {
           .shift = 0};
 }
 
-// Rows in shared memory, a vector of 4 for each: registers are for the sums.
-SIMT_DEVICE void StorePoolRow(Shared<float> rows, int index, const PoolRow& row) {
-  rows.StoreVec<4>(index * 4, {row.place.row, row.place.column, row.falloff, row.shift});
-}
-SIMT_DEVICE PoolRow LoadPoolRow(Shared<const float> rows, int index) {
-  const Vec<float, 4> row = rows.LoadVec<4>(index * 4);
-  return {.place = {row[0], row[1]}, .falloff = row[2], .shift = row[3]};
-}
-
 // Number `r` of the rows that the calling thread owns, in the tile.
 SIMT_DEVICE int OwnedRow(int r) {
   return ThreadIdx().x / PoolTile::kChunks + r * PoolTile::kOwnedDistance;
@@ -113,6 +112,7 @@ template <bool kGrid>
 SIMT_DEVICE PoolArea FindPoolArea(const PooledTokens& tokens, int first, int size) {
   const int end = first + size;
   const int last = (end < tokens.count ? end : tokens.count) - 1;
+  if (first < 0) first = 0;
   if constexpr (!kGrid) return {0, 0, first, last};
   const int top = tokens.RowOf(first);
   const int bottom = tokens.RowOf(last);
@@ -165,69 +165,83 @@ SIMT_DEVICE float LargestLogWeight(const PoolWeightsInput& input, int tile) {
   float largest = -INFINITY;
   SIMT_UNROLL
   for (int half = 0; half < 2; ++half) {
-    const int token = tile * PoolTile::kTokens + half * 32 + ThreadIdx().x % 32;
-    if (token >= input.tokens.count) continue;
+    const int token = PoolTile::FirstToken(tile) + half * 32 + ThreadIdx().x % 32;
+    if (token < 0 || token >= input.tokens.count) continue;
     const float log_weight = input.LogWeight(token);
     largest = fmaxf(largest, log_weight == log_weight ? log_weight : INFINITY);
   }
   return WarpMax(largest);
 }
 
-// The tiles of tokens that a tile of rows computes: all from the first to the last one that
-// matters.
-struct PoolRange {
-  int first;
-  int end;
-};
+// The tiles of tokens that a tile of rows computes: first the two around the rows, then those of
+// the others that matter, of which shared memory has a flag for each.
+class PoolTileList {
+ public:
+  // What Next returns behind the last one.
+  static constexpr int kEnd = -1;
 
-// By the whole block; `scratch` has two places for each warp. The rows' own tokens are never
-// skipped.
-template <bool kGrid>
-SIMT_DEVICE PoolRange FindPoolRange(const PoolWeightsInput& input, int first_row, float skip_bits,
-                                    Shared<int32_t> scratch) {
-  constexpr int kWarps = PoolTile::kThreads / 32;
-  const int tiles = (input.tokens.count + PoolTile::kTokens - 1) / PoolTile::kTokens;
-  const int behind_own = (first_row + PoolTile::kRows) / PoolTile::kTokens;
-  PoolRange range = {first_row / PoolTile::kTokens, behind_own < tiles ? behind_own : tiles};
-  const PoolSkipRule rule = FindPoolSkipRule<kGrid>(input, first_row, skip_bits);
-  for (int tile = ThreadIdx().x / 32; tile < tiles; tile += kWarps) {
-    if (tile >= range.first && tile < range.end) continue;
-    const PoolArea area =
-        FindPoolArea<kGrid>(input.tokens, tile * PoolTile::kTokens, PoolTile::kTokens);
-    if (rule.Skips(area, LargestLogWeight(input, tile))) continue;
-    range.first = tile < range.first ? tile : range.first;
-    range.end = tile < range.end ? range.end : tile + 1;
+  SIMT_DEVICE PoolTileList(Shared<uint8_t> kept, int row_tile, int count)
+      : kept_(kept), row_tile_(row_tile), count_(count) {}
+
+  SIMT_DEVICE int count() const { return count_; }
+  SIMT_DEVICE int First() const { return row_tile_; }
+  SIMT_DEVICE bool IsAround(int tile) const { return tile == row_tile_ || tile == row_tile_ + 1; }
+
+  SIMT_DEVICE int Next(int tile) const {
+    if (tile == row_tile_ && tile + 1 < count_) return tile + 1;
+    for (int other = IsAround(tile) ? 0 : tile + 1; other < count_; ++other) {
+      if (kept_.Load(other) != 0) return other;
+    }
+    return kEnd;
   }
-  if (ThreadIdx().x % 32 == 0) {
-    scratch.StoreVec<2>(ThreadIdx().x / 32 * 2, {range.first, range.end});
+
+  // By all threads of the block; Next is to be called after a barrier.
+  template <bool kGrid>
+  SIMT_DEVICE void Fill(const PoolWeightsInput& input, float skip_bits) const {
+    constexpr int kWarps = PoolTile::kThreads / 32;
+    // All of a short sequence are around the rows.
+    if (row_tile_ == 0 && count_ <= 2) {
+      const int place = ThreadIdx().x;
+      if (place < count_) kept_.Store(place, 0);
+      return;
+    }
+    const PoolSkipRule rule =
+        FindPoolSkipRule<kGrid>(input, row_tile_ * PoolTile::kRows, skip_bits);
+    for (int tile = ThreadIdx().x / 32; tile < count_; tile += kWarps) {
+      const PoolArea area =
+          FindPoolArea<kGrid>(input.tokens, PoolTile::FirstToken(tile), PoolTile::kTokens);
+      const bool kept = !IsAround(tile) && !rule.Skips(area, LargestLogWeight(input, tile));
+      if (ThreadIdx().x % 32 == 0) kept_.Store(tile, kept ? 1 : 0);
+    }
   }
-  SyncThreads();
-  SIMT_UNROLL
-  for (int warp = 0; warp < kWarps; ++warp) {
-    const Vec<int32_t, 2> other = scratch.LoadVec<2>(warp * 2);
-    range.first = other[0] < range.first ? other[0] : range.first;
-    range.end = other[1] > range.end ? other[1] : range.end;
-  }
-  return range;
-}
+
+ private:
+  Shared<uint8_t> kept_;
+  int row_tile_;
+  int count_;
+};
 
 // Sets the shift of the calling thread's rows so that their largest weights are 2^15.
 template <bool kGrid>
-SIMT_DEVICE void FindShifts(const PoolWeightsInput& input, PoolRange range,
+SIMT_DEVICE void FindShifts(const PoolWeightsInput& input, const PoolTileList& list,
                             PoolRow (&rows)[PoolTile::kOwned]) {
   float largest[PoolTile::kOwned];
   SIMT_UNROLL
   for (int r = 0; r < PoolTile::kOwned; ++r) largest[r] = -INFINITY;
-  // Which lane takes which token does not matter: side by side for the memory's sake.
-  const int behind = range.end * PoolTile::kTokens;
-  const int end = behind < input.tokens.count ? behind : input.tokens.count;
-  const int first = range.first * PoolTile::kTokens + ThreadIdx().x % PoolTile::kChunks;
-  for (int token = first; token < end; token += PoolTile::kChunks) {
-    const float log_weight = input.LogWeight(token);
-    const Place place = PoolPlaceOf<kGrid>(input.tokens, token);
+  for (int tile = list.First(); tile != PoolTileList::kEnd; tile = list.Next(tile)) {
     SIMT_UNROLL
-    for (int r = 0; r < PoolTile::kOwned; ++r) {
-      largest[r] = fmaxf(largest[r], rows[r].Exponent<kGrid>(log_weight, place - rows[r].place));
+    for (int k = 0; k < PoolTile::kVector; ++k) {
+      // Which lane takes which token does not matter: side by side for the memory's sake.
+      const int token =
+          PoolTile::FirstToken(tile) + k * PoolTile::kChunks + ThreadIdx().x % PoolTile::kChunks;
+      if (token < 0 || token >= input.tokens.count) continue;
+      const float log_weight = input.LogWeight(token);
+      const Place place = PoolPlaceOf<kGrid>(input.tokens, token);
+      SIMT_UNROLL
+      for (int r = 0; r < PoolTile::kOwned; ++r) {
+        largest[r] =
+            fmaxf(largest[r], rows[r].template Exponent<kGrid>(log_weight, place - rows[r].place));
+      }
     }
   }
   SIMT_UNROLL
@@ -236,54 +250,35 @@ SIMT_DEVICE void FindShifts(const PoolWeightsInput& input, PoolRange range,
   }
 }
 
-// Describes the rows from `first_row` on, each by the threads that own it; their sums are 0.
-template <typename T, bool kGrid>
-SIMT_DEVICE void StorePoolRows(const PoolWeightsInput& input, int first_row, PoolRange range,
-                               Shared<float> shared, Shared<float> sums) {
-  PoolRow rows[PoolTile::kOwned];
-  SIMT_UNROLL
-  for (int r = 0; r < PoolTile::kOwned; ++r) {
-    rows[r] = FindPoolRow<kGrid>(input, first_row + OwnedRow(r));
-  }
-  if constexpr (kScalesRows<T>) FindShifts<kGrid>(input, range, rows);
-  if (ThreadIdx().x % PoolTile::kChunks > 0) return;
-  SIMT_UNROLL
-  for (int r = 0; r < PoolTile::kOwned; ++r) {
-    StorePoolRow(shared, OwnedRow(r), rows[r]);
-    sums.Store(OwnedRow(r), 0);
-  }
+// The log weight that the calling thread, one of the first kTokens, stores of a tile. A token that
+// does not exist gets the weight 0.
+SIMT_DEVICE float FetchLogWeight(const PoolWeightsInput& input, int tile) {
+  const int token = PoolTile::FirstToken(tile) + ThreadIdx().x % PoolTile::kTokens;
+  return token >= 0 && token < input.tokens.count ? input.LogWeight(token) : -INFINITY;
+}
+SIMT_DEVICE void StoreLogWeight(float log_weight, Shared<float> log_weights) {
+  const int place = ThreadIdx().x % PoolTile::kTokens;
+  log_weights.Store(SwizzledVector(place / 4) * 4 + place % 4, log_weight);
 }
 
-// Log weights of the block's kThreads tokens from `first` on. A token that does not exist gets the
-// weight 0.
-SIMT_DEVICE void StoreLogWeights(const PoolWeightsInput& input, int first, int count,
-                                 Shared<float> log_weights) {
-  const int place = ThreadIdx().x;
-  if (place >= count) return;
-  const int token = first + place;
-  log_weights.Store(SwizzledVector(place / 4) * 4 + place % 4,
-                    token < input.tokens.count ? input.LogWeight(token) : -INFINITY);
-}
-
-// Writes a tile of weights, rounded to T, of the first `owned` of the thread's rows: the others do
-// not exist. If `counts`, adds what was written to the rows' sums.
+// Writes a tile of weights, rounded to T, and adds what was written to `sums` of the thread's rows.
 template <typename T, bool kGrid>
-SIMT_DEVICE void MakeWeights(const PooledTokens& tokens, int tile, int owned, bool counts,
-                             Shared<const float> log_weights, Shared<const float> rows,
-                             Shared<T> weights, Shared<float> sums) {
+SIMT_DEVICE void MakeWeights(const PooledTokens& tokens, int tile,
+                             const PoolRow (&rows)[PoolTile::kOwned],
+                             Shared<const float> log_weights, Shared<T> weights,
+                             float (&sums)[PoolTile::kOwned]) {
   const int chunk = ThreadIdx().x % PoolTile::kChunks;
-  const Place first =
-      PoolPlaceOf<kGrid>(tokens, tile * PoolTile::kTokens + chunk * PoolTile::kVector);
-  const auto width = static_cast<float>(tokens.width);
   Vec<float, 4> log_weight[2];
   SIMT_UNROLL
   for (int half = 0; half < 2; ++half) {
     log_weight[half] = log_weights.LoadVec<4>(SwizzledVector(chunk * 2 + half) * 4);
   }
-  // Unrolled it would need more registers than there are.
-  SIMT_NO_UNROLL
-  for (int r = 0; r < owned; ++r) {
-    const PoolRow row = LoadPoolRow(rows, OwnedRow(r));
+  const int first_token = PoolTile::FirstToken(tile) + chunk * PoolTile::kVector;
+  const Place first = PoolPlaceOf<kGrid>(tokens, first_token);
+  const auto width = static_cast<float>(tokens.width);
+  SIMT_UNROLL
+  for (int r = 0; r < PoolTile::kOwned; ++r) {
+    const PoolRow& row = rows[r];
     // From token to token, in whole numbers.
     Place distance = first - row.place;
     const float behind_last_column = width - row.place.column;
@@ -294,7 +289,8 @@ SIMT_DEVICE void MakeWeights(const PooledTokens& tokens, int tile, int owned, bo
       float weight[2];
       SIMT_UNROLL
       for (int k = 0; k < 2; ++k) {
-        float exponent = row.Exponent<kGrid>(log_weight[pair / 2][pair % 2 * 2 + k], distance);
+        float exponent =
+            row.template Exponent<kGrid>(log_weight[pair / 2][pair % 2 * 2 + k], distance);
         if constexpr (kScalesRows<T>) exponent -= row.shift;
         weight[k] = Exp2(exponent);
         distance.column += 1;
@@ -309,9 +305,7 @@ SIMT_DEVICE void MakeWeights(const PooledTokens& tokens, int tile, int owned, bo
     }
     weights.template As<uint32_t>().StoreVec(
         SwizzledChunk<PoolTile::kTokens>(OwnedRow(r), chunk) / 2, packed);
-    if (!counts) continue;
-    sum = WarpSum<PoolTile::kChunks>(sum);
-    if (chunk == 0) sums.Store(OwnedRow(r), sums.Load(OwnedRow(r)) + sum);
+    sums[r] += sum;
   }
 }
 

@@ -29,7 +29,7 @@ TEST_P(ContextPoolTest, MatchesTheFormulaForAnyColumns) {
       ContextPoolTiles tiles;
       Compare(batch, Run(batch, stream, &tiles));
       // However many blocks share the columns.
-      EXPECT_EQ(tiles.computed + tiles.skipped, 2 + 1);
+      EXPECT_EQ(tiles.computed + tiles.skipped, 2 * 2 + 1);
     }
   }
 }
@@ -70,7 +70,7 @@ TEST_P(ContextPoolTest, SkippingOnAGridLooksAtRowsAndColumns) {
       ContextPoolTiles tiles;
       Compare(batch, Run(batch, stream, &tiles));
       EXPECT_GT(tiles.skipped, 0) << width;
-      EXPECT_EQ(tiles.computed + tiles.skipped, 4 * 7) << width;
+      EXPECT_EQ(tiles.computed + tiles.skipped, 7 * 8) << width;
     }
   }
 }
@@ -105,22 +105,22 @@ TEST_P(ContextPoolTest, SkippedTilesAreCountedAndChangeNoMoreThanTheBound) {
     ContextPoolTiles all, some;
     batch.skip_bits = kInfinity;
     const std::vector<uint16_t> exact = Run(batch, stream, &all);
-    EXPECT_EQ(all.computed, 3 * 5);
+    EXPECT_EQ(all.computed, 5 * 6);
     EXPECT_EQ(all.skipped, 0);
     batch.skip_bits = 20;
     const std::vector<uint16_t> found = Run(batch, stream, &some);
-    // The neighbours of the rows' own tiles matter.
-    EXPECT_EQ(some.computed, 3 + 4 + 2);
-    EXPECT_EQ(some.skipped, 2 + 1 + 3);
+    // 32 tokens on either side of the rows matter, which two tiles hold.
+    EXPECT_EQ(some.computed, 5 * 2);
+    EXPECT_EQ(some.skipped, 5 * 4);
     for (size_t i = 0; i < found.size(); ++i) {
       ASSERT_NEAR(At(found, i), At(exact, i),
                   2 * 300 * 0x1p-20 + 2 * RoundingError(GetParam(), At(exact, i)))
           << i;
     }
-    // Whatever is small enough to be skipped: never the rows' own tiles.
+    // Whatever is small enough to be skipped: never the tiles around the rows.
     batch.skip_bits = 0;
     Run(batch, stream, &some);
-    EXPECT_EQ(some.computed, 5);
+    EXPECT_EQ(some.computed, 5 * 2);
   }
 }
 
