@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from checkpoint import KERNEL_SIZE, Architecture, Weights, layer_names
-from context_pool_cases import EPS, LOG2_E, squared_distances
+from context_pool_cases import LOG2_E, pool, squared_distances
 
 NORM_EPS = 1e-12
 R = 0.1
@@ -33,7 +33,7 @@ class Sequences:
 
 
 class Encoder:
-    """`compile`: whether its layers are compiled, all by one function."""
+    """`compiles`: whether its layers are compiled, all by one function."""
 
     def __init__(self, of: Architecture, weights: Weights, compiles: bool) -> None:
         self.of = of
@@ -102,6 +102,7 @@ def layer_of(of: Architecture) -> Callable[..., torch.Tensor]:
     def norm(x, weight, bias):
         return F.layer_norm(x, (of.hidden,), weight, bias, NORM_EPS)
 
+    # `convolutions`: ContextPool's weights and biases, if it has them.
     def layer(
         x,
         attend,
@@ -120,7 +121,7 @@ def layer_of(of: Architecture) -> Callable[..., torch.Tensor]:
         last_bias,
         norm2,
         norm2_bias,
-        *pool,
+        *convolutions,
     ):
         before = norm(x, norm1, norm1_bias) if of.image else x
         parts = F.linear(before, qkv, qkv_bias).unflatten(-1, (3, of.heads, -1))
@@ -128,7 +129,7 @@ def layer_of(of: Architecture) -> Callable[..., torch.Tensor]:
         if not of.image:
             x = norm(x, norm1, norm1_bias)
         if of.context_pool:
-            x = context_pool(of, x, mask, distances, n, *pool)
+            x = context_pool(of, x, mask, distances, n, *convolutions)
         before = norm(x, norm2, norm2_bias) if of.image else x
         x = x + F.linear(F.gelu(F.linear(before, inner, inner_bias)), last, last_bias)
         return x if of.image else norm(x, norm2, norm2_bias)
@@ -156,13 +157,8 @@ def context_pool(of, x, mask, distances, n, conv1, conv1_bias, conv2, conv2_bias
     size = R * n * torch.sigmoid(numbers[:, 1].float())
     if mask is not None:
         log_weight = torch.where(mask[:, 1:], log_weight, float("-inf"))
-    falloff = LOG2_E / (2 * size.square() + EPS)
-    weights = torch.exp2(log_weight[:, None, :] - falloff[:, :, None] * distances)
-    sums = weights.sum(dim=2, keepdim=True)
-    if mask is not None:
-        # Far in the padding all weights are 0.
-        sums = sums.clamp_min(1e-30)
-    y = (weights.to(x.dtype) @ pooled / sums).to(x.dtype)
+    padded = mask is not None
+    y = pool(pooled, log_weight[:, None, :], size[:, :, None], distances, padded)
     return torch.cat([x[:, :1], y], dim=1)
 
 

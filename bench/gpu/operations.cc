@@ -31,15 +31,12 @@ constexpr char CodeOf() {
   return 'f';
 }
 
-#define FIELD(Params, name) \
-  Field { #name, CodeOf < decltype(Params::name)>(), offsetof(Params, name), sizeof(Params::name) }
-// A field of a field; Python knows it by the inner name.
-#define INNER(Params, outer, name)                                         \
-  Field {                                                                  \
-#name, CodeOf < decltype(decltype(Params::outer)::name)>(),            \
-        offsetof(Params, outer) + offsetof(decltype(Params::outer), name), \
-        sizeof(decltype(Params::outer)::name)                              \
-  }
+template <typename T>
+constexpr Field FieldOf(const char* name, size_t offset) {
+  return {name, CodeOf<T>(), offset, sizeof(T)};
+}
+
+#define FIELD(Params, name) FieldOf<decltype(Params::name)>(#name, offsetof(Params, name))
 
 template <typename Params>
 const Params kDefaults = {};
@@ -115,16 +112,11 @@ const Field kEmbedding[] = {FIELD(EmbeddingParams, ids),        FIELD(EmbeddingP
                             FIELD(EmbeddingParams, eps)};
 
 using kernels::Im2ColParams;
-const Field kIm2Col[] = {FIELD(Im2ColParams, pixels),
-                         FIELD(Im2ColParams, scale),
-                         FIELD(Im2ColParams, offset),
-                         FIELD(Im2ColParams, out),
-                         FIELD(Im2ColParams, dtype),
-                         INNER(Im2ColParams, window, size),
-                         INNER(Im2ColParams, window, stride),
-                         FIELD(Im2ColParams, height),
-                         FIELD(Im2ColParams, width),
-                         FIELD(Im2ColParams, channels),
+const Field kIm2Col[] = {FIELD(Im2ColParams, pixels),        FIELD(Im2ColParams, scale),
+                         FIELD(Im2ColParams, offset),        FIELD(Im2ColParams, out),
+                         FIELD(Im2ColParams, dtype),         FIELD(Im2ColParams, window.size),
+                         FIELD(Im2ColParams, window.stride), FIELD(Im2ColParams, height),
+                         FIELD(Im2ColParams, width),         FIELD(Im2ColParams, channels),
                          FIELD(Im2ColParams, rows)};
 
 using kernels::LayerNormParams;
