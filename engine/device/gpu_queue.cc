@@ -56,7 +56,6 @@ void GpuQueue::CopyToHost(void* host, const void* device, size_t bytes) {
 }
 
 void GpuQueue::Add(const GpuCommand& command) {
-  if (!status_.ok()) return;
   pending_.push_back(command);
   large_ = large_ || IsLarge(command);
   // A copy waits for the next operation, which may be a copy that belongs to it.

@@ -55,6 +55,25 @@ TEST_F(GpuQueueTest, WhatLiesApartIsCopiedApart) {
   EXPECT_THAT(runtime_.Diary(), ElementsAre("in 3", "in 3", "layer norm", "in 5"));
 }
 
+TEST_F(GpuQueueTest, WhatIsStagedApartIsCopiedApart) {
+  // More than one block of page-locked memory.
+  const std::string first(1 << 16, 'f'), second(64, 's');
+  std::vector<char> place(first.size() + second.size());
+  queue_.CopyToDevice(place.data(), first.data(), first.size());
+  queue_.CopyToDevice(place.data() + first.size(), second.data(), second.size());
+  EXPECT_EQ(queue_.Synchronize(), absl::OkStatus());
+  EXPECT_EQ(std::string(place.data(), place.size()), first + second);
+}
+
+TEST_F(GpuQueueTest, CopiesOfALargePassWaitForEachOther) {
+  Multiply(GpuQueue::kSmallRows + 1);
+  queue_.CopyToDevice(memory_, "one", 3);
+  queue_.CopyToDevice(memory_ + 64, "two", 3);
+  Normalize();
+  EXPECT_THAT(runtime_.Diary(), ElementsAre("product 257", "in 67", "layer norm"));
+  EXPECT_EQ(queue_.Synchronize(), absl::OkStatus());
+}
+
 TEST_F(GpuQueueTest, TheMemoryThatIsCopiedFromIsFreeAtOnce) {
   std::string text = "text";
   queue_.CopyToDevice(memory_, text.data(), text.size());
