@@ -49,8 +49,7 @@ SIMT_DEVICE AttentionHead<T> HeadOf(const AttentionArgs<T>& args, int64_t begin,
 // The fragment of 16 queries from row 16 m and of dimensions from 16 k on.
 template <int kHeadSize, typename T>
 SIMT_DEVICE Vec<uint32_t, 4> LoadQuery(Shared<T> queries, int m, int k) {
-  const int lane = ThreadIdx().x % 32;
-  return LoadMatrix<4>(queries, Swizzled<kHeadSize>(m * 16 + lane % 16, k * 2 + lane / 16));
+  return LoadMatrix<4>(queries, RowsPlace<kHeadSize>()(m * 16, k * 2));
 }
 
 // A warp takes 16 kMTiles queries. More of them load less shared memory for each product, and in
@@ -101,8 +100,8 @@ class KeyStages {
   SIMT_DEVICE void Copy(int first) const {
     const KeyTile<T> tile = At(first);
     const int thread = ThreadIdx().x;
-    CopyRows<Traits::kThreads, Traits::kKeys, 16, kHeadSize>(tile.keys, head_.k, first, thread);
-    CopyRows<Traits::kThreads, Traits::kKeys, 16, kHeadSize>(tile.values, head_.v, first, thread);
+    CopyRows<Traits::kThreads, Traits::kKeys, kHeadSize>(tile.keys, head_.k, first, thread);
+    CopyRows<Traits::kThreads, Traits::kKeys, kHeadSize>(tile.values, head_.v, first, thread);
     CopyAsyncCommit();
   }
 
@@ -141,8 +140,7 @@ void AttentionKernel(AttentionArgs<T> args) {
       pool.Take<T>(Traits::kRows * kHeadSize, 128).Slice(warp * kWarpSize, kWarpSize);
   const KeyStages<T, kHeadSize, kMTiles> stages(pool, head);
   const int first_row = tile.first + warp * Traits::kWarpRows;
-  CopyRows<32, Traits::kWarpRows, Traits::kWarpRows, kHeadSize>(warp_tile, head.q, first_row,
-                                                                ThreadIdx().x % 32);
+  CopyRows<32, Traits::kWarpRows, kHeadSize>(warp_tile, head.q, first_row, ThreadIdx().x % 32);
   CopyAsyncCommit();
   stages.Copy(0);
   // The queries are there; each warp has copied its own.
@@ -163,9 +161,11 @@ void AttentionKernel(AttentionArgs<T> args) {
     if (!has_queries) continue;
     const KeyTile<T> key_tile = stages.At(first);
     if (key_tile.count >= kKeys) {
-      AddKeys<T, /*kPartial=*/false, kKeys>(rows, queries, key_tile, args.exponent_scale);
+      AddKeys<T, /*kPartial=*/false, /*kFirst=*/false, kKeys>(rows, queries, key_tile,
+                                                              args.exponent_scale);
     } else {
-      AddKeys<T, /*kPartial=*/true, kKeys>(rows, queries, key_tile, args.exponent_scale);
+      AddKeys<T, /*kPartial=*/true, /*kFirst=*/false, kKeys>(rows, queries, key_tile,
+                                                             args.exponent_scale);
     }
   }
   if (has_queries) StoreRows(rows, warp_tile, head.out, first_row);
@@ -206,9 +206,9 @@ void ShortAttentionKernel(AttentionArgs<T> args) {
   const Shared<T> queries = tiles.Slice(0, kTile);
   const KeyTile<T> key_tile = {
       .keys = tiles.Slice(kTile, kTile), .values = tiles.Slice(2 * kTile, kTile), .count = length};
-  CopyRows<32, Traits::kRows, Traits::kRows, kHeadSize>(queries, head.q, 0, lane);
-  CopyRows<32, Traits::kRows, 16, kHeadSize>(key_tile.keys, head.k, 0, lane);
-  CopyRows<32, Traits::kRows, 16, kHeadSize>(key_tile.values, head.v, 0, lane);
+  CopyRows<32, Traits::kRows, kHeadSize>(queries, head.q, 0, lane);
+  CopyRows<32, Traits::kRows, kHeadSize>(key_tile.keys, head.k, 0, lane);
+  CopyRows<32, Traits::kRows, kHeadSize>(key_tile.values, head.v, 0, lane);
   CopyAsyncCommit();
   CopyAsyncWait<0>();
   SyncWarp();
@@ -216,7 +216,8 @@ void ShortAttentionKernel(AttentionArgs<T> args) {
   AttentionRows<kHeadSize, Traits::kMTiles> rows;
   Clear(rows);
   const auto query = [&](int m, int k) { return LoadQuery<kHeadSize>(queries, m, k); };
-  AddKeys<T, /*kPartial=*/true, Traits::kRows>(rows, query, key_tile, args.exponent_scale);
+  AddKeys<T, /*kPartial=*/true, /*kFirst=*/true, Traits::kRows>(rows, query, key_tile,
+                                                                args.exponent_scale);
   StoreRows(rows, queries, head.out, 0);
 }
 

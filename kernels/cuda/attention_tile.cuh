@@ -9,14 +9,50 @@
 
 namespace contextpool::kernels::SIMT_BACKEND {
 
-// Where 8 neighbouring elements lie, number `chunk` of row `row`, in a tile of kHeadSize columns.
-// The chunks of a row are permuted so that one chunk of 8 rows covers all banks.
+// By how much the chunks of a row are permuted (exclusive or) in a tile of kHeadSize columns: so
+// that one chunk of 8 neighbouring rows covers all banks.
 template <int kHeadSize>
-SIMT_DEVICE int Swizzled(int row, int chunk) {
+SIMT_DEVICE int Turn(int row) {
   static_assert(kHeadSize == 32 || kHeadSize == 64 || kHeadSize == 128);
   // Two rows of 32 elements share the 128 bytes of the banks.
-  const int turn = kHeadSize == 32 ? row >> 1 & 3 : row & 7;
-  return row * kHeadSize + (chunk ^ turn) * 8;
+  return kHeadSize == 32 ? row >> 1 & 3 : row & 7;
+}
+
+// Where 8 neighbouring elements lie, chunk number `chunk` of row `row`.
+template <int kHeadSize>
+SIMT_DEVICE int Swizzled(int row, int chunk) {
+  return row * kHeadSize + (chunk ^ Turn<kHeadSize>(row)) * 8;
+}
+
+// The same for chunks 16 rows and two chunks apart: Swizzled(row + rows, chunk + chunks) for a row
+// and a chunk, 0 or 1, that only the lane knows. One exclusive or for each `chunks`.
+template <int kHeadSize>
+class LanePlace {
+ public:
+  SIMT_DEVICE LanePlace(int row, int chunk)
+      : row_(row * kHeadSize), swizzle_((chunk ^ Turn<kHeadSize>(row)) * 8) {}
+
+  // REQUIRES: `rows` a multiple of 8, `chunks` even.
+  SIMT_DEVICE int operator()(int rows, int chunks) const {
+    return row_ + rows * kHeadSize + (chunks * 8 ^ swizzle_);
+  }
+
+ private:
+  int row_;
+  int swizzle_;
+};
+
+// Of the two kinds of matrix fragments: those whose rows follow each other, and a right factor's
+// that is stored as its transpose.
+template <int kHeadSize>
+SIMT_DEVICE LanePlace<kHeadSize> RowsPlace() {
+  const int lane = ThreadIdx().x % 32;
+  return {lane % 16, lane / 16};
+}
+template <int kHeadSize>
+SIMT_DEVICE LanePlace<kHeadSize> KeysPlace() {
+  const int lane = ThreadIdx().x % 32;
+  return {lane / 16 * 8 + lane % 8, lane / 8 % 2};
 }
 
 // What a head has of each token: `count` rows, `stride` elements apart.
@@ -28,20 +64,20 @@ struct HeadRows {
 };
 
 // `kThreads` threads copy rows from number `first` on to a tile of kRows, and zeros after the last
-// row up to a multiple of kUnit. What lies beyond a sequence's end is not read, whatever it holds.
-template <int kThreads, int kRows, int kUnit, int kHeadSize, typename T>
+// row. What lies beyond a sequence's end is not read, whatever it holds.
+template <int kThreads, int kRows, int kHeadSize, typename T>
 SIMT_DEVICE void CopyRows(Shared<T> to, const HeadRows<const T>& from, int first, int thread) {
   constexpr int kChunks = kHeadSize / 8;
-  const int count = from.count - first;
-  const int zeroed_count = (count + kUnit - 1) / kUnit * kUnit;
+  constexpr int kRowStep = kThreads / kChunks;
+  const int row = thread / kChunks;
+  const int chunk = thread % kChunks;
+  // Of the rows that exist, behind the thread's first one.
+  const int count = from.count - first - row;
+  const int64_t begin = int64_t{first + row} * from.stride + chunk * 8;
   SIMT_UNROLL
-  for (int i = 0; i < kRows * kChunks; i += kThreads) {
-    const int row = (i + thread) / kChunks;
-    const int chunk = (i + thread) % kChunks;
-    if (row >= zeroed_count) continue;
-    const bool exists = row < count;
-    CopyAsync<16>(to, Swizzled<kHeadSize>(row, chunk), from.data,
-                  exists ? int64_t{first + row} * from.stride + chunk * 8 : 0, exists ? 16 : 0);
+  for (int step = 0; step < kRows; step += kRowStep) {
+    CopyAsync<16>(to, Swizzled<kHeadSize>(row + step, chunk), from.data,
+                  begin + int64_t{step} * from.stride, step < count ? 16 : 0);
   }
 }
 
@@ -81,7 +117,8 @@ struct KeyTile {
 // tile, 16s of keys that do not exist are left out.
 template <typename T, bool kPartial, int kHeadSize, int kMTiles, int kTiles, typename Query>
 SIMT_DEVICE void ComputeScores(Vec<float, 4> (&scores)[kMTiles][kTiles], const Query& query,
-                               const KeyTile<T>& tile, int lane) {
+                               const KeyTile<T>& tile) {
+  const LanePlace<kHeadSize> place = KeysPlace<kHeadSize>();
   SIMT_UNROLL
   for (int k = 0; k < kHeadSize / 16; ++k) {
     Vec<uint32_t, 4> q[kMTiles];
@@ -90,8 +127,7 @@ SIMT_DEVICE void ComputeScores(Vec<float, 4> (&scores)[kMTiles][kTiles], const Q
     SIMT_UNROLL
     for (int n = 0; n < kTiles / 2; ++n) {
       if (kPartial && n * 16 >= tile.count) continue;
-      const Vec<uint32_t, 4> b = LoadMatrix<4>(
-          tile.keys, Swizzled<kHeadSize>(n * 16 + lane / 16 * 8 + lane % 8, k * 2 + lane / 8 % 2));
+      const Vec<uint32_t, 4> b = LoadMatrix<4>(tile.keys, place(n * 16, k * 2));
       SIMT_UNROLL
       for (int m = 0; m < kMTiles; ++m) {
         Mma<T>(scores[m][2 * n], q[m], {b[0], b[1]});
@@ -103,7 +139,8 @@ SIMT_DEVICE void ComputeScores(Vec<float, 4> (&scores)[kMTiles][kTiles], const Q
 
 // Keys from `count` on get weight 0.
 template <int kMTiles, int kTiles>
-SIMT_DEVICE void MaskScores(Vec<float, 4> (&scores)[kMTiles][kTiles], int count, int lane) {
+SIMT_DEVICE void MaskScores(Vec<float, 4> (&scores)[kMTiles][kTiles], int count) {
+  const int lane = ThreadIdx().x % 32;
   SIMT_UNROLL
   for (int m = 0; m < kMTiles; ++m) {
     SIMT_UNROLL
@@ -142,22 +179,31 @@ SIMT_DEVICE float ComputeWeights(Vec<float, 4> (&scores)[kTiles], int half, floa
   return Exp2(old_shift - shift);
 }
 
-// Scores to weights; what was summed so far is brought to the new shift.
-template <int kHeadSize, int kMTiles, int kTiles>
+// Multiplies what was summed for number `m` of 16 rows, by a factor for each half of them; if none
+// is another one than 1, nothing is to be done, which is so for most tiles but a sequence's first.
+template <int kHeadSize, int kMTiles>
+SIMT_DEVICE void Rescale(AttentionRows<kHeadSize, kMTiles>& rows, int m, const float (&factor)[2]) {
+  if (!Any(factor[0] != 1 || factor[1] != 1)) return;
+  SIMT_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    rows.sum[m][i] *= factor[i / 2];
+    SIMT_UNROLL
+    for (int n = 0; n < kHeadSize / 8; ++n) rows.out[m][n][i] *= factor[i / 2];
+  }
+}
+
+// Scores to weights; what was summed so far is brought to the new shift. kFirst: nothing was.
+template <bool kFirst, int kHeadSize, int kMTiles, int kTiles>
 SIMT_DEVICE void UpdateShift(AttentionRows<kHeadSize, kMTiles>& rows,
                              Vec<float, 4> (&scores)[kMTiles][kTiles], float exponent_scale) {
   SIMT_UNROLL
   for (int m = 0; m < kMTiles; ++m) {
+    float factor[2];
     SIMT_UNROLL
     for (int half = 0; half < 2; ++half) {
-      const float factor = ComputeWeights(scores[m], half, exponent_scale, rows.shift[m][half]);
-      SIMT_UNROLL
-      for (int i = 2 * half; i < 2 * half + 2; ++i) {
-        rows.sum[m][i] *= factor;
-        SIMT_UNROLL
-        for (int n = 0; n < kHeadSize / 8; ++n) rows.out[m][n][i] *= factor;
-      }
+      factor[half] = ComputeWeights(scores[m], half, exponent_scale, rows.shift[m][half]);
     }
+    if constexpr (!kFirst) Rescale(rows, m, factor);
   }
 }
 
@@ -165,7 +211,8 @@ SIMT_DEVICE void UpdateShift(AttentionRows<kHeadSize, kMTiles>& rows,
 template <typename T, bool kPartial, int kHeadSize, int kMTiles, int kTiles>
 SIMT_DEVICE void AddWeighted(AttentionRows<kHeadSize, kMTiles>& rows,
                              const Vec<float, 4> (&weights)[kMTiles][kTiles],
-                             const KeyTile<T>& tile, int lane) {
+                             const KeyTile<T>& tile) {
+  const LanePlace<kHeadSize> place = RowsPlace<kHeadSize>();
   const uint32_t ones = Pack<T>(1, 1);
   SIMT_UNROLL
   for (int k = 0; k < kTiles / 2; ++k) {
@@ -183,8 +230,7 @@ SIMT_DEVICE void AddWeighted(AttentionRows<kHeadSize, kMTiles>& rows,
     }
     SIMT_UNROLL
     for (int n = 0; n < kHeadSize / 16; ++n) {
-      const Vec<uint32_t, 4> b = LoadMatrixTransposed<4>(
-          tile.values, Swizzled<kHeadSize>(k * 16 + lane % 16, n * 2 + lane / 16));
+      const Vec<uint32_t, 4> b = LoadMatrixTransposed<4>(tile.values, place(k * 16, n * 2));
       SIMT_UNROLL
       for (int m = 0; m < kMTiles; ++m) {
         Mma<T>(rows.out[m][2 * n], p[m], {b[0], b[1]});
@@ -194,17 +240,17 @@ SIMT_DEVICE void AddWeighted(AttentionRows<kHeadSize, kMTiles>& rows,
   }
 }
 
-// Takes in kKeys keys and values. kPartial: those beyond `count` do not exist. What comes out for a
-// row does not depend on kMTiles, nor on how many of kKeys do not exist.
-template <typename T, bool kPartial, int kKeys, int kHeadSize, int kMTiles, typename Query>
+// Takes in kKeys keys and values. kPartial: those beyond `count` do not exist. kFirst: none before.
+// What comes out for a row does not depend on kMTiles, nor on how many of kKeys do not exist.
+template <typename T, bool kPartial, bool kFirst, int kKeys, int kHeadSize, int kMTiles,
+          typename Query>
 SIMT_DEVICE void AddKeys(AttentionRows<kHeadSize, kMTiles>& rows, const Query& query,
                          const KeyTile<T>& tile, float exponent_scale) {
-  const int lane = ThreadIdx().x % 32;
   Vec<float, 4> scores[kMTiles][kKeys / 8] = {};
-  ComputeScores<T, kPartial, kHeadSize>(scores, query, tile, lane);
-  if (kPartial) MaskScores(scores, tile.count, lane);
-  UpdateShift(rows, scores, exponent_scale);
-  AddWeighted<T, kPartial>(rows, scores, tile, lane);
+  ComputeScores<T, kPartial, kHeadSize>(scores, query, tile);
+  if (kPartial) MaskScores(scores, tile.count);
+  UpdateShift<kFirst>(rows, scores, exponent_scale);
+  AddWeighted<T, kPartial>(rows, scores, tile);
 }
 
 // Divides by the sums and writes rows from number `first` on, those that exist, by way of shared
@@ -225,7 +271,7 @@ SIMT_DEVICE void StoreRows(const AttentionRows<kHeadSize, kMTiles>& rows, Shared
         const int half = i % 2;
         fragment[i] = Pack<T>(sums[2 * half] * scale[half], sums[2 * half + 1] * scale[half]);
       }
-      StoreMatrix(tile, Swizzled<kHeadSize>(m * 16 + lane % 16, n * 2 + lane / 16), fragment);
+      StoreMatrix(tile, RowsPlace<kHeadSize>()(m * 16, n * 2), fragment);
     }
   }
   SyncWarp();

@@ -26,9 +26,9 @@ Status Launch(const LaunchConfig& config, StreamHandle stream, void (*kernel)(Pa
   return static_cast<simt::Stream*>(stream)->Launch(config, [&] { kernel(args...); });
 }
 
-// Few processors, so that the launches of tests are many blocks for some and few for others.
+// One processor, so that a few blocks are many.
 inline DeviceLimits LimitsOf(StreamHandle stream) {
-  constexpr int kProcessors = 4;
+  constexpr int kProcessors = 1;
   return {.shared_bytes = static_cast<simt::Stream*>(stream)->options().shared_bytes_limit,
           .processors = kProcessors};
 }
