@@ -14,8 +14,13 @@ namespace {
 
 using Devices = std::vector<std::unique_ptr<Device>>;
 
-absl::Status WithName(const absl::Status& status, absl::string_view name) {
-  return absl::Status(status.code(), absl::StrCat("--device=", name, ": ", status.message()));
+// What went wrong with which device, and what to do.
+absl::Status Explained(const absl::Status& status, absl::string_view name) {
+  const absl::string_view next =
+      absl::IsUnavailable(status)
+          ? "; nvidia-smi shows which GPUs the driver sees, and --device=auto starts without any"
+          : "";
+  return absl::Status(status.code(), absl::StrCat("--device=", name, ": ", status.message(), next));
 }
 
 absl::Status Add(absl::StatusOr<std::unique_ptr<Device>> device, Devices& devices) {
@@ -42,7 +47,7 @@ void AddUsableGpus(const EngineOptions& options, const DeviceSource& source, Dev
   if (!count.ok()) {
     // Who has a program without CUDA does not expect GPUs.
     if (absl::IsUnimplemented(count.status())) return;
-    notes.push_back(absl::StrCat("no GPU is used: ", count.status().message()));
+    notes.push_back(absl::StrCat("computing on the CPU alone: ", count.status().message()));
     return;
   }
   for (int index = 0; index < *count; ++index) {
@@ -80,7 +85,7 @@ absl::StatusOr<Devices> OpenDevices(const EngineOptions& options, const DeviceSo
       opened = "cpu";
     }
     absl::Status status = AddNamed(opened, options, source, devices);
-    if (!status.ok()) return WithName(status, name);
+    if (!status.ok()) return Explained(status, name);
   }
   return devices;
 }

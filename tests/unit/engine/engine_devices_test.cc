@@ -2,6 +2,7 @@
 // others.
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -202,6 +203,30 @@ TEST_F(EngineDevicesTest, IdleModelsOfEveryDeviceAreAsked) {
   time.Advance(seconds(10));
   gate_.WaitForArrivals(2);
   gate_.Open();
+  engine_.reset();
+}
+
+TEST_F(EngineDevicesTest, ACanaryIsJudgedByItsOwnDevice) {
+  testing::FakeClock time;
+  clock_ = &time;
+  canary_interval_ = seconds(10);
+  UseGpus(2, false);
+  Start({On("cuda:1", "m")});
+  HoldPassesOf(3);
+  const auto until = [this](const std::function<bool(const ModelStats&)>& so) {
+    while (!so(engine_->Snapshot().models[0])) std::this_thread::yield();
+  };
+  time.Advance(seconds(9));
+  auto running = Send(To("m", "xyz"));
+  gate_.WaitForArrivals(1);
+  time.Advance(seconds(1));
+  until([](const ModelStats& model) { return model.queue_inputs[0] == 1; });
+  time.Advance(Canaries::kAnswerLimit);
+  until([](const ModelStats& model) { return model.canaries != decltype(model.canaries){}; });
+  EXPECT_THAT(engine_->Snapshot().models[0].canaries, ElementsAre(0, 0, 1))
+      << "the other device is idle, this one is not";
+  gate_.Open();
+  EXPECT_TRUE(running.get().ok());
   engine_.reset();
 }
 
