@@ -55,6 +55,11 @@ absl::Status CheckGpu(int index) {
 absl::StatusOr<int> CudaGpuCount() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
+  int driver = 0;
+  if (error == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess &&
+      driver == 0) {
+    return absl::UnavailableError("no GPU can be used: there is no NVIDIA driver");
+  }
   if (error != cudaSuccess) {
     return absl::UnavailableError(absl::StrCat("no GPU can be used: ", cudaGetErrorString(error)));
   }
