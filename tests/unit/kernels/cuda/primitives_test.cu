@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -155,6 +156,55 @@ void ExpectConversionsOf(uint16_t (*narrow)(float), float (*widen)(uint16_t)) {
       EXPECT_EQ(found[i / 2 * 5 + 3 + i % 2], bits) << values[i];
     }
   });
+}
+
+// Warps 0 and 1 fill halves of shared memory and arrive; warp 2 waits for both and adds.
+struct BarrierArgs {
+  Global<const int32_t> in;
+  Global<int32_t> out;
+  Global<int64_t> sum;
+};
+
+SIMT_KERNEL(96, 1) void AddBehindNamedBarriers(BarrierArgs args) {
+  SIMT_SHARED(int32_t, halves, 64);
+  const int thread = ThreadIdx().x;
+  if (thread < 64) {
+    halves.Store(thread, args.in.Load(thread));
+    ArriveNamed(1 + thread / 32, 64);
+  } else {
+    SyncNamed(1, 64);
+    SyncNamed(2, 64);
+    const int lane = thread - 64;
+    const int32_t value = halves.Load(lane) + halves.Load(32 + 31 - lane);
+    args.out.Store(lane, value);
+    args.sum.AtomicAdd(0, value);
+    args.sum.AtomicAdd(1, -value);
+  }
+}
+
+TEST(NamedBarrierTest, AWarpFindsWhatOthersStoredBeforeTheyArrived) {
+  std::vector<int32_t> in(64);
+  std::iota(in.begin(), in.end(), 1'000'000'000);
+  TestBuffer<int32_t> device_in(in);
+  const LaunchConfig config = {.kernel = "named_barriers", .block = {96}};
+  for (TestStream& stream : EveryTestStream()) {
+    SCOPED_TRACE(testing::Message() << stream);
+    TestBuffer<int32_t> out(32);
+    TestBuffer<int64_t> sum(std::vector<int64_t>{7, -7});
+    const BarrierArgs args = {Whole<const int32_t>(device_in, 64), Whole<int32_t>(out, 32),
+                              Whole<int64_t>(sum, 2)};
+    ASSERT_EQ(Launch(config, stream.handle(), AddBehindNamedBarriers, args), Status::kOk)
+        << stream.Finish();
+    ASSERT_EQ(stream.Finish(), "");
+    const std::vector<int32_t> found = out.ToHost();
+    // Beyond 32 bits.
+    int64_t expected = 7;
+    for (int lane = 0; lane < 32; ++lane) {
+      ASSERT_EQ(found[lane], in[lane] + in[63 - lane]) << lane;
+      expected += found[lane];
+    }
+    EXPECT_EQ(sum.ToHost(), (std::vector<int64_t>{expected, -expected}));
+  }
 }
 
 TEST(ConversionTest, HalvesRoundLikeTheHosts) {

@@ -1,4 +1,5 @@
-// Runs the kernels' tests on a GPU; where there is none, says so and ends with kSkipped.
+// Runs the kernels' tests on a GPU; where there is neither GPU nor driver, says so and
+// ends with kSkipped.
 
 #include <cuda_runtime.h>
 #include <gtest/gtest.h>
@@ -12,10 +13,15 @@ int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
-  if (error != cudaSuccess || count == 0) {
+  if (error == cudaErrorNoDevice || error == cudaErrorInsufficientDriver) {
     std::printf("Skipped: these tests need an NVIDIA GPU and its driver. CUDA says: %s\n",
-                error == cudaSuccess ? "no device" : cudaGetErrorString(error));
+                cudaGetErrorString(error));
     return kSkipped;
+  }
+  // There is a GPU, or should be one.
+  if (error != cudaSuccess || count == 0) {
+    std::printf("No GPU can be used: %s\n", cudaGetErrorString(error));
+    return 1;
   }
   cudaDeviceProp device;
   if (cudaGetDeviceProperties(&device, 0) == cudaSuccess) {
