@@ -45,7 +45,7 @@ struct ContextPoolTraits : PoolProductTraits {
   static constexpr int kBuffers = 2;
   // That share a processor: as many as shared memory and registers let.
   template <typename T, bool kGrid>
-  static constexpr int kBlocks = kGrid && kScalesRows<T> ? 3 : 4;
+  static constexpr int kBlocks = kGrid&& kScalesRows<T> ? 3 : 4;
 
   static constexpr size_t SharedBytes(int max_tiles) {
     const size_t elements = kBuffers * (kTileElements + kElements);

@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/context_pool_tokens.cuh"
 #include "kernels/cuda/context_pool_weights.cuh"
-#include "kernels/cuda/pooled_tokens.cuh"
 #include "kernels/cuda/primitives.cuh"
 
 namespace contextpool::kernels::SIMT_BACKEND {

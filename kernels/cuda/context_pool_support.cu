@@ -3,8 +3,8 @@
 
 #include "kernels/context_pool.h"
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/context_pool_softmax.cuh"
 #include "kernels/cuda/context_pool_support.cuh"
-#include "kernels/cuda/pool_softmax.cuh"
 #include "kernels/cuda/rows.cuh"
 #include "kernels/cuda/with_half.cuh"
 
@@ -119,7 +119,7 @@ Status LaunchSoftmax(const ContextPoolSupportParams& p, StreamHandle stream) {
                                 .numbers = NumbersOf(p),
                                 .prefix = PrefixOf(p),
                                 .grid_width = static_cast<int>(p.grid_width)};
-  const LaunchConfig config = {.kernel = "pool_softmax",
+  const LaunchConfig config = {.kernel = "context_pool_softmax",
                                .grid = {static_cast<uint32_t>(p.sequences)},
                                .block = {Traits::kThreads}};
   return Launch(config, stream, PoolSoftmaxKernel<Traits::kThreads>, args);

@@ -1,15 +1,15 @@
 // ContextPoolSupport: the parameter network behind its first convolution's products. A block makes
 // the two numbers of 64 tokens; it computes the hidden vectors of their neighbours too, so that
 // blocks do not wait for each other. A softmax over the sequence is a second kernel,
-// pool_softmax.cuh.
+// context_pool_softmax.cuh.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 
 #include "kernels/cuda/activate.cuh"
-#include "kernels/cuda/pool_numbers.cuh"
-#include "kernels/cuda/pooled_tokens.cuh"
+#include "kernels/cuda/context_pool_numbers.cuh"
+#include "kernels/cuda/context_pool_tokens.cuh"
 #include "kernels/cuda/primitives.cuh"
 #include "kernels/cuda/sequence_tiles.cuh"
 #include "kernels/cuda/warp_reduce.cuh"

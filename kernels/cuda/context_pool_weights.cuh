@@ -7,7 +7,7 @@
 #include <type_traits>
 
 #include "kernels/context_pool.h"
-#include "kernels/cuda/pooled_tokens.cuh"
+#include "kernels/cuda/context_pool_tokens.cuh"
 #include "kernels/cuda/primitives.cuh"
 #include "kernels/cuda/warp_reduce.cuh"
 

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "kernels/context_pool.h"
-#include "kernels/cuda/pooled_tokens.cuh"
+#include "kernels/cuda/context_pool_tokens.cuh"
 #include "kernels/cuda/primitives.cuh"
 
 namespace contextpool::kernels::SIMT_BACKEND {

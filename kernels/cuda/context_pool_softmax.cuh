@@ -5,8 +5,8 @@
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/cuda/pool_numbers.cuh"
-#include "kernels/cuda/pooled_tokens.cuh"
+#include "kernels/cuda/context_pool_numbers.cuh"
+#include "kernels/cuda/context_pool_tokens.cuh"
 #include "kernels/cuda/primitives.cuh"
 #include "kernels/cuda/warp_reduce.cuh"
 
