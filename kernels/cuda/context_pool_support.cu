@@ -13,7 +13,7 @@ namespace {
 
 using Traits = ContextPoolSupportTraits;
 
-// With three blocks on a processor of an H100; nearly all GPUs have as much for one.
+// Nearly all GPUs have as much for a block.
 constexpr int64_t kMostSharedFloats = 72 * 1024 / sizeof(float);
 constexpr int64_t kMostBottleneck = 1 << 16;
 constexpr int64_t kMostKernelSize = 31;
@@ -69,7 +69,7 @@ int PrefixOf(const ContextPoolSupportParams& p) {
 template <typename T>
 ContextPoolSupportArgs<T> ArgsOf(const ContextPoolSupportParams& p) {
   const int64_t taps = PoolTaps(p.kernel_size, p.grid_width) * p.bottleneck;
-  return {.taps = Rows<const T>(p.taps, p.tokens, taps, p.taps_stride),
+  return {.taps = Rows<const uint32_t>(p.taps, p.tokens, taps / 2, p.taps_stride / 2),
           .conv2_weight = {p.conv2_weight, 2 * taps},
           .conv2_bias = {p.conv2_bias, 2},
           .cu_lengths = {p.cu_lengths, p.sequences + 1},

@@ -18,8 +18,8 @@ namespace contextpool::kernels::SIMT_BACKEND {
 
 template <typename T>
 struct ContextPoolSupportArgs {
-  // Null: there is no network.
-  Global<const T> taps;
+  // In pairs. Null: there is no network.
+  Global<const uint32_t> taps;
   Global<const float> conv2_weight;
   Global<const float> conv2_bias;
   Global<const int32_t> cu_lengths;
@@ -41,6 +41,8 @@ struct ContextPoolSupportTraits {
   static constexpr int kTokens = 64;
   // Channels that a thread loads at once.
   static constexpr int kVector = 8;
+  // Taps that it loads before it waits: most networks have three in a row.
+  static constexpr int kAtOnce = 3;
   // Threads that share a token in the second convolution, 4 channels each at a time.
   static constexpr int kTokenThreads = kThreads / kTokens;
 
@@ -57,7 +59,8 @@ struct ContextPoolSupportTraits {
   }
 };
 
-// body(tap, token) for those taps around a token that lie on the grid. The others see zeros.
+// body(tap, token, count) for those taps around a token that lie on the grid, neighbours `count` at
+// a time: the first one's number, and its token. The others see zeros.
 template <typename Body>
 SIMT_DEVICE void ForTaps(const PooledTokens& tokens, bool is_grid, int kernel_size, int token,
                          const Body& body) {
@@ -66,12 +69,13 @@ SIMT_DEVICE void ForTaps(const PooledTokens& tokens, bool is_grid, int kernel_si
   const int row = tokens.RowOf(token);
   const int column = tokens.ColumnOf(token);
   const int rows = tokens.Rows();
+  const int left = half < column ? half : column;
+  const int behind = tokens.width - 1 - column;
+  const int right = half < behind ? half : behind;
   for (int down = -above; down <= above; ++down) {
     if (row + down < 0 || row + down >= rows) continue;
-    for (int right = -half; right <= half; ++right) {
-      if (column + right < 0 || column + right >= tokens.width) continue;
-      body((down + above) * kernel_size + right + half, token + down * tokens.width + right);
-    }
+    body((down + above) * kernel_size + half - left, token + down * tokens.width - left,
+         left + 1 + right);
   }
 }
 
@@ -80,6 +84,17 @@ struct HiddenPiece {
   int first;
   int count;
 };
+
+template <typename T>
+SIMT_DEVICE void AddPairs(const Vec<uint32_t, 4>& pairs,
+                          float (&sum)[ContextPoolSupportTraits::kVector]) {
+  SIMT_UNROLL
+  for (int pair = 0; pair < 4; ++pair) {
+    const Vec<float, 2> values = Unpack<T>(pairs[pair]);
+    sum[pair * 2] += values[0];
+    sum[pair * 2 + 1] += values[1];
+  }
+}
 
 // Hidden vectors of the pooled tokens [begin, end), to shared memory.
 template <typename T, Activation kActivation>
@@ -92,13 +107,24 @@ SIMT_DEVICE void MakeHidden(const ContextPoolSupportArgs<T>& args, const PooledT
     const int token = begin + i / vectors;
     const int channel = i % vectors * Traits::kVector;
     float sum[Traits::kVector] = {};
-    ForTaps(tokens, args.grid_width > 0, args.kernel_size, token, [&](int tap, int other) {
-      const auto loaded = args.taps.template LoadVec<Traits::kVector>(
-          int64_t{tokens.first + other} * args.taps_stride + tap * args.bottleneck + piece.first +
-          channel);
-      SIMT_UNROLL
-      for (int k = 0; k < Traits::kVector; ++k) sum[k] += ToFloat(loaded[k]);
-    });
+    ForTaps(tokens, args.grid_width > 0, args.kernel_size, token,
+            [&](int tap, int other, int count) {
+              const int64_t from = int64_t{tokens.first + other} * args.taps_stride +
+                                   tap * args.bottleneck + piece.first + channel;
+              // From tap to tap: of the next token.
+              const int64_t step = int64_t{args.taps_stride} + args.bottleneck;
+              for (int t = 0; t < count; t += Traits::kAtOnce) {
+                // All on their way before the first one is waited for.
+                Vec<uint32_t, 4> loaded[Traits::kAtOnce] = {};
+                SIMT_UNROLL
+                for (int j = 0; j < Traits::kAtOnce; ++j) {
+                  if (t + j >= count) continue;
+                  loaded[j] = args.taps.template LoadVec<4>((from + (t + j) * step) / 2);
+                }
+                SIMT_UNROLL
+                for (int j = 0; j < Traits::kAtOnce; ++j) AddPairs<T>(loaded[j], sum);
+              }
+            });
     SIMT_UNROLL
     for (int k = 0; k < Traits::kVector; k += 4) {
       Vec<float, 4> four;
@@ -119,15 +145,17 @@ SIMT_DEVICE void ConvolveHidden(const ContextPoolSupportArgs<T>& args, const Poo
   if (token >= tokens.count) return;
   const int first = ThreadIdx().x % Traits::kTokenThreads * 4;
   const int pitch = Traits::Pitch(args.piece);
-  ForTaps(tokens, args.grid_width > 0, args.kernel_size, token, [&](int tap, int other) {
-    for (int c = first; c < piece.count; c += Traits::kTokenThreads * 4) {
-      const Vec<float, 4> h = hidden.LoadVec<4>((other - begin) * pitch + c);
-      SIMT_UNROLL
-      for (int output = 0; output < 2; ++output) {
-        const Vec<float, 4> weight = args.conv2_weight.template LoadVec<4>(
-            (tap * 2 + output) * args.bottleneck + piece.first + c);
+  ForTaps(tokens, args.grid_width > 0, args.kernel_size, token, [&](int tap, int other, int count) {
+    for (int t = 0; t < count; ++t) {
+      for (int c = first; c < piece.count; c += Traits::kTokenThreads * 4) {
+        const Vec<float, 4> h = hidden.LoadVec<4>((other + t - begin) * pitch + c);
         SIMT_UNROLL
-        for (int k = 0; k < 4; ++k) sums[output] += h[k] * weight[k];
+        for (int output = 0; output < 2; ++output) {
+          const Vec<float, 4> weight = args.conv2_weight.template LoadVec<4>(
+              ((tap + t) * 2 + output) * args.bottleneck + piece.first + c);
+          SIMT_UNROLL
+          for (int k = 0; k < 4; ++k) sums[output] += h[k] * weight[k];
+        }
       }
     }
   });
@@ -171,7 +199,7 @@ SIMT_DEVICE void StorePrefix(const ContextPoolSupportArgs<T>& args, const Pooled
 
 // Block: number of a tile of tokens.
 template <typename T, Activation kActivation>
-SIMT_KERNEL(ContextPoolSupportTraits::kThreads, 3)
+SIMT_KERNEL(ContextPoolSupportTraits::kThreads, 2)
 void ContextPoolSupportKernel(ContextPoolSupportArgs<T> args) {
   using Traits = ContextPoolSupportTraits;
   const SequenceTile sequence =
