@@ -109,6 +109,14 @@ TEST_P(AttentionTest, MatchesItsFormulaForAnyLength) {
   }
 }
 
+TEST_P(AttentionTest, MatchesItsFormulaForManyTilesOfKeys) {
+  // In blocks of 128 queries and, where the average is short, of 64.
+  for (const std::vector<int32_t>& lengths : {std::vector<int32_t>{3, 512}, {400, 1, 1, 1}}) {
+    const AttentionBatch batch = Make(lengths);
+    ASSERT_NO_FATAL_FAILURE(ExpectFormula(batch, ExpectedAttention(batch), Run(batch)));
+  }
+}
+
 TEST_P(AttentionTest, FindsTheSequenceOfEachTileAmongHundreds) {
   std::vector<int32_t> lengths;
   for (int32_t s = 0; s < 200; ++s) lengths.push_back(s % 50 == 49 ? 70 + s % 3 : 1 + s % 2);

@@ -21,6 +21,16 @@ TEST_P(ContextPoolTest, MatchesTheFormulaForLengthsAroundTiles) {
                 FewTestStreams(), "lengths");
 }
 
+TEST_P(ContextPoolTest, MatchesTheFormulaForLongSequences) {
+  // More tiles than a warp has lanes, most of them skipped; and a few, all computed.
+  Batch sparse = Make({2100, 3}, 8);
+  for (float& size : sparse.support_size) size = std::min(size, 3.0f);
+  RunAndCompare(sparse, {EveryTestStream().back()}, "2100 tokens");
+  Batch dense = Make({512}, 72);
+  dense.support_size.assign(512, 51.2f);
+  RunAndCompare(dense, {EveryTestStream().front()}, "512 tokens");
+}
+
 TEST_P(ContextPoolTest, MatchesTheFormulaForAnyColumns) {
   for (int64_t columns : {8, 16, 72, 256, 264, 384, 392, 520, 768}) {
     const Batch batch = Make({70, 3}, columns);
