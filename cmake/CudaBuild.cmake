@@ -20,17 +20,22 @@ if(NOT CMAKE_CUDA_COMPILER_ID STREQUAL "NVIDIA"
                       "script/build --cuda fetches one; or set CUDACXX to that of a newer toolkit.")
 endif()
 
-# A fat binary: machine code for A100 and its relatives, for H100, for the newest GPU that this nvcc
-# knows, and PTX that the driver translates for all the others.
+# A fat binary: machine code for A100 and its relatives, for H100, for B200, for the newest family of
+# GPUs that this nvcc knows, and PTX that the driver translates for all the others. Machine code for
+# the first GPUs of a family (120) runs on its later ones (121).
 execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-arch OUTPUT_VARIABLE _cuda_known
                         COMMAND_ERROR_IS_FATAL ANY)
 string(REGEX MATCHALL "[0-9]+" _cuda_known "${_cuda_known}")
 list(SORT _cuda_known COMPARE NATURAL)
 list(GET _cuda_known -1 _cuda_newest)
+math(EXPR _cuda_newest "${_cuda_newest} / 10 * 10")
 set(CMAKE_CUDA_ARCHITECTURES 80 90a-real)
-if(_cuda_newest GREATER 90)
-  list(APPEND CMAKE_CUDA_ARCHITECTURES ${_cuda_newest}-real)
-endif()
+foreach(_cuda_arch IN ITEMS 100 ${_cuda_newest})
+  if(_cuda_arch GREATER 90 AND _cuda_arch IN_LIST _cuda_known)
+    list(APPEND CMAKE_CUDA_ARCHITECTURES ${_cuda_arch}-real)
+  endif()
+endforeach()
+list(REMOVE_DUPLICATES CMAKE_CUDA_ARCHITECTURES)
 
 set(CMAKE_CUDA_STANDARD ${CMAKE_CXX_STANDARD})
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
