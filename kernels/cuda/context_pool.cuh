@@ -1,9 +1,10 @@
 // ContextPool: y_i = sum_j p_ij x_j / Z_i as a matrix product on tensor cores.
 //
-// A block makes 64 rows of 128 columns. It walks over those tiles of 64 tokens whose weights
-// matter: their x comes by cp.async while the tile before is multiplied, and their weights are made
-// in shared memory. The two tiles around the rows always matter; they are on their way before the
-// block knows which others do. docs/kernels/context_pool.md.
+// A block makes 64 rows of 128 columns, each of its warps 16. It walks over those tiles of 64
+// tokens whose weights matter; their x comes by cp.async while the tiles before are multiplied.
+// Each warp makes the weights of its rows in registers. The two tiles around the rows always
+// matter; they are on their way before the block knows which others do.
+// docs/kernels/context_pool.md.
 #pragma once
 
 #include <cstdint>
@@ -42,15 +43,12 @@ struct ContextPoolArgs {
 };
 
 struct ContextPoolTraits : PoolProductTraits {
-  static constexpr int kBuffers = 2;
+  static constexpr int kBuffers = 3;
   // That share a processor: as many as shared memory and registers let.
-  template <typename T, bool kGrid>
-  static constexpr int kBlocks = kGrid&& kScalesRows<T> ? 3 : 4;
+  static constexpr int kBlocks = 4;
 
   static constexpr size_t SharedBytes(int max_tiles) {
-    const size_t elements = kBuffers * (kTileElements + kElements);
-    const size_t floats = kBuffers * kTokens + kRows;
-    return elements * 2 + floats * sizeof(float) + max_tiles;
+    return kBuffers * (kTileElements * 2 + kTokens * sizeof(float)) + max_tiles;
   }
 };
 
@@ -62,27 +60,19 @@ struct ContextPoolShared {
   SIMT_DEVICE explicit ContextPoolShared(int max_tiles) {
     SharedPool pool;
     x = pool.template Take<T>(Traits::kBuffers * Traits::kTileElements, 128);
-    weights = pool.template Take<T>(Traits::kBuffers * Traits::kElements, 128);
     log_weights = pool.template Take<float>(Traits::kBuffers * Traits::kTokens);
-    scales = pool.template Take<float>(Traits::kRows);
     kept = pool.template Take<uint8_t>(max_tiles);
   }
 
   SIMT_DEVICE Shared<T> X(int buffer) const {
     return x.Slice(buffer * Traits::kTileElements, Traits::kTileElements);
   }
-  SIMT_DEVICE Shared<T> Weights(int buffer) const {
-    return weights.Slice(buffer * Traits::kElements, Traits::kElements);
-  }
   SIMT_DEVICE Shared<float> LogWeights(int buffer) const {
     return log_weights.Slice(buffer * Traits::kTokens, Traits::kTokens);
   }
 
   Shared<T> x;
-  Shared<T> weights;
   Shared<float> log_weights;
-  // [kRows]: what the sums are multiplied by.
-  Shared<float> scales;
   Shared<uint8_t> kept;
 };
 
@@ -94,85 +84,76 @@ struct PoolBlock {
   int first_column;
 };
 
-// What the sums of the calling thread's rows are multiplied by.
+// What the sums of a lane's two rows are multiplied by, and its rows themselves: y = residual(x,
+// y).
+struct PoolScales {
+  float sums[2];
+  float own;
+};
+
 template <typename T>
-SIMT_DEVICE void StoreScales(const ContextPoolArgs<T>& args, int count,
-                             const PoolRow (&rows)[PoolTile::kOwned],
-                             const float (&sums)[PoolTile::kOwned], Shared<float> scales) {
+SIMT_DEVICE PoolScales FindScales(const ContextPoolArgs<T>& args, int count, const PoolRows& rows,
+                                  const Vec<float, 4>& weight_sums) {
+  PoolScales scales;
   SIMT_UNROLL
-  for (int r = 0; r < PoolTile::kOwned; ++r) {
-    const float sum = WarpSum<PoolTile::kChunks>(sums[r]);
+  for (int r = 0; r < 2; ++r) {
     float scale = 1;
-    if constexpr (kScalesRows<T>) scale = Exp2(rows[r].shift);
-    if (args.normalization == PoolNormalization::kSum) scale = 1.0f / sum;
+    if constexpr (kScalesRows<T>) scale = Exp2(rows.v[r].shift);
+    if (args.normalization == PoolNormalization::kSum) scale = 1.0f / weight_sums[r * 2];
     if (args.normalization == PoolNormalization::kMean) scale /= static_cast<float>(count);
-    if (ThreadIdx().x % PoolTile::kChunks == 0) scales.Store(OwnedRow(r), scale);
+    if (args.residual == PoolResidual::kGate) scale *= args.gate;
+    scales.sums[r] = scale;
   }
+  scales.own = args.residual == PoolResidual::kGate ? 1.0f - args.gate : 1.0f;
+  return scales;
 }
 
-// residual(x, y) for one chunk of a row; `own` is x.
+// Brings a warp's sums into `staged`, where its rows of x are if there is a residual. They lie
+// there as in a tile of x.
 template <typename T>
-SIMT_DEVICE Vec<uint32_t, 4> WithResidual(PoolResidual residual, float gate,
-                                          const Vec<uint32_t, 4>& own,
-                                          const Vec<float, 4> (&y)[2]) {
-  Vec<uint32_t, 4> result;
-  SIMT_UNROLL
-  for (int pair = 0; pair < 4; ++pair) {
-    const Vec<float, 2> x = Unpack<T>(own[pair]);
-    float value[2];
-    SIMT_UNROLL
-    for (int k = 0; k < 2; ++k) {
-      value[k] = y[pair / 2][pair % 2 * 2 + k];
-      if (residual == PoolResidual::kAdd) value[k] = x[k] + value[k];
-      if (residual == PoolResidual::kGate) value[k] = x[k] + gate * (value[k] - x[k]);
-    }
-    result[pair] = Pack<T>(value[0], value[1]);
-  }
-  return result;
-}
-
-// Writes a warp's sums: 8 rows and 32 columns at a time by way of shared memory, where a lane finds
-// 8 neighbours.
-template <typename T>
-SIMT_DEVICE void WriteSums(const ContextPoolArgs<T>& args, const PoolBlock& block,
-                           const PoolSums& sums, const ContextPoolShared<T>& shared) {
+SIMT_DEVICE void StageSums(const PoolScales& scales, bool adds, const PoolSums& sums,
+                           Shared<T> staged) {
   using Traits = ContextPoolTraits;
-  const int lane = ThreadIdx().x % 32;
-  const int first_row = Traits::WarpRow() + lane / 4;
-  const int first_column = block.first_column + Traits::WarpColumn() + lane % 4 * Traits::kVector;
-  const int rows = block.tokens.count - block.first_row - first_row;
-  const int64_t token = int64_t{block.tokens.first} + block.first_row + first_row;
-  // In the place of x.
-  const Shared<float> staged = shared.x.template As<float>().Slice(
-      ThreadIdx().x / 32 * PoolPart::kFloats, PoolPart::kFloats);
+  const PoolPlace place;
   SIMT_UNROLL
-  for (int part = 0; part < 2; ++part) {
-    const int part_column = first_column + part * PoolPart::kColumns;
-    const int count = part_column < args.columns ? rows : 0;
-    // From row to row: addresses of all would take registers that are for the sums.
-    int64_t from = (token * args.x_stride + part_column) / 2;
-    int64_t to = (token * args.out_stride + part_column) / 2;
+  for (int n = 0; n < Traits::kColumns / 16; ++n) {
+    const int at = place(Traits::WarpRow(), n * 16);
+    float y[8];
     SIMT_UNROLL
-    for (int row = 0; row < Traits::kWarpRows; row += PoolPart::kRows) {
-      const bool exists = row < count;
-      Vec<uint32_t, 4> own = {};
-      if (args.residual != PoolResidual::kNone && exists)
-        own = args.x_pairs.template LoadVec<4>(from);
-      PoolPart::Store(sums, row, part, staged);
-      SyncWarp();
-      const float scale = shared.scales.Load(first_row + row);
-      Vec<float, 4> y[2];
+    for (int k = 0; k < 8; ++k) y[k] = sums.v[n * 2 + k / 4][k % 4] * scales.sums[k / 2 % 2];
+    if (adds) {
+      const Vec<uint32_t, 4> own = LoadMatrix<4>(staged, at);
       SIMT_UNROLL
-      for (int half = 0; half < 2; ++half) {
-        y[half] = PoolPart::Load(staged, half);
-        SIMT_UNROLL
-        for (int k = 0; k < 4; ++k) y[half][k] *= scale;
-      }
-      SyncWarp();
-      if (exists) args.out_pairs.StoreVec(to, WithResidual<T>(args.residual, args.gate, own, y));
-      from += int64_t{args.x_stride} * PoolPart::kRows / 2;
-      to += int64_t{args.out_stride} * PoolPart::kRows / 2;
+      for (int k = 0; k < 8; ++k) y[k] += scales.own * Unpack<T>(own[k / 2])[k % 2];
     }
+    Vec<uint32_t, 4> result;
+    SIMT_UNROLL
+    for (int pair = 0; pair < 4; ++pair) result[pair] = Pack<T>(y[pair * 2], y[pair * 2 + 1]);
+    StoreMatrix(staged, at, result);
+  }
+}
+
+// Writes a warp's rows, a chunk a lane.
+template <typename T>
+SIMT_DEVICE void WriteRows(const ContextPoolArgs<T>& args, const PoolBlock& block,
+                           Shared<T> staged) {
+  using Traits = ContextPoolTraits;
+  constexpr int kRowsAtOnce = 32 / Traits::kRowChunks;
+  const int lane = ThreadIdx().x % 32;
+  const int chunk = lane % Traits::kRowChunks;
+  const int column = block.first_column + chunk * Traits::kVector;
+  if (column >= args.columns) return;
+  const Shared<uint32_t> pairs = staged.template As<uint32_t>();
+  const int first = Traits::WarpRow() + lane / Traits::kRowChunks;
+  const int left = block.tokens.count - block.first_row;
+  const int end =
+      left < Traits::WarpRow() + Traits::kWarpRows ? left : Traits::WarpRow() + Traits::kWarpRows;
+  const int64_t token = int64_t{block.tokens.first} + block.first_row;
+  SIMT_NO_UNROLL
+  for (int row = first; row < end; row += kRowsAtOnce) {
+    args.out_pairs.StoreVec(
+        ((token + row) * args.out_stride + column) / 2,
+        pairs.template LoadVec<4>(SwizzledChunk<Traits::kColumns>(row, chunk) / 2));
   }
 }
 
@@ -183,6 +164,7 @@ SIMT_DEVICE void CopyPrefix(const ContextPoolArgs<T>& args, const PoolBlock& blo
   const int chunks =
       (left < ContextPoolTraits::kColumns ? left : ContextPoolTraits::kColumns) / PoolTile::kVector;
   const int count = block.tokens.first - block.tokens.begin;
+  SIMT_NO_UNROLL
   for (int i = ThreadIdx().x; i < count * chunks; i += PoolTile::kThreads) {
     const int64_t token = int64_t{block.tokens.begin} + i / chunks;
     const int column = block.first_column + i % chunks * PoolTile::kVector;
@@ -195,7 +177,9 @@ template <typename T>
 SIMT_DEVICE void CountTiles(const ContextPoolArgs<T>& args, const PoolTileList& list) {
   if (!args.tiles || BlockIdx().y > 0 || ThreadIdx().x > 0) return;
   int computed = 0;
-  for (int tile = list.First(); tile != PoolTileList::kEnd; tile = list.Next(tile)) ++computed;
+  for (int tile = list.First(); tile != PoolTileList::kEnd; tile = list.Next(tile)) {
+    if (tile < list.count()) ++computed;
+  }
   args.tiles.AtomicAdd(0, computed);
   args.tiles.AtomicAdd(1, list.count() - computed);
 }
@@ -210,10 +194,12 @@ SIMT_DEVICE PoolBlock FindPoolBlock(const ContextPoolArgs<T>& args) {
 
 // Block (number of a tile of rows, columns). REQUIRES: vectors of x and out are aligned.
 template <typename T, bool kGrid>
-SIMT_KERNEL(ContextPoolTraits::kThreads, (ContextPoolTraits::kBlocks<T, kGrid>))
+SIMT_KERNEL(ContextPoolTraits::kThreads, ContextPoolTraits::kBlocks)
 void ContextPoolKernel(ContextPoolArgs<T> args) {
   using Traits = ContextPoolTraits;
   constexpr int kEnd = PoolTileList::kEnd;
+  // Behind the last tile of tokens: the rows' own x, if there is a residual.
+  constexpr int kOwn = kEnd - 1;
   const PoolBlock block = FindPoolBlock(args);
   const PooledTokens& tokens = block.tokens;
   if (block.first_row == 0) CopyPrefix(args, block);
@@ -223,62 +209,53 @@ void ContextPoolKernel(ContextPoolArgs<T> args) {
   const PoolWeightsInput input = {args.log_weight, args.support_size, tokens};
   const PoolTileList list(shared.kept, block.first_row / Traits::kRows,
                           PoolTile::Count(tokens.count));
-  const PoolTokenFetcher<T> fetcher(args.x, args.x_stride, tokens, block.first_column,
-                                    args.columns);
-  const int around = list.First() + static_cast<int>(ThreadIdx().x) / Traits::kTokens;
-  fetcher.Fetch(list.First(), shared.X(0));
-  if (list.First() + 1 < list.count()) fetcher.Fetch(list.First() + 1, shared.X(1));
-  StoreLogWeight(FetchLogWeight(input, around),
-                 shared.LogWeights(static_cast<int>(ThreadIdx().x) / Traits::kTokens));
-  list.Fill<kGrid>(input, args.skip_bits);
-  PoolRow rows[Traits::kOwned];
-  SIMT_UNROLL
-  for (int r = 0; r < Traits::kOwned; ++r) {
-    rows[r] = FindPoolRow<kGrid>(input, block.first_row + OwnedRow(r));
+  const PoolTokenFetcher<T> fetcher(args.x, args.x_stride, input, block.first_column, args.columns);
+  SIMT_NO_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    fetcher.Fetch(PoolTile::FirstToken(list.First() + i), shared.X(i), shared.LogWeights(i));
+    CopyAsyncCommit();
   }
+  list.Fill<kGrid>(input, args.skip_bits);
+  PoolRows rows = FindPoolRows<kGrid>(input, block.first_row + Traits::WarpRow(), args.skip_bits);
   SyncThreads();
   CountTiles(args, list);
   if constexpr (kScalesRows<T>) FindShifts<kGrid>(input, list, rows);
 
-  const PoolFragments<T> fragments;
-  const bool multiplies = block.first_row + Traits::WarpRow() < tokens.count &&
-                          block.first_column + Traits::WarpColumn() < args.columns;
-  float weight_sums[Traits::kOwned] = {};
+  const bool adds = args.residual != PoolResidual::kNone;
+  const bool multiplies = block.first_row + Traits::WarpRow() < tokens.count;
   PoolSums sums = {};
   int tile = list.First();
   int next = list.Next(tile);
-  if (next != kEnd && next != list.First() + 1 && ThreadIdx().x < Traits::kTokens) {
-    StoreLogWeight(FetchLogWeight(input, next), shared.LogWeights(1));
-  }
-  MakeWeights<T, kGrid>(tokens, tile, rows, shared.LogWeights(0), shared.Weights(0), weight_sums);
-  for (int buffer = 0; tile != kEnd; buffer ^= 1) {
-    // The tile in `buffer` is complete, and nobody needs the other one any more, unless that is the
-    // second tile around the rows, which is on its way.
-    CopyAsyncWait<0>();
+  int buffer = 0;
+  while (tile >= 0) {
+    // The tile in `buffer` is complete, and nobody needs the one before any more.
+    CopyAsyncWait<1>();
     SyncThreads();
-    const int after = next != kEnd ? list.Next(next) : kEnd;
-    const float log_weight =
-        after != kEnd && ThreadIdx().x < Traits::kTokens ? FetchLogWeight(input, after) : 0;
-    if (next != kEnd) {
-      if (next != list.First() + 1) fetcher.Fetch(next, shared.X(buffer ^ 1));
-      MakeWeights<T, kGrid>(tokens, next, rows, shared.LogWeights(buffer ^ 1),
-                            shared.Weights(buffer ^ 1), weight_sums);
+    int after = next >= 0 ? list.Next(next) : kEnd;
+    if (after == kEnd && next >= 0 && adds) after = kOwn;
+    if (after != kEnd) {
+      const int free = buffer == 0 ? 2 : buffer - 1;
+      fetcher.Fetch(after == kOwn ? block.first_row : PoolTile::FirstToken(after), shared.X(free),
+                    shared.LogWeights(free));
     }
+    CopyAsyncCommit();
     if (multiplies) {
-      const int first = PoolTile::FirstToken(tile);
-      fragments.Multiply(shared.Weights(buffer), shared.X(buffer), -first, tokens.count - first,
-                         sums);
-    }
-    if (after != kEnd && ThreadIdx().x < Traits::kTokens) {
-      StoreLogWeight(log_weight, shared.LogWeights(buffer));
+      MultiplyTile<T, kGrid>(tokens, PoolTile::FirstToken(tile), rows, shared.LogWeights(buffer),
+                             shared.X(buffer), sums);
     }
     tile = next;
     next = after;
+    buffer = buffer == 2 ? 0 : buffer + 1;
   }
-
-  StoreScales(args, tokens.count, rows, weight_sums, shared.scales);
-  SyncThreads();
-  if (multiplies) WriteSums(args, block, sums, shared);
+  if (adds) {
+    CopyAsyncWait<0>();
+    SyncThreads();
+  }
+  if (!multiplies) return;
+  const Shared<T> staged = shared.X(buffer);
+  StageSums(FindScales(args, tokens.count, rows, sums.weights), adds, sums, staged);
+  SyncWarp();
+  WriteRows(args, block, staged);
 }
 
 }  // namespace contextpool::kernels::SIMT_BACKEND

@@ -2,6 +2,7 @@
 // that a block's warps make of it.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "kernels/cuda/context_pool_tokens.cuh"
@@ -16,45 +17,54 @@ struct PoolProductTraits : PoolTile {
   // A thread copies the same chunk of every kRowStep'th token.
   static constexpr int kRowChunks = kColumns / kVector;
   static constexpr int kRowStep = kThreads / kRowChunks;
-  // A warp's part of the product.
-  static constexpr int kWarpRows = 32;
-  static constexpr int kWarpColumns = 64;
-  static_assert(kThreads / 32 * kWarpRows * kWarpColumns == kRows * kColumns);
-  // Of all warps, on their way out.
-  static constexpr int kStagedFloats = kThreads / 32 * 8 * 32;
+  // A warp makes all columns of its rows.
+  static constexpr int kWarpRows = 16;
+  static_assert(kThreads / 32 * kWarpRows == kRows);
 
-  static SIMT_DEVICE int WarpRow() { return ThreadIdx().x / 64 * kWarpRows; }
-  static SIMT_DEVICE int WarpColumn() { return ThreadIdx().x / 32 % 2 * kWarpColumns; }
+  static SIMT_DEVICE int WarpRow() { return ThreadIdx().x / 32 * kWarpRows; }
 };
 
-// Fetches a block's columns of tiles of tokens. Tokens and columns that do not exist become zeros:
-// what another sequence has there must not even be multiplied by zero, as it might be NaN.
+// Fetches a block's columns of tiles of tokens, and these tokens' log weights. Tokens and columns
+// that do not exist become zeros: what another sequence has there must not even be multiplied by
+// zero, as it might be NaN.
 template <typename T>
 class PoolTokenFetcher {
  public:
   using Traits = PoolProductTraits;
 
-  SIMT_DEVICE PoolTokenFetcher(const Global<const T>& x, int x_stride, const PooledTokens& tokens,
-                               int first_column, int columns)
+  SIMT_DEVICE PoolTokenFetcher(const Global<const T>& x, int x_stride,
+                               const PoolWeightsInput& input, int first_column, int columns)
       : x_(x),
+        log_weight_(input.log_weight),
         x_stride_(x_stride),
-        column_(int64_t{tokens.first} * x_stride + first_column + Chunk() * Traits::kVector),
-        count_(first_column + Chunk() * Traits::kVector < columns ? tokens.count : 0),
+        first_token_(input.tokens.first),
+        count_(input.tokens.count),
+        column_(first_column + Chunk() * Traits::kVector),
+        columns_(columns),
         to_(SwizzledChunk<Traits::kColumns>(Row(), Chunk())) {}
 
-  // A group of asynchronous copies.
-  SIMT_DEVICE void Fetch(int tile, Shared<T> to) const {
-    const int first = PoolTile::FirstToken(tile) + Row();
-    const int64_t from = column_ + int64_t{first} * x_stride_;
+  // From token `first` of the sequence on; a group of asynchronous copies.
+  SIMT_DEVICE void Fetch(int first, Shared<T> to, Shared<float> log_weights) const {
+    const int row = first + Row();
+    const int count = column_ < columns_ ? count_ : 0;
+    const int64_t from = (int64_t{first_token_} + row) * x_stride_ + column_;
     SIMT_UNROLL
     for (int step = 0; step < Traits::kTokens; step += Traits::kRowStep) {
+      const int token = row + step;
       // The swizzle is the same every 8 tokens.
-      static_assert(Traits::kRowStep % 8 == 0);
-      const int token = first + step;
-      CopyAsync<16>(to, to_ + step * Traits::kColumns, x_, from + int64_t{step} * x_stride_,
-                    token >= 0 && token < count_ ? 16 : 0);
+      CopyAsync<16>(to, (to_ ^ step % 8 * Traits::kVector) + step * Traits::kColumns, x_,
+                    from + int64_t{step} * x_stride_, token >= 0 && token < count ? 16 : 0);
     }
-    CopyAsyncCommit();
+    const int thread = ThreadIdx().x;
+    if (thread < Traits::kTokens) {
+      const int token = first + thread;
+      // A token that does not exist gets the weight 0.
+      if (token >= 0 && token < count_) {
+        CopyAsync<4>(log_weights, thread, log_weight_, int64_t{first_token_} + token);
+      } else {
+        log_weights.Store(thread, -INFINITY);
+      }
+    }
   }
 
  private:
@@ -62,92 +72,64 @@ class PoolTokenFetcher {
   static SIMT_DEVICE int Chunk() { return ThreadIdx().x % Traits::kRowChunks; }
 
   Global<const T> x_;
+  Global<const float> log_weight_;
   int x_stride_;
-  // Where the thread's chunk of the sequence's first pooled token is.
-  int64_t column_;
-  // Tokens that have such a chunk.
+  int first_token_;
+  // Pooled tokens.
   int count_;
+  // The thread's.
+  int column_;
+  int columns_;
   // Where the thread's first chunk of a tile goes.
   int to_;
 };
 
-// The sums of a warp's 32 rows and 64 columns.
+// The sums of a warp's 16 rows: of all columns, and of the weights, which are as the sums of a
+// column that is all 1. So weights are summed as rounded, and a constant comes out unchanged.
 struct PoolSums {
-  Vec<float, 4> v[2][8];
+  Vec<float, 4> v[PoolProductTraits::kColumns / 8];
+  Vec<float, 4> weights;
 };
 
-// What a warp multiplies. Chunks of 8 elements are swizzled as SwizzledChunk does, in the form that
-// leaves one exclusive or for each two matrices.
-template <typename T>
-class PoolFragments {
+// Where a lane finds its rows of matrices in a tile of x. Chunks of 8 elements are swizzled as
+// SwizzledChunk does, in the form that leaves one exclusive or for each two matrices.
+class PoolPlace {
  public:
-  using Traits = PoolProductTraits;
-
-  SIMT_DEVICE PoolFragments() {
+  SIMT_DEVICE PoolPlace() {
     const int lane = ThreadIdx().x % 32;
-    swizzle_ = (lane / 16 ^ lane % 8) * Traits::kVector;
-    row_ = (Traits::WarpRow() + lane % 16) * Traits::kTokens;
-    token_ = lane % 16 * Traits::kColumns + Traits::WarpColumn();
+    swizzle_ = (lane / 16 ^ lane % 8) * PoolTile::kVector;
+    row_ = lane % 16 * PoolProductTraits::kColumns;
   }
-
-  // sums += weights x, over a tile of tokens of which those from `first` on and below `end` exist.
-  SIMT_DEVICE void Multiply(Shared<T> weights, Shared<T> x, int first, int end,
-                            PoolSums& sums) const {
-    SIMT_UNROLL
-    for (int k = 0; k < Traits::kTokens; k += 16) {
-      // Elsewhere there is nothing but zeros.
-      if (k + 16 <= first || k >= end) continue;
-      Vec<uint32_t, 4> a[2];
-      SIMT_UNROLL
-      for (int m = 0; m < 2; ++m) {
-        a[m] = LoadMatrix<4>(weights, row_ + m * 16 * Traits::kTokens + (k ^ swizzle_));
-      }
-      SIMT_UNROLL
-      for (int n = 0; n < 4; ++n) {
-        const Vec<uint32_t, 4> b =
-            LoadMatrixTransposed<4>(x, token_ + k * Traits::kColumns + (n * 16 ^ swizzle_));
-        SIMT_UNROLL
-        for (int m = 0; m < 2; ++m) {
-          Mma<T>(sums.v[m][n * 2], a[m], {b[0], b[1]});
-          Mma<T>(sums.v[m][n * 2 + 1], a[m], {b[2], b[3]});
-        }
-      }
-    }
+  // Of 16 rows from `row` on and 16 columns from `column` on.
+  SIMT_DEVICE int operator()(int row, int column) const {
+    return row_ + row * PoolProductTraits::kColumns + (column ^ swizzle_);
   }
 
  private:
-  // Where the lane's matrix rows begin, and its first chunk: of the weights' row, of x's token.
   int row_;
-  int token_;
   int swizzle_;
 };
 
-// A part of a warp's sums, 8 rows x 32 columns, in shared memory. Lane l stores what it has of row
-// l / 4 and loads 8 neighbours of that row, in two halves. Vectors of 4 are swizzled so that
-// neither has bank conflicts.
-struct PoolPart {
-  static constexpr int kRows = 8;
-  static constexpr int kColumns = 32;
-  static constexpr int kFloats = kRows * kColumns;
-
-  static SIMT_DEVICE int Vector(int row, int vector) {
-    return row * kColumns + (vector ^ (row % 4 * 2 + row % 2)) * 4;
-  }
-  // Rows from `row` on, a multiple of kRows, and columns from `part` kColumns on.
-  static SIMT_DEVICE void Store(const PoolSums& sums, int row, int part, Shared<float> staged) {
-    const int lane = ThreadIdx().x % 32;
+// sums += weights x, over the tile of tokens from `first` on.
+template <typename T, bool kGrid>
+SIMT_DEVICE void MultiplyTile(const PooledTokens& tokens, int first, const PoolRows& rows,
+                              Shared<const float> log_weights, Shared<T> x, PoolSums& sums) {
+  using Traits = PoolProductTraits;
+  const PoolPlace place;
+  const uint32_t ones = Pack<T>(1, 1);
+  SIMT_NO_UNROLL
+  for (int k = 0; k < Traits::kTokens; k += 16) {
+    if (first + k + 16 <= 0 || first + k >= tokens.count) continue;
+    Vec<uint32_t, 4> weights;
+    if (!MakeWeights<T, kGrid>(tokens, first + k, rows, log_weights, k, weights)) continue;
+    Mma<T>(sums.weights, weights, {ones, ones});
     SIMT_UNROLL
-    for (int n = 0; n < 4; ++n) {
-      const Vec<float, 4>& v = sums.v[row / 16][part * 4 + n];
-      const int column = n * 8 + lane % 4 * 2;
-      staged.StoreVec<2>(Vector(lane / 4, column / 4) + column % 4,
-                         {v[row / 8 % 2 * 2], v[row / 8 % 2 * 2 + 1]});
+    for (int n = 0; n < Traits::kColumns / 16; ++n) {
+      const Vec<uint32_t, 4> b = LoadMatrixTransposed<4>(x, place(k, n * 16));
+      Mma<T>(sums.v[n * 2], weights, {b[0], b[1]});
+      Mma<T>(sums.v[n * 2 + 1], weights, {b[2], b[3]});
     }
   }
-  static SIMT_DEVICE Vec<float, 4> Load(Shared<const float> staged, int half) {
-    const int lane = ThreadIdx().x % 32;
-    return staged.LoadVec<4>(Vector(lane / 4, lane % 4 * 2 + half));
-  }
-};
+}
 
 }  // namespace contextpool::kernels::SIMT_BACKEND

@@ -1,5 +1,5 @@
-// ContextPool's weights, 64 rows x 64 tokens at a time: which of these tiles matter, and what is in
-// them. A block's threads own four rows and 8 tokens of a tile each.
+// ContextPool's weights: which tiles of 64 rows x 64 tokens matter, and the weights of a warp's 16
+// rows and 16 tokens at a time, made where they are multiplied, in registers.
 #pragma once
 
 #include <cmath>
@@ -19,11 +19,6 @@ struct PoolTile {
   static constexpr int kTokens = 64;
   // Elements of 16 bits that a thread loads and stores at once: a chunk.
   static constexpr int kVector = 8;
-  static constexpr int kChunks = kTokens / kVector;
-  // Rows of the weights that a thread owns, kOwnedDistance apart.
-  static constexpr int kOwnedDistance = kThreads / kChunks;
-  static constexpr int kOwned = kRows / kOwnedDistance;
-  static constexpr int kElements = kRows * kTokens;
 
   // Tiles of tokens lie half a tile before those of rows, so that the rows of tile i and 32 tokens
   // on either side of them are in the tiles of tokens i and i + 1.
@@ -41,10 +36,6 @@ SIMT_DEVICE int SwizzledChunk(int row, int chunk) {
   static_assert(kPitch % 64 == 0);
   return row * kPitch + (chunk ^ row % 8) * PoolTile::kVector;
 }
-
-// For floats in vectors of 4: the even ones of 16 vectors, and the odd ones, lie in different
-// banks.
-SIMT_DEVICE int SwizzledVector(int vector) { return vector ^ vector / 8 % 2; }
 
 // Elements of 2^-24 and more have their place in float16, and 2^15 is below its largest: a row's
 // largest weight becomes that. bfloat16 has the range of the weights' bounds.
@@ -70,6 +61,8 @@ struct PoolWeightsInput {
 struct PoolRow {
   Place place;
   float falloff;
+  // Exponents below it do not matter: no row's sum is less than its own token's weight.
+  float threshold;
   // Its weights are 2^-shift times what the formula says.
   float shift;
 
@@ -89,56 +82,61 @@ SIMT_DEVICE Place PoolPlaceOf(const PooledTokens& tokens, int token) {
 
 // Rows behind the last one get weights too, which nobody uses.
 template <bool kGrid>
-SIMT_DEVICE PoolRow FindPoolRow(const PoolWeightsInput& input, int row) {
+SIMT_DEVICE PoolRow FindPoolRow(const PoolWeightsInput& input, int row, float skip_bits) {
   const bool exists = row < input.tokens.count;
   return {.place = PoolPlaceOf<kGrid>(input.tokens, row),
           .falloff = exists ? input.Falloff(row) : 0.0f,
+          .threshold = exists ? input.LogWeight(row) - skip_bits : INFINITY,
           .shift = 0};
 }
 
-// Number `r` of the rows that the calling thread owns, in the tile.
-SIMT_DEVICE int OwnedRow(int r) {
-  return ThreadIdx().x / PoolTile::kChunks + r * PoolTile::kOwnedDistance;
+// Of the 16 rows that a warp makes a lane has two: lane / 4 and 8 more.
+struct PoolRows {
+  PoolRow v[2];
+};
+
+template <bool kGrid>
+SIMT_DEVICE PoolRows FindPoolRows(const PoolWeightsInput& input, int first, float skip_bits) {
+  const int row = first + static_cast<int>(ThreadIdx().x) % 32 / 4;
+  return {
+      {FindPoolRow<kGrid>(input, row, skip_bits), FindPoolRow<kGrid>(input, row + 8, skip_bits)}};
 }
 
 // The smallest rectangle of the grid known to hold some neighbouring tokens.
 struct PoolArea {
-  int top, bottom;
-  int left, right;
+  float top, bottom;
+  float left, right;
+
+  // From the nearest token of the area, in rows and columns.
+  SIMT_DEVICE Place GapTo(Place place) const {
+    return {fmaxf(0.0f, fmaxf(top - place.row, place.row - bottom)),
+            fmaxf(0.0f, fmaxf(left - place.column, place.column - right))};
+  }
 };
 
-// Of those of the `size` tokens from `first` on that exist; one does.
+// Of those of the kRows tokens from `first` on that exist; one does.
 template <bool kGrid>
-SIMT_DEVICE PoolArea FindPoolArea(const PooledTokens& tokens, int first, int size) {
-  const int end = first + size;
-  const int last = (end < tokens.count ? end : tokens.count) - 1;
-  if (first < 0) first = 0;
-  if constexpr (!kGrid) return {0, 0, first, last};
-  const int top = tokens.RowOf(first);
-  const int bottom = tokens.RowOf(last);
-  if (top != bottom) return {top, bottom, 0, tokens.width - 1};
-  return {top, bottom, tokens.ColumnOf(first), tokens.ColumnOf(last)};
+SIMT_DEVICE PoolArea FindPoolArea(const PooledTokens& tokens, int first) {
+  const int end = first + PoolTile::kRows;
+  const Place begin = PoolPlaceOf<kGrid>(tokens, first);
+  const Place last = PoolPlaceOf<kGrid>(tokens, (end < tokens.count ? end : tokens.count) - 1);
+  if (kGrid && begin.row != last.row) {
+    return {begin.row, last.row, 0, static_cast<float>(tokens.width - 1)};
+  }
+  return {begin.row, last.row, begin.column, last.column};
 }
 
-// Between two intervals.
-SIMT_DEVICE float Gap(int first, int last, int other_first, int other_last) {
-  const int gap = first > other_last ? first - other_last : other_first - last;
-  return static_cast<float>(gap > 0 ? gap : 0);
-}
-
-// The rule by which a tile of rows skips tiles of tokens: a token at distance d of the nearest row
-// counts at most 2^(log_weight - falloff d^2), and no row's sum is less than its own token's
-// weight. All lanes of a warp hold the same.
+// The rule by which a tile of rows skips tokens: a token at distance d of the nearest row counts at
+// most 2^(log_weight - falloff d^2), and no row's sum is less than its own token's weight. All
+// lanes of a warp hold the same.
 struct PoolSkipRule {
   PoolArea area;
   float falloff;
   float threshold;
 
-  // A NaN keeps what it is compared with.
-  SIMT_DEVICE bool Skips(const PoolArea& other, float largest_log_weight) const {
-    const Place gap = {Gap(area.top, area.bottom, other.top, other.bottom),
-                       Gap(area.left, area.right, other.left, other.right)};
-    return largest_log_weight - falloff * SquaredLength(gap) <= threshold;
+  // A NaN is kept.
+  SIMT_DEVICE bool Skips(Place place, float log_weight) const {
+    return log_weight - falloff * SquaredLength(area.GapTo(place)) <= threshold;
   }
 };
 
@@ -155,22 +153,22 @@ SIMT_DEVICE PoolSkipRule FindPoolSkipRule(const PoolWeightsInput& input, int fir
     falloff = fminf(falloff, input.Falloff(row));
     least = fminf(least, input.LogWeight(row));
   }
-  return {.area = FindPoolArea<kGrid>(input.tokens, first_row, PoolTile::kRows),
+  return {.area = FindPoolArea<kGrid>(input.tokens, first_row),
           .falloff = WarpMin(falloff),
           .threshold = WarpMin(least) - skip_bits};
 }
 
-// The largest log weight of a tile of tokens, by one whole warp; infinite if there is a NaN.
-SIMT_DEVICE float LargestLogWeight(const PoolWeightsInput& input, int tile) {
-  float largest = -INFINITY;
+// Whether any token of a tile is kept, by one whole warp.
+template <bool kGrid>
+SIMT_DEVICE bool Keeps(const PoolSkipRule& rule, const PoolWeightsInput& input, int tile) {
+  bool keeps = false;
   SIMT_UNROLL
   for (int half = 0; half < 2; ++half) {
     const int token = PoolTile::FirstToken(tile) + half * 32 + ThreadIdx().x % 32;
     if (token < 0 || token >= input.tokens.count) continue;
-    const float log_weight = input.LogWeight(token);
-    largest = fmaxf(largest, log_weight == log_weight ? log_weight : INFINITY);
+    keeps |= !rule.Skips(PoolPlaceOf<kGrid>(input.tokens, token), input.LogWeight(token));
   }
-  return WarpMax(largest);
+  return Any(keeps);
 }
 
 // The tiles of tokens that a tile of rows computes: first the two around the rows, then those of
@@ -187,8 +185,9 @@ class PoolTileList {
   SIMT_DEVICE int First() const { return row_tile_; }
   SIMT_DEVICE bool IsAround(int tile) const { return tile == row_tile_ || tile == row_tile_ + 1; }
 
+  // The second one around the rows always comes, though it may have no token.
   SIMT_DEVICE int Next(int tile) const {
-    if (tile == row_tile_ && tile + 1 < count_) return tile + 1;
+    if (tile == row_tile_) return tile + 1;
     for (int other = IsAround(tile) ? 0 : tile + 1; other < count_; ++other) {
       if (kept_.Load(other) != 0) return other;
     }
@@ -207,10 +206,9 @@ class PoolTileList {
     }
     const PoolSkipRule rule =
         FindPoolSkipRule<kGrid>(input, row_tile_ * PoolTile::kRows, skip_bits);
+    SIMT_NO_UNROLL
     for (int tile = ThreadIdx().x / 32; tile < count_; tile += kWarps) {
-      const PoolArea area =
-          FindPoolArea<kGrid>(input.tokens, PoolTile::FirstToken(tile), PoolTile::kTokens);
-      const bool kept = !IsAround(tile) && !rule.Skips(area, LargestLogWeight(input, tile));
+      const bool kept = !IsAround(tile) && Keeps<kGrid>(rule, input, tile);
       if (ThreadIdx().x % 32 == 0) kept_.Store(tile, kept ? 1 : 0);
     }
   }
@@ -221,92 +219,69 @@ class PoolTileList {
   int count_;
 };
 
-// Sets the shift of the calling thread's rows so that their largest weights are 2^15.
+// Sets the shift of a warp's rows so that their largest weights are 2^15.
 template <bool kGrid>
 SIMT_DEVICE void FindShifts(const PoolWeightsInput& input, const PoolTileList& list,
-                            PoolRow (&rows)[PoolTile::kOwned]) {
-  float largest[PoolTile::kOwned];
-  SIMT_UNROLL
-  for (int r = 0; r < PoolTile::kOwned; ++r) largest[r] = -INFINITY;
+                            PoolRows& rows) {
+  float largest[2] = {-INFINITY, -INFINITY};
   for (int tile = list.First(); tile != PoolTileList::kEnd; tile = list.Next(tile)) {
-    SIMT_UNROLL
-    for (int k = 0; k < PoolTile::kVector; ++k) {
-      // Which lane takes which token does not matter: side by side for the memory's sake.
-      const int token =
-          PoolTile::FirstToken(tile) + k * PoolTile::kChunks + ThreadIdx().x % PoolTile::kChunks;
+    SIMT_NO_UNROLL
+    for (int k = 0; k < PoolTile::kTokens; k += 4) {
+      // Which lane takes which token does not matter.
+      const int token = PoolTile::FirstToken(tile) + k + ThreadIdx().x % 4;
       if (token < 0 || token >= input.tokens.count) continue;
       const float log_weight = input.LogWeight(token);
       const Place place = PoolPlaceOf<kGrid>(input.tokens, token);
       SIMT_UNROLL
-      for (int r = 0; r < PoolTile::kOwned; ++r) {
-        largest[r] =
-            fmaxf(largest[r], rows[r].template Exponent<kGrid>(log_weight, place - rows[r].place));
+      for (int r = 0; r < 2; ++r) {
+        const PoolRow& row = rows.v[r];
+        largest[r] = fmaxf(largest[r], row.template Exponent<kGrid>(log_weight, place - row.place));
       }
     }
   }
   SIMT_UNROLL
-  for (int r = 0; r < PoolTile::kOwned; ++r) {
-    rows[r].shift = WarpMax<PoolTile::kChunks>(largest[r]) - kLargestExponent;
+  for (int r = 0; r < 2; ++r) {
+    rows.v[r].shift = WarpMax<4>(largest[r]) - kLargestExponent;
+    rows.v[r].threshold -= rows.v[r].shift;
   }
 }
 
-// The log weight that the calling thread, one of the first kTokens, stores of a tile. A token that
-// does not exist gets the weight 0.
-SIMT_DEVICE float FetchLogWeight(const PoolWeightsInput& input, int tile) {
-  const int token = PoolTile::FirstToken(tile) + ThreadIdx().x % PoolTile::kTokens;
-  return token >= 0 && token < input.tokens.count ? input.LogWeight(token) : -INFINITY;
-}
-SIMT_DEVICE void StoreLogWeight(float log_weight, Shared<float> log_weights) {
-  const int place = ThreadIdx().x % PoolTile::kTokens;
-  log_weights.Store(SwizzledVector(place / 4) * 4 + place % 4, log_weight);
-}
-
-// Writes a tile of weights, rounded to T, and adds what was written to `sums` of the thread's rows.
+// Makes the weights of a warp's rows and the 16 tokens from `first` on, rounded to T, as the left
+// factor of a product. False: none of them matters. `log_weights`: of those tokens.
 template <typename T, bool kGrid>
-SIMT_DEVICE void MakeWeights(const PooledTokens& tokens, int tile,
-                             const PoolRow (&rows)[PoolTile::kOwned],
-                             Shared<const float> log_weights, Shared<T> weights,
-                             float (&sums)[PoolTile::kOwned]) {
-  const int chunk = ThreadIdx().x % PoolTile::kChunks;
-  Vec<float, 4> log_weight[2];
+SIMT_DEVICE bool MakeWeights(const PooledTokens& tokens, int first, const PoolRows& rows,
+                             Shared<const float> log_weights, int begin,
+                             Vec<uint32_t, 4>& weights) {
+  const int pair = ThreadIdx().x % 4 * 2;
+  const Place place = PoolPlaceOf<kGrid>(tokens, first + pair);
+  float exponents[2][2][2];
+  bool matters = false;
   SIMT_UNROLL
   for (int half = 0; half < 2; ++half) {
-    log_weight[half] = log_weights.LoadVec<4>(SwizzledVector(chunk * 2 + half) * 4);
-  }
-  const int first_token = PoolTile::FirstToken(tile) + chunk * PoolTile::kVector;
-  const Place first = PoolPlaceOf<kGrid>(tokens, first_token);
-  const auto width = static_cast<float>(tokens.width);
-  SIMT_UNROLL
-  for (int r = 0; r < PoolTile::kOwned; ++r) {
-    const PoolRow& row = rows[r];
-    // From token to token, in whole numbers.
-    Place distance = first - row.place;
-    const float behind_last_column = width - row.place.column;
-    float sum = 0;
-    Vec<uint32_t, 4> packed;
+    const Vec<float, 2> log_weight = log_weights.LoadVec<2>(begin + half * 8 + pair);
     SIMT_UNROLL
-    for (int pair = 0; pair < 4; ++pair) {
-      float weight[2];
+    for (int k = 0; k < 2; ++k) {
+      const int number = half * 8 + k;
+      const Place other = kGrid ? PoolPlaceOf<kGrid>(tokens, first + pair + number)
+                                : Place{0, place.column + static_cast<float>(number)};
       SIMT_UNROLL
-      for (int k = 0; k < 2; ++k) {
-        float exponent =
-            row.template Exponent<kGrid>(log_weight[pair / 2][pair % 2 * 2 + k], distance);
+      for (int r = 0; r < 2; ++r) {
+        const PoolRow& row = rows.v[r];
+        float exponent = row.template Exponent<kGrid>(log_weight[k], other - row.place);
         if constexpr (kScalesRows<T>) exponent -= row.shift;
-        weight[k] = Exp2(exponent);
-        distance.column += 1;
-        if (kGrid && distance.column >= behind_last_column) {
-          distance.column -= width;
-          distance.row += 1;
-        }
+        // NaN matters.
+        matters = matters || !(exponent < row.threshold);
+        exponents[half][r][k] = exponent;
       }
-      packed[pair] = Pack<T>(weight[0], weight[1]);
-      const Vec<float, 2> rounded = Unpack<T>(packed[pair]);
-      sum += rounded[0] + rounded[1];
     }
-    weights.template As<uint32_t>().StoreVec(
-        SwizzledChunk<PoolTile::kTokens>(OwnedRow(r), chunk) / 2, packed);
-    sums[r] += sum;
   }
+  if (!Any(matters)) return false;
+  SIMT_UNROLL
+  for (int part = 0; part < 4; ++part) {
+    const float(&pair_exponents)[2] = exponents[part / 2][part % 2];
+    weights[part] = Pack<T>(Exp2(pair_exponents[0]), Exp2(pair_exponents[1]));
+  }
+  return true;
 }
 
 }  // namespace contextpool::kernels::SIMT_BACKEND
