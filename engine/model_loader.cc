@@ -196,6 +196,7 @@ absl::StatusOr<std::unique_ptr<ServedModel>> ModelLoader::Prepare(const ModelSpe
   absl::StatusOr<std::unique_ptr<ServedModel>> served;
   for (Worker* worker : *places) {
     served = PrepareOn(*worker, spec);
+    if (!served.ok()) worker->executor().CheckDevice();
     if (!absl::IsUnimplemented(served.status())) break;
   }
   return served;

@@ -28,6 +28,7 @@ class CpuDevice final : public Device {
   absl::string_view name() const override { return "cpu"; }
   DType dtype() const override { return DType::kF32; }
   int64_t batch_token_budget() const override { return kDefaultBatchTokenBudget; }
+  int warm_up_passes() const override { return 1; }
   bool convolves() const override { return true; }
 
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {

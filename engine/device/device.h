@@ -160,6 +160,9 @@ class Device {
   // Tokens of the batches that it computes fastest, without regard to latency.
   virtual int64_t batch_token_budget() const = 0;
 
+  // Passes of one shape after which it is as fast as ever: kernels are loaded, algorithms chosen.
+  virtual int warm_up_passes() const = 0;
+
   // Whether it computes Convolution and MaxPool.
   virtual bool convolves() const = 0;
 
@@ -175,7 +178,9 @@ class Device {
   virtual void CopyToDevice(void* device, const void* host, size_t bytes) = 0;
   virtual void CopyToHost(void* host, const void* device, size_t bytes) = 0;
 
-  // Waits for everything queued. Returns the first failure since the last call and clears it.
+  // Waits for everything queued. Returns the first failure since the last call and clears it, but
+  // DATA_LOSS before any other: the device is lost to this process, and everything fails from then
+  // on, uploads and allocations too.
   virtual absl::Status Synchronize() = 0;
 
   // Done once per layer at load. `weight` is [out_columns, in] row-major on the host; `bias` is

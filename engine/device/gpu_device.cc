@@ -46,6 +46,7 @@ class GpuDevice final : public Device {
   absl::string_view name() const override { return runtime_->name(); }
   DType dtype() const override { return dtype_; }
   int64_t batch_token_budget() const override { return kBatchTokens; }
+  int warm_up_passes() const override { return 2; }
   bool convolves() const override { return false; }
 
   absl::StatusOr<DeviceBuffer> Allocate(size_t bytes) override {

@@ -65,7 +65,9 @@ void GpuQueue::Add(const GpuCommand& command) {
 absl::Status GpuQueue::Synchronize() {
   if (status_.ok()) large_ ? QueueAll() : QueueSmall();
   absl::Status failure = std::exchange(status_, absl::OkStatus());
-  failure.Update(runtime_.Synchronize());
+  const absl::Status end = runtime_.Synchronize();
+  // That the GPU is lost is more than any other failure says.
+  absl::IsDataLoss(end) ? void(failure = end) : failure.Update(end);
   if (failure.ok()) {
     for (const Arrival& arrival : arrivals_) {
       std::memcpy(arrival.host, arrival.staged, arrival.bytes);
@@ -90,13 +92,14 @@ void GpuQueue::QueueSmall() {
   }
   if (known->second == nullptr) {
     absl::StatusOr<std::unique_ptr<GpuGraph>> graph = Record();
-    if (!graph.ok()) {
-      records_ = false;
-      return QueueAll();
-    }
+    records_ = !absl::IsUnimplemented(graph.status());
+    if (!graph.ok()) return QueueAll();
     known->second = *std::move(graph);
   }
-  Fail(runtime_.Launch(*known->second));
+  if (runtime_.Launch(*known->second).ok()) return;
+  // It may have found no memory; what is wrong with the GPU fails the operations, too.
+  known->second = nullptr;
+  QueueAll();
 }
 
 absl::StatusOr<std::unique_ptr<GpuGraph>> GpuQueue::Record() {

@@ -7,8 +7,8 @@
 // replayed. When memory is freed all passes are forgotten: CUDA's graphs hold on to what they copy
 // from and to, and crash if that was freed, even if the same address is in use again.
 //
-// What goes to the GPU and comes back is staged in page-locked memory: one copy each way if it lies
-// together on the GPU.
+// What goes to the GPU and comes back is staged in page-locked memory; what lies together on the
+// GPU goes there as one copy.
 #pragma once
 
 #include <atomic>
@@ -79,7 +79,7 @@ class GpuQueue {
   absl::Status status_;
   // Null for a pass that was seen once.
   absl::flat_hash_map<GpuPass, std::unique_ptr<GpuGraph>, GpuPassHash> passes_;
-  // False where graphs are not to be had.
+  // False where there are no graphs.
   bool records_ = true;
   std::atomic<bool> forget_ = false;
 };

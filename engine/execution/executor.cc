@@ -19,10 +19,16 @@ bool AllFinite(std::span<const float> values) {
 
 size_t Elements(const TensorView& tensor) { return static_cast<size_t>(tensor.elements()); }
 
-absl::Status NotFinite(const Task& task) {
+absl::string_view WhyNotFinite(const Device& device) {
+  return device.dtype() == DType::kF16
+             ? "its weights may be damaged, or float16 too small for it: try --gpu_dtype=bfloat16"
+             : "its weights may be damaged";
+}
+
+absl::Status NotFinite(const Task& task, const Device& device) {
   return absl::InternalError(absl::StrCat("inputs[", task.index,
-                                          "]: the model computed a value that is not finite; its"
-                                          " weights may be damaged"));
+                                          "]: the model computed a value that is not finite; ",
+                                          WhyNotFinite(device)));
 }
 
 // Calls `use` with the task and each of its twins, which may end with that.
@@ -97,8 +103,8 @@ absl::Status Executor::Reserve(const Served& served, const BatchLimits& limits) 
   return absl::OkStatus();
 }
 
-absl::StatusOr<Executor::StepTime> Executor::WarmUp(const Served& served,
-                                                    const BatchLimits& limits) {
+absl::StatusOr<Executor::StepTime> Executor::ComputeLargest(const Served& served,
+                                                            const BatchLimits& limits) {
   const ModelInfo& info = served.model->info();
   const int64_t length = std::min<int64_t>(info.max_tokens, limits.tokens);
   const int64_t sequences = std::min(limits.sequences, limits.tokens / length);
@@ -113,12 +119,13 @@ absl::StatusOr<Executor::StepTime> Executor::WarmUp(const Served& served,
     if (info.classifies()) task.output.task = TaskKind::kClassify;
     pointers.push_back(&task);
   }
-  if (absl::Status status = Compute(served, Pack(pointers), Wanted::kResults); !status.ok()) {
-    return status;
+  for (int pass = 0; pass < device_.warm_up_passes(); ++pass) {
+    absl::Status status = Compute(served, Pack(pointers), Wanted::kResultsAndChoices);
+    if (!status.ok()) return status;
   }
   if (!AllFinite(staging_.embeddings) || !AllFinite(staging_.logits)) {
     return absl::InternalError(
-        "the model computes values that are not finite; its weights may be damaged");
+        absl::StrCat("the model computes values that are not finite; ", WhyNotFinite(device_)));
   }
   return StepTime{sequences * length, times_.computed - times_.begin};
 }
@@ -153,34 +160,47 @@ absl::StatusOr<Executor::StepTime> Executor::AddModel(QueueId queue, const Model
                                                       const BatchLimits& limits,
                                                       const GoldenFile* golden,
                                                       ModelCounters& counters) {
-  absl::StatusOr<StepTime> warm_up;
   const Served served{&model, &counters, model.WorkspaceBytes(limits)};
-  {
-    const Turn turn(*this);
-    if (absl::Status status = Reserve(served, limits); !status.ok()) return status;
-    warm_up = WarmUp(served, limits);
-    if (!warm_up.ok()) return warm_up;
-  }
-  if (golden != nullptr) {
-    absl::Status status = CheckAgainst(*golden, served, limits);
-    if (!status.ok()) return status;
-  }
+  const absl::StatusOr<StepTime> warm_up = WarmUp(served, limits);
+  absl::Status status = warm_up.status();
+  if (status.ok() && golden != nullptr) status = CheckAgainst(*golden, served, limits);
   const Turn turn(*this);
+  if (!status.ok()) {
+    ShrinkWorkspace();
+    return status;
+  }
   if (served_.size() <= static_cast<size_t>(queue)) served_.resize(queue + 1);
   served_[queue] = served;
   counters.last_computed = clock_.Now();
   return warm_up;
 }
 
+absl::StatusOr<Executor::StepTime> Executor::WarmUp(const Served& served,
+                                                    const BatchLimits& limits) {
+  const Turn turn(*this);
+  if (absl::Status status = Reserve(served, limits); !status.ok()) return status;
+  return ComputeLargest(served, limits);
+}
+
 void Executor::RemoveModel(QueueId queue) {
   const Turn turn(*this);
   served_[queue] = {};
+  ShrinkWorkspace();
+}
+
+void Executor::ShrinkWorkspace() {
   size_t needed = 0;
   for (const Served& served : served_) needed = std::max(needed, served.workspace_bytes);
-  if (workspace_->capacity() <= Arena::Padded(needed)) return;
+  if (!workspace_ || workspace_->capacity() <= Arena::Padded(needed)) return;
+  if (needed == 0) return workspace_.reset();
   // Without room for a smaller one the large one stays.
   absl::StatusOr<Arena> arena = Arena::Create(device_, needed);
   if (arena.ok()) workspace_ = *std::move(arena);
+}
+
+void Executor::CheckDevice() {
+  const Turn turn(*this);
+  EndPass().IgnoreError();
 }
 
 void Executor::Start(BatchSource& source) {
@@ -220,16 +240,27 @@ PackedBatch Executor::Pack(std::span<Task* const> tasks) {
 absl::Status Executor::Compute(const Served& served, const PackedBatch& packed, Wanted wanted) {
   times_.begin = clock_.Now();
   workspace_->Reset();
-  absl::StatusOr<ModelOutput> output = served.model->Forward(packed, *workspace_);
-  if (output.ok()) Fetch(*output, wanted);
-  absl::Status status = device_.Synchronize();
-  times_.computed = clock_.Now();
-  if (absl::IsDataLoss(status)) {
-    // Whoever waits is answered; the process has to end.
-    steps_.Die(times_.computed, std::string(status.message()));
-    status = absl::InternalError(status.message());
+  absl::Status status;
+  try {
+    const absl::StatusOr<ModelOutput> output = served.model->Forward(packed, *workspace_);
+    if (output.ok()) Fetch(*output, wanted);
+    status = output.status();
+  } catch (...) {
+    // What is queued uses the model, which may go.
+    EndPass().IgnoreError();
+    throw;
   }
-  return output.ok() ? status : output.status();
+  const absl::Status end = EndPass();
+  return status.ok() ? end : status;
+}
+
+absl::Status Executor::EndPass() {
+  const absl::Status status = device_.Synchronize();
+  times_.computed = clock_.Now();
+  if (!absl::IsDataLoss(status)) return status;
+  // Whoever waits is answered; the process has to end.
+  steps_.Die(times_.computed, std::string(status.message()));
+  return absl::InternalError(status.message());
 }
 
 void Executor::Fetch(const ModelOutput& output, Wanted wanted) {
@@ -248,7 +279,8 @@ void Executor::Fetch(const ModelOutput& output, Wanted wanted) {
 
 absl::Status Executor::ComputeNoThrow(const Served& served, const PackedBatch& packed,
                                       Wanted wanted) try {
-  return Compute(served, packed, wanted);
+  const absl::Status status = Compute(served, packed, wanted);
+  return status.ok() ? status : absl::InternalError(status.message());
 } catch (const std::bad_alloc&) {
   return absl::InternalError("there is not enough memory to compute the batch");
 } catch (const std::exception& error) {
@@ -273,7 +305,7 @@ void Executor::Deliver(std::span<Task* const> tasks, ModelCounters& counters) {
       if (!task.context_pool.empty() && !chosen.empty()) {
         CopyExplanation(chosen, total_tokens, begin, task.context_pool);
       }
-      task.completion->Finish(task, finite ? absl::OkStatus() : NotFinite(task));
+      task.completion->Finish(task, finite ? absl::OkStatus() : NotFinite(task, device_));
     });
     begin += length;  // the task may be gone
   }

@@ -58,6 +58,9 @@ class Executor {
   // REQUIRES: nothing of the queue is to be computed, and no model is being added.
   void RemoveModel(QueueId queue);
 
+  // To be called when a load failed otherwise: dies if that was because the device is lost.
+  void CheckDevice() ABSL_LOCKS_EXCLUDED(step_);
+
   // Starts the thread that takes batches from `source`, which must outlive the executor.
   // REQUIRES: called once.
   void Start(BatchSource& source);
@@ -115,12 +118,19 @@ class Executor {
   void Loop(BatchSource& source);
   void RunBatch(Batch& batch, BatchSource& source) ABSL_LOCKS_EXCLUDED(step_);
   PackedBatch Pack(std::span<Task* const> tasks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
+  // Makes room for the model and computes a batch: AddModel without the golden values.
+  absl::StatusOr<StepTime> WarmUp(const Served& served, const BatchLimits& limits)
+      ABSL_LOCKS_EXCLUDED(step_);
+  // Gives back workspace that no model needs.
+  void ShrinkWorkspace() ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   // Queues the forward pass and the copies of what is wanted, and waits for them: nothing is waited
   // for in between. What is wanted is then in staging memory.
   absl::Status Compute(const Served& served, const PackedBatch& packed, Wanted wanted)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   void Fetch(const ModelOutput& output, Wanted wanted) ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
-  // Compute, with exceptions of models and devices turned into errors.
+  // Waits for the device, and dies if that is lost.
+  absl::Status EndPass() ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
+  // Compute for callers: all errors are INTERNAL, and so are exceptions of models and devices.
   absl::Status ComputeNoThrow(const Served& served, const PackedBatch& packed, Wanted wanted)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   // Gives every task and its twins their row, or the error of their input.
@@ -128,7 +138,8 @@ class Executor {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   absl::Status Reserve(const Served& served, const BatchLimits& limits)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
-  absl::StatusOr<StepTime> WarmUp(const Served& served, const BatchLimits& limits)
+  // Time of the last of the passes after which the device is as fast as ever.
+  absl::StatusOr<StepTime> ComputeLargest(const Served& served, const BatchLimits& limits)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   absl::Status CheckAgainst(const GoldenFile& golden, const Served& served,
                             const BatchLimits& limits) ABSL_LOCKS_EXCLUDED(step_);

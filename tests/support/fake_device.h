@@ -24,12 +24,16 @@ class FakeDevice : public engine::Device {
   // What the next Synchronize returns; then it is OK again.
   absl::Status next_failure;
 
+  // How often somebody waited for the device.
+  int synchronized = 0;
+
   // Bytes that are allocated now.
   size_t bytes_held() const { return bytes_held_; }
 
   absl::string_view name() const override { return name_; }
   engine::DType dtype() const override { return dtype_; }
   int64_t batch_token_budget() const override { return engine::kDefaultBatchTokenBudget; }
+  int warm_up_passes() const override { return 1; }
   bool convolves() const override { return true; }
   absl::StatusOr<engine::DeviceBuffer> Allocate(size_t bytes) override {
     if (bytes > kMemory) return absl::ResourceExhaustedError("the device is full");
@@ -47,7 +51,10 @@ class FakeDevice : public engine::Device {
   void CopyToHost(void* host, const void* device, size_t bytes) override {
     if (bytes > 0) std::memcpy(host, device, bytes);
   }
-  absl::Status Synchronize() override { return std::exchange(next_failure, absl::OkStatus()); }
+  absl::Status Synchronize() override {
+    ++synchronized;
+    return std::exchange(next_failure, absl::OkStatus());
+  }
 
   absl::StatusOr<std::unique_ptr<engine::LinearWeight>> PrepareLinear(std::span<const float>,
                                                                       std::span<const float>,

@@ -21,10 +21,11 @@ class FakeGpuRuntime final : public engine::GpuRuntime {
   // What was queued since the last Diary().
   std::vector<std::string> Diary() { return std::exchange(diary_, {}); }
 
-  // What the next Synchronize, launch of a kernel or end of a capture returns.
+  // What the next Synchronize, launch of a kernel, end of a capture or launch of a graph returns.
   absl::Status next_synchronize;
   kernels::Status next_launch = kernels::Status::kOk;
   absl::Status next_capture;
+  absl::Status next_graph;
   // Whether there are graphs at all.
   bool records = true;
   int host_allocations = 0;
@@ -77,6 +78,7 @@ class FakeGpuRuntime final : public engine::GpuRuntime {
     return graph;
   }
   absl::Status Launch(const engine::GpuGraph& graph) override {
+    if (!next_graph.ok()) return std::exchange(next_graph, absl::OkStatus());
     const auto& work = static_cast<const Graph&>(graph).work;
     return Queue("graph", [&work] {
       for (const std::function<void()>& each : work) each();

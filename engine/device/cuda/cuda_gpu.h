@@ -15,8 +15,9 @@ namespace contextpool::engine {
 absl::StatusOr<int> CudaGpuCount();
 
 // GPU `index` as "cuda:<index>", computing in `dtype`, kBF16 or kF16. The errors of CudaGpuCount;
-// UNAVAILABLE, too: there is no such GPU, it is older than compute capability 8.0, or there is no
-// cuBLASLt.
+// UNAVAILABLE, too: there is no such GPU, it is older than compute capability 8.0, another process
+// has it to itself, or there is no cuBLASLt. RESOURCE_EXHAUSTED: its memory is full. INTERNAL or
+// DATA_LOSS: it does not work.
 absl::StatusOr<std::unique_ptr<Device>> CreateCudaGpu(int index, DType dtype);
 
 }  // namespace contextpool::engine

@@ -14,9 +14,13 @@ namespace contextpool::engine {
 namespace {
 
 struct CudaGraph final : GpuGraph {
+  explicit CudaGraph(int gpu) : gpu(gpu) {}
   ~CudaGraph() override {
-    if (executable != nullptr) cudaGraphExecDestroy(executable);
+    if (executable != nullptr && cudaSetDevice(gpu) == cudaSuccess) {
+      cudaGraphExecDestroy(executable);
+    }
   }
+  const int gpu;
   cudaGraphExec_t executable = nullptr;
 };
 
@@ -113,7 +117,7 @@ class CudaRuntime final : public GpuRuntime {
   absl::StatusOr<std::unique_ptr<GpuGraph>> EndCapture() override {
     cudaGraph_t recorded = nullptr;
     absl::Status status = Check("cudaStreamEndCapture", cudaStreamEndCapture(stream_, &recorded));
-    auto graph = std::make_unique<CudaGraph>();
+    auto graph = std::make_unique<CudaGraph>(index_);
     if (status.ok()) {
       status = Check("cudaGraphInstantiate",
                      cudaGraphInstantiate(&graph->executable, recorded, /*flags=*/0));

@@ -5,11 +5,14 @@
 namespace contextpool::engine {
 namespace {
 
-// As the CUDA runtime's documentation has them (cudaError_t): "leaves the process in an
-// inconsistent state and any further CUDA work will return the same error".
+// Of which the CUDA runtime's documentation (cudaError_t) says that all further work of the process
+// fails, and faults of the machine.
 bool IsSticky(cudaError_t error) {
   switch (error) {
     case cudaErrorAssert:
+#if CUDART_VERSION >= 13000
+    case cudaErrorContained:
+#endif
     case cudaErrorECCUncorrectable:
     case cudaErrorExternalDevice:
     case cudaErrorHardwareStackError:
@@ -37,6 +40,9 @@ absl::Status CudaStatus(absl::string_view device, absl::string_view call, cudaEr
   const std::string text =
       absl::StrCat("device ", device, ": ", call, ": ", cudaGetErrorString(error));
   if (error == cudaErrorMemoryAllocation) return absl::ResourceExhaustedError(text);
+  if (error == cudaErrorDevicesUnavailable || error == cudaErrorNoDevice) {
+    return absl::UnavailableError(text);
+  }
   return IsSticky(error) ? absl::DataLossError(text) : absl::InternalError(text);
 }
 

@@ -144,7 +144,8 @@ TEST_F(EngineDevicesTest, AModelThatAGpusWarmUpDoesNotComputeGoesToTheCpuAndLeav
   fakes_[0]->next_failure = absl::UnimplementedError("heads of 12 columns");
   Start({Spec("a")});
   EXPECT_EQ(loaded_on_["a"], "cpu");
-  EXPECT_EQ(fakes_[1]->bytes_held() > 0, true);
+  EXPECT_EQ(fakes_[0]->bytes_held(), 0u);
+  EXPECT_GT(fakes_[1]->bytes_held(), 0u);
   ASSERT_TRUE(Load(Spec("b")).get().ok());
   EXPECT_EQ(loaded_on_["b"], "cuda:0");
 }
@@ -189,7 +190,8 @@ TEST_F(EngineDevicesTest, ADeviceThatHangsHoldsUpItsOwnModelsOnlyAndTheEngineIsU
   EXPECT_EQ(stats.devices[1].step_seconds, 5);
   gate_.Open();
   EXPECT_TRUE(stuck.get().ok());
-  EXPECT_TRUE(engine_->Health().healthy);
+  // The step ends a moment after its answers; a hang here fails by the test's time limit.
+  while (!engine_->Health().healthy) std::this_thread::yield();
   engine_.reset();  // before the clock
 }
 

@@ -52,12 +52,23 @@ TEST_F(LostDeviceTest, ADeviceThatIsLostWhileAModelIsLoadedIsLostToo) {
   EXPECT_FALSE(engine_->Health().can_recover);
 }
 
-TEST_F(LostDeviceTest, AnErrorOfOneBatchIsNoLoss) {
+TEST_F(LostDeviceTest, ALoadThatComputesNothingFindsItOutToo) {
   Start({engine::Spec("m")});
-  device_->next_failure = absl::InternalError("device fake: no memory for a batch");
-  EXPECT_EQ(Send(Texts({"a"})).get().status().code(), absl::StatusCode::kInternal);
-  EXPECT_TRUE(engine_->Health().healthy);
-  EXPECT_TRUE(Send(Texts({"b"})).get().ok());
+  device_->next_failure = absl::DataLossError("device fake: an illegal memory access");
+  EXPECT_FALSE(Load(engine::Spec("z large")).get().ok());
+  EXPECT_FALSE(engine_->Health().can_recover);
+}
+
+TEST_F(LostDeviceTest, AnErrorOfOneBatchIsNoLossAndTheServersFault) {
+  Start({engine::Spec("m")});
+  for (const absl::Status& failure :
+       {absl::InternalError("a fault"), absl::ResourceExhaustedError("no memory for a batch"),
+        absl::UnimplementedError("bad shape")}) {
+    device_->next_failure = failure;
+    EXPECT_EQ(Send(Texts({"a"})).get().status().code(), absl::StatusCode::kInternal) << failure;
+    EXPECT_TRUE(engine_->Health().healthy);
+    EXPECT_TRUE(Send(Texts({"b"})).get().ok());
+  }
 }
 
 // As Run does it.

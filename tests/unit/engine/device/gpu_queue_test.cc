@@ -154,8 +154,17 @@ TEST_F(GpuQueueTest, AGraphThatCannotBeMadeCostsNoAnswer) {
   Pass("1");
   runtime_.next_capture = absl::InternalError("too many nodes");
   EXPECT_EQ(Pass("2"), "2");
-  EXPECT_EQ(Pass("3"), "3");
   EXPECT_EQ(runtime_.graphs_alive, 0);
+  EXPECT_EQ(Pass("3"), "3");
+  EXPECT_EQ(runtime_.graphs_alive, 1) << "the next pass may have more luck";
+}
+
+TEST_F(GpuQueueTest, AGraphThatCannotBeLaunchedCostsNoAnswer) {
+  for (int i = 0; i < 3; ++i) Pass("1");
+  runtime_.next_graph = absl::ResourceExhaustedError("no room for a graph");
+  EXPECT_EQ(Pass("4"), "4");
+  EXPECT_EQ(runtime_.graphs_alive, 0);
+  EXPECT_EQ(Pass("5"), "5");
 }
 
 TEST_F(GpuQueueTest, RemembersSoManyPassesAndNoMore) {
@@ -211,6 +220,13 @@ TEST_F(GpuQueueTest, ARefusalNamesTheOperation) {
   runtime_.next_launch = kernels::Status::kBadShape;
   Normalize();
   EXPECT_EQ(queue_.Synchronize(), absl::UnimplementedError("device fake:0: LayerNorm: bad shape"));
+}
+
+TEST_F(GpuQueueTest, ALostGpuIsSaidToBeLostWhateverFailedBefore) {
+  runtime_.next_launch = kernels::Status::kLaunchFailed;
+  Normalize();
+  runtime_.next_synchronize = absl::DataLossError("device fake:0: an illegal address");
+  EXPECT_EQ(queue_.Synchronize(), absl::DataLossError("device fake:0: an illegal address"));
 }
 
 TEST_F(GpuQueueTest, ALostGpuDeliversNothing) {

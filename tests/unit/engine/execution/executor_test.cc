@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/fake_device.h"
+#include "tests/support/fake_model.h"
 
 namespace contextpool::engine {
 namespace {
@@ -32,6 +33,22 @@ TEST(ExecutorTest, AFaultThatEndsItsThreadIsKnownAndForGood) {
   EXPECT_FALSE(health.healthy);
   EXPECT_FALSE(health.can_recover);
   EXPECT_EQ(health.reason, "the executor's thread ended: the queue is broken");
+}
+
+// What a model queued before it threw must not be left for the next pass.
+TEST(ExecutorTest, APassThatThrowsIsWaitedForAndLeavesNoWorkspace) {
+  testing::FakeDevice device;
+  testing::FakeClock clock;
+  testing::FakeModel::Hooks hooks;
+  hooks.forward = [](const PackedBatch&) -> absl::Status { throw std::runtime_error("a bug"); };
+  ModelSpec spec;
+  spec.name = "m";
+  const testing::FakeModel model(spec, hooks);
+  ModelCounters counters;
+  Executor executor(device, clock);
+  EXPECT_THROW(executor.AddModel(0, model, {16, 1}, nullptr, counters).IgnoreError(),
+               std::runtime_error);
+  EXPECT_EQ(device.synchronized, 1);
 }
 
 }  // namespace
