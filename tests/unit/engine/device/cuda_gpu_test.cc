@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/base/float16.h"
+#include "engine/device/cuda/cuda_runtime.h"
 #include "gtest/gtest.h"
 
 namespace contextpool::engine {
@@ -153,6 +154,33 @@ TEST_F(CudaGpuTest, APassIsReplayedWithWhatIsCopiedInNow) {
     EXPECT_EQ(pass(10), first);
     EXPECT_EQ(pass(11), second);
   }
+}
+
+// That there are graphs at all: without them passes would be queued, and nobody would notice.
+TEST(CudaRuntimeTest, AGraphCopiesWhatIsThereWhenItIsLaunched) {
+  const std::unique_ptr<GpuRuntime> runtime = *CreateCudaRuntime(0);
+  auto* there = static_cast<char*>(*runtime->AllocateHost(1));
+  auto* back = static_cast<char*>(*runtime->AllocateHost(1));
+  void* on_gpu = *runtime->Allocate(1);
+  *there = 'a';
+  *back = '-';
+  ASSERT_EQ(runtime->BeginCapture(), absl::OkStatus());
+  EXPECT_EQ(runtime->CopyToDevice(on_gpu, there, 1), absl::OkStatus());
+  EXPECT_EQ(runtime->CopyToHost(back, on_gpu, 1), absl::OkStatus());
+  absl::StatusOr<std::unique_ptr<GpuGraph>> graph = runtime->EndCapture();
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  EXPECT_EQ(runtime->Synchronize(), absl::OkStatus());
+  EXPECT_EQ(*back, '-');
+  for (char letter : {'b', 'c'}) {
+    *there = letter;
+    EXPECT_EQ(runtime->Launch(**graph), absl::OkStatus());
+    EXPECT_EQ(runtime->Synchronize(), absl::OkStatus());
+    EXPECT_EQ(*back, letter);
+  }
+  graph->reset();
+  runtime->Free(on_gpu);
+  runtime->FreeHost(there);
+  runtime->FreeHost(back);
 }
 
 TEST_F(CudaGpuTest, TooLargeAnAllocationSaysSoAndHarmsNothing) {
