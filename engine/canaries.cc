@@ -45,8 +45,9 @@ Canaries::Canaries(Duration interval, Clock& clock, Parts parts)
     : interval_(interval), clock_(clock), parts_(std::move(parts)) {}
 
 TimePoint Canaries::SendDue() {
-  const std::vector<CanaryModel> models = parts_.ready_models();
+  // First: a model that becomes ready while the others are listed is then due no later.
   const TimePoint now = clock_.Now();
+  const std::vector<CanaryModel> models = parts_.ready_models();
   TimePoint next = now + interval_;
   for (const CanaryModel& model : TakeDue(models, now, next)) Send(model, now);
   return next;
