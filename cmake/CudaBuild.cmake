@@ -1,5 +1,8 @@
 # nvcc as one of the build's compilers: the language CUDA, contextpool_cuda_flags.
 #
+# Without ccache: version 4.7 takes an object for the one that was asked for if the source differs in
+# code for one architecture only (#if __CUDA_ARCH__).
+#
 # Which nvcc: CMAKE_CUDA_COMPILER, which script/build --cuda sets; else CUDACXX or the one in PATH.
 
 set(_cuda_oldest 12.4)
