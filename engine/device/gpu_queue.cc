@@ -67,7 +67,7 @@ absl::Status GpuQueue::Synchronize() {
   absl::Status failure = std::exchange(status_, absl::OkStatus());
   const absl::Status end = runtime_.Synchronize();
   // That the GPU is lost is more than any other failure says.
-  absl::IsDataLoss(end) ? void(failure = end) : failure.Update(end);
+  if (failure.ok() || absl::IsDataLoss(end)) failure = end;
   if (failure.ok()) {
     for (const Arrival& arrival : arrivals_) {
       std::memcpy(arrival.host, arrival.staged, arrival.bytes);
@@ -90,27 +90,23 @@ void GpuQueue::QueueSmall() {
     passes_.emplace(pending_, nullptr);
     return QueueAll();
   }
-  if (known->second == nullptr) {
-    absl::StatusOr<std::unique_ptr<GpuGraph>> graph = Record();
-    records_ = !absl::IsUnimplemented(graph.status());
-    if (!graph.ok()) return QueueAll();
-    known->second = *std::move(graph);
-  }
-  if (runtime_.Launch(*known->second).ok()) return;
-  // It may have found no memory; what is wrong with the GPU fails the operations, too.
+  if (known->second == nullptr) known->second = Record();
+  if (known->second != nullptr && runtime_.Launch(*known->second).ok()) return;
+  // There may be no memory for a graph; what is wrong with the GPU fails the operations, too.
   known->second = nullptr;
   QueueAll();
 }
 
-absl::StatusOr<std::unique_ptr<GpuGraph>> GpuQueue::Record() {
-  if (absl::Status status = runtime_.BeginCapture(); !status.ok()) return status;
+std::unique_ptr<GpuGraph> GpuQueue::Record() {
+  const absl::Status begun = runtime_.BeginCapture();
+  records_ = !absl::IsUnimplemented(begun);
+  if (!begun.ok()) return nullptr;
   absl::Status status;
   for (const GpuCommand& command : pending_) {
     if (status.ok()) status = Queue(command);
   }
   absl::StatusOr<std::unique_ptr<GpuGraph>> graph = runtime_.EndCapture();
-  if (!status.ok()) return status;
-  return graph;
+  return status.ok() && graph.ok() ? *std::move(graph) : nullptr;
 }
 
 void GpuQueue::QueueAll() {

@@ -63,7 +63,8 @@ class GpuQueue {
   // Queues what was collected: as a graph if it can, or operation by operation.
   void QueueSmall();
   void QueueAll();
-  absl::StatusOr<std::unique_ptr<GpuGraph>> Record();
+  // What was collected as a graph; null if there is none to be had.
+  std::unique_ptr<GpuGraph> Record();
   absl::Status Queue(const GpuCommand& command);
   template <typename Params>
   absl::Status Launch(absl::string_view op, GpuKernels::Launch<Params> kernel,

@@ -118,8 +118,9 @@ class CublasGemm::Product {
     const float of_residual = p.residual != nullptr ? 1 : 0;
     const void* residual = p.residual != nullptr ? p.residual : p.out;
     Steps steps;
-    if (p.bias != nullptr)
+    if (p.bias != nullptr) {
       steps.Then([&] { return Set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias); });
+    }
     return steps
         .Then([&] {
           return lt_.Matmul(handle, what_, &one, p.weight, weight_, p.x, x_, &of_residual, residual,
