@@ -57,8 +57,9 @@ def context_pool(
             tiles.zero_()
             counting()
             computed, skipped = tiles.tolist()
-            # The floor asks only for what is not skipped.
-            flop = 2 * computed * TILE * TILE * columns
+            # The floor asks only for what is not skipped, and for no part of a tile without tokens.
+            products = min(computed * TILE * TILE, sum(n * n for n in lengths))
+            flop = 2 * products * columns
             return {"flop": flop, "tiles_computed": computed, "tiles_skipped": skipped}
 
         return InputSet(

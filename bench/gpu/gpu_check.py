@@ -79,7 +79,7 @@ def run_program(arguments: list[str], seconds: float) -> tuple[str, str]:
 def run_tests(check: Check) -> None:
     program = check.folder / "kernels_cuda_test"
     if not program.exists():
-        check.found["tests"] = {"ended": "not run: there is no kernels_cuda_test"}
+        check.found["tests"] = {"ended": report.NOT_THERE + "kernels_cuda_test"}
         return
     # Where the golden files of whole models are.
     os.environ["CONTEXTPOOL_SOURCE_DIR"] = str(check.folder)
@@ -102,7 +102,7 @@ def run_sanitizer(check: Check) -> None:
     program = find_sanitizer()
     for tool in ("memcheck", "racecheck"):
         if program is None:
-            found[tool] = {"ended": "not run: there is no compute-sanitizer"}
+            found[tool] = {"ended": report.NOT_THERE + "compute-sanitizer"}
             continue
         ended, output = run_program(
             [

@@ -16,6 +16,8 @@ PEERS = (
     "varlen compile",
 )
 
+# How a section ends that the machine has no program for, which is no fault.
+NOT_THERE = "not run: there is no "
 # Of a profile.
 SHOWN_KERNELS = 12
 # Cases that are whole models.
@@ -40,7 +42,7 @@ def what_is_wrong(found: dict) -> list[str]:
     if (tests := found.get("tests")) and tests["ended"] != "passed":
         wrong.append(f"tests: {tests['ended']}, failed: {', '.join(tests.get('failed', []))}")
     for tool, result in found.get("sanitizer", {}).items():
-        if result["ended"] != "passed" and not result["ended"].startswith("not run"):
+        if result["ended"] != "passed" and not result["ended"].startswith(NOT_THERE):
             wrong.append(f"{tool}: {result['ended']}")
     for case in found["cases"]:
         result = case["result"]
@@ -87,6 +89,7 @@ def case_row(case: dict, peers: list[str], ceilings: dict) -> list[str]:
     for name in peers:
         if name in times:
             mark = "" if name not in result["peers_differ"] else " (differs)"
+            mark += "" if times[name].get("captured", True) else " (no graph)"
             shown.append(f"{number(times[name]['us'])} ({times[name]['us'] / ours:.2f}x){mark}")
         else:
             shown.append("failed" if name in result["peers_failed"] else "")

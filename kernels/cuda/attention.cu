@@ -21,8 +21,8 @@ bool IsSupported(const AttentionParams& p) {
          p.max_length >= 0 && p.scale > 0 && p.sequences * p.heads <= kMost;
 }
 
-// Whether blocks of 128 queries are better than those of 64: a sixth faster where they are full and
-// more than enough to keep the device busy.
+// Whether blocks of 128 queries are better than those of 64: where they are full, and more than
+// enough to keep the device busy.
 bool TakesLongTiles(const AttentionParams& p, int processors) {
   constexpr int64_t kLongLength = 257;
   constexpr int64_t kRows = AttentionTraits<kMostLongHeadSize, 2>::kRows;

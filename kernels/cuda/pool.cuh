@@ -36,7 +36,7 @@ SIMT_DEVICE float MaxOf(float value, float other) {
 // The rows of [begin, end) that are this warp's turn: their sum, or the largest of each column.
 // A warp without a row leaves zeros to the sum, and the last row to the largest.
 template <typename T, typename Row>
-SIMT_DEVICE void PoolRows(const Global<const T>& x, int begin, int end, bool is_max, Row& row) {
+SIMT_DEVICE void CombineRows(const Global<const T>& x, int begin, int end, bool is_max, Row& row) {
   constexpr int kWarps = PoolTraits::kWarps;
   int i = begin + static_cast<int>(ThreadIdx().x) / 32;
   if (is_max) {
@@ -49,24 +49,24 @@ SIMT_DEVICE void PoolRows(const Global<const T>& x, int begin, int end, bool is_
 
 // Where a column of a step lies in shared memory, so that no two of the lanes that a bank serves
 // together meet: each of them stores 16 bytes at once.
-SIMT_DEVICE int PoolPlace(int column) { return column ^ (column / 32 % 2 * 4); }
+SIMT_DEVICE int PartPlace(int column) { return column ^ (column / 32 % 2 * 4); }
 
 // Stores a lane's kVector values from `column` of a step on.
 template <int kVector>
 SIMT_DEVICE void StorePart(const Shared<float>& part, int column, const float* values) {
   SIMT_UNROLL
   for (int k = 0; k < kVector; k += 4) {
-    part.StoreVec(PoolPlace(column + k),
+    part.StoreVec(PartPlace(column + k),
                   Vec<float, 4>{values[k], values[k + 1], values[k + 2], values[k + 3]});
   }
 }
 
 // What the warps found for one column, `stride` elements apart, in the warps' order.
 SIMT_DEVICE float CombineParts(const Shared<float>& parts, int column, int stride, bool is_max) {
-  float value = parts.Load(PoolPlace(column));
+  float value = parts.Load(PartPlace(column));
   SIMT_UNROLL
   for (int warp = 1; warp < PoolTraits::kWarps; ++warp) {
-    const float other = parts.Load(warp * stride + PoolPlace(column));
+    const float other = parts.Load(warp * stride + PartPlace(column));
     value = is_max ? MaxOf(value, other) : value + other;
   }
   return value;
@@ -107,7 +107,7 @@ void PoolKernel(PoolArgs<T, Out> args) {
   const int end = segment.mode == PoolMode::kFirst ? begin + 1 : segment.end;
 
   WarpRow<kSteps, kVector> row(args.columns);
-  PoolRows(args.x, begin, end, is_max, row);
+  CombineRows(args.x, begin, end, is_max, row);
 
   const auto part = parts.Slice(thread / 32 * kStep, kStep);
   // Of the columns `thread` of each step.

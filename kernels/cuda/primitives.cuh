@@ -13,7 +13,7 @@
 //       The host's side. kLaunchFailed if the launch is refused; in the emulator also if it runs
 //       into a fault, which its Stream then reports.
 //   DeviceLimits LimitsOf(StreamHandle)
-//       Of the device that the stream is on; on the host.
+//       Of the current device, which the stream must be on; on the host.
 //   Dim3 ThreadIdx(), BlockIdx(), BlockDim(), GridDim()
 //
 // Values

@@ -43,7 +43,9 @@ inline bool AllowSharedBytes(const void* kernel) {
   if (allowed.count({device, kernel}) > 0) return true;
   cudaFuncAttributes attributes;
   if (cudaFuncGetAttributes(&attributes, kernel) != cudaSuccess) return false;
-  const size_t dynamic_bytes = LimitsOf(nullptr).shared_bytes - attributes.sharedSizeBytes;
+  const size_t shared_bytes = LimitsOf(nullptr).shared_bytes;
+  if (shared_bytes < attributes.sharedSizeBytes) return false;
+  const size_t dynamic_bytes = shared_bytes - attributes.sharedSizeBytes;
   if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                            static_cast<int>(dynamic_bytes)) != cudaSuccess) {
     return false;

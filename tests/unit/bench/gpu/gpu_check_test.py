@@ -92,6 +92,14 @@ class ReportTest(unittest.TestCase):
             report.what_is_wrong(found_with(result(), planned=3)), ["2 cases were not run"]
         )
 
+    def test_a_sanitizer_that_had_no_time_is_wrong_and_one_that_is_not_there_is_not(self):
+        late = {"memcheck": {"ended": "not run: no time left"}}
+        self.assertEqual(
+            report.what_is_wrong(found_with(sanitizer=late)), ["memcheck: not run: no time left"]
+        )
+        absent = {"memcheck": {"ended": report.NOT_THERE + "compute-sanitizer"}}
+        self.assertEqual(report.what_is_wrong(found_with(sanitizer=absent)), [])
+
     def test_failed_tests_are_wrong(self):
         found = found_with(tests={"ended": "failed (1)", "failed": ["LayerNorm.Rows"]})
         self.assertIn("LayerNorm.Rows", report.what_is_wrong(found)[0])
@@ -117,7 +125,7 @@ class PlanTest(unittest.TestCase):
 class SuperviseTest(unittest.TestCase):
     def test_run_keeps_what_was_printed_before_the_limit(self):
         program = "print('so far', flush=True); import time; time.sleep(60)"
-        ended = supervise.run([sys.executable, "-c", program], 1)
+        ended = supervise.run([sys.executable, "-c", program], 5)
         self.assertTrue(ended.timed_out)
         self.assertEqual(ended.output, "so far\n")
 

@@ -110,11 +110,21 @@ TEST_P(AttentionTest, MatchesItsFormulaForAnyLength) {
 }
 
 TEST_P(AttentionTest, MatchesItsFormulaForManyTilesOfKeys) {
-  // In blocks of 128 queries and, where the average is short, of 64.
+  // On the emulator in blocks of 128 queries and, where the average is short, of 64.
   for (const std::vector<int32_t>& lengths : {std::vector<int32_t>{3, 512}, {400, 1, 1, 1}}) {
     const AttentionBatch batch = Make(lengths);
     ASSERT_NO_FATAL_FAILURE(ExpectFormula(batch, ExpectedAttention(batch), Run(batch)));
   }
+}
+
+TEST_P(AttentionTest, MatchesItsFormulaWhereBlocksAreMoreThanAnyDeviceIsBusyWith) {
+#if defined(__CUDACC__)
+  constexpr int64_t kHeads = 200;
+#else
+  constexpr int64_t kHeads = 3;
+#endif
+  const AttentionBatch batch = Make({129, 300}, kHeads);
+  ASSERT_NO_FATAL_FAILURE(ExpectFormula(batch, ExpectedAttention(batch), Run(batch)));
 }
 
 TEST_P(AttentionTest, FindsTheSequenceOfEachTileAmongHundreds) {

@@ -1,5 +1,5 @@
-// Runs the kernels' tests on a GPU; where there is neither GPU nor driver, says so and
-// ends with kSkipped.
+// Runs the kernels' tests on a GPU. Where there is none, or no driver that knows this CUDA, says so
+// and ends with kSkipped.
 
 #include <cuda_runtime.h>
 #include <gtest/gtest.h>
