@@ -161,7 +161,7 @@ absl::StatusOr<Executor::StepTime> Executor::AddModel(QueueId queue, const Model
                                                       const GoldenFile* golden,
                                                       ModelCounters& counters) {
   const Served served{&model, &counters, model.WorkspaceBytes(limits)};
-  const absl::StatusOr<StepTime> warm_up = WarmUp(served, limits);
+  absl::StatusOr<StepTime> warm_up = WarmUp(served, limits);
   absl::Status status = warm_up.status();
   if (status.ok() && golden != nullptr) status = CheckAgainst(*golden, served, limits);
   const Turn turn(*this);
@@ -255,7 +255,7 @@ absl::Status Executor::Compute(const Served& served, const PackedBatch& packed, 
 }
 
 absl::Status Executor::EndPass() {
-  const absl::Status status = device_.Synchronize();
+  absl::Status status = device_.Synchronize();
   times_.computed = clock_.Now();
   if (!absl::IsDataLoss(status)) return status;
   // Whoever waits is answered; the process has to end.
