@@ -21,7 +21,7 @@ def attention(context: Context, lengths: list[int], heads: int, head_size: int, 
         qkv = context.normal(tokens, 3, heads, head_size)
         out = context.poisoned(tokens, width)
         return InputSet(
-            ours=context.library.prepare(
+            ours=context.ours.prepare(
                 "attention",
                 qkv=qkv,
                 cu_lengths=cu_lengths,

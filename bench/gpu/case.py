@@ -17,7 +17,8 @@ Ways = dict[str, Callable[..., torch.Tensor]]
 class Context:
     """Where and how cases are made."""
 
-    library: Library
+    # The launchers and models that are compared.
+    ours: Library
     device: torch.device
     dtype: torch.dtype
     # Whether torch.compile may be asked; it takes seconds a case.

@@ -51,7 +51,7 @@ def context_pool(
             "x_stride": columns,
             "out_stride": columns,
         }
-        counting = context.library.prepare("context_pool", **fields, tiles=tiles)
+        counting = context.ours.prepare("context_pool", **fields, tiles=tiles)
 
         def notes() -> dict[str, int]:
             tiles.zero_()
@@ -63,7 +63,7 @@ def context_pool(
             return {"flop": flop, "tiles_computed": computed, "tiles_skipped": skipped}
 
         return InputSet(
-            ours=context.library.prepare("context_pool", **fields),
+            ours=context.ours.prepare("context_pool", **fields),
             out=out,
             peers=bound(ways, x, log_weight, size),
             reference=lambda: ways["eager"](x.float(), log_weight, size),
@@ -211,7 +211,7 @@ def context_pool_support(
         bias = context.floats(2, low=-0.3, high=0.3)
         out = context.poisoned(2, tokens, dtype=torch.float32)
         return InputSet(
-            ours=context.library.prepare(
+            ours=context.ours.prepare(
                 "context_pool_support",
                 taps=taps,
                 conv2_weight=weight,

@@ -136,7 +136,7 @@ def whole_images(of: Architecture, device: torch.device) -> Callable:
 
 def bert(context: Context, architecture: dict, lengths: list[int]) -> Case:
     of, device = Architecture(**architecture), context.device
-    found = ready(context.library, of, context.dtype, device, context.compiles)
+    found = ready(context.ours, of, context.dtype, device, context.compiles)
     longest, count = max(lengths), len(lengths)
     way = padded_texts(of, lengths, device)
 
@@ -162,7 +162,7 @@ def bert(context: Context, architecture: dict, lengths: list[int]) -> Case:
 
 def vit(context: Context, architecture: dict, images: int) -> Case:
     of, device = Architecture(**architecture), context.device
-    found = ready(context.library, of, context.dtype, device, context.compiles)
+    found = ready(context.ours, of, context.dtype, device, context.compiles)
     lengths = [of.grid**2 + 1] * images
     way = whole_images(of, device)
 

@@ -22,7 +22,7 @@ def layer_norm(context: Context, tokens: int, columns: int) -> Case:
         out = context.poisoned(tokens, columns)
         inputs = (x, bias, residual, gamma, beta)
         return InputSet(
-            ours=context.library.prepare(
+            ours=context.ours.prepare(
                 "layer_norm",
                 x=x,
                 bias=bias,
@@ -57,7 +57,7 @@ def bias_activation(context: Context, tokens: int, columns: int) -> Case:
         # In place: the first call's result is compared, later ones work on what it left.
         out = x.clone()
         return InputSet(
-            ours=context.library.prepare(
+            ours=context.ours.prepare(
                 "bias_activation",
                 x=out,
                 bias=bias,
@@ -96,7 +96,7 @@ def embedding(context: Context, lengths: list[int], columns: int) -> Case:
         out = context.poisoned(tokens, columns)
         tables = (words, positions, token_type, gamma, beta)
         return InputSet(
-            ours=context.library.prepare(
+            ours=context.ours.prepare(
                 "embedding",
                 ids=ids,
                 cu_lengths=cu_lengths,
@@ -134,7 +134,7 @@ def pool(context: Context, lengths: list[int], columns: int) -> Case:
         segments = [[i * length, (i + 1) * length, POOL_MEAN, 1] for i in range(count)]
         out = context.poisoned(count, columns, dtype=torch.float32)
         return InputSet(
-            ours=context.library.prepare(
+            ours=context.ours.prepare(
                 "pool",
                 x=x,
                 segments=torch.tensor(segments, dtype=torch.int32, device=context.device),
@@ -180,7 +180,7 @@ def im2col(context: Context, images: int, side: int, patch: int) -> Case:
         )
         out = context.poisoned(images * grid * grid, patch * patch * 3)
         return InputSet(
-            ours=context.library.prepare(
+            ours=context.ours.prepare(
                 "im2col",
                 pixels=pixels,
                 scale=scale,
@@ -213,7 +213,7 @@ def patch_tokens(context: Context, images: int, tokens: int, columns: int) -> Ca
         table = context.normal(tokens, columns)
         out = context.poisoned(images, tokens, columns)
         return InputSet(
-            ours=context.library.prepare(
+            ours=context.ours.prepare(
                 "patch_tokens",
                 patches=patches,
                 table=table,
