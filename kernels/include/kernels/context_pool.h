@@ -192,8 +192,8 @@ Status ContextPool(const ContextPoolParams& params, StreamHandle stream);
 // kBadShape in ContextPoolSupport unless bottleneck and taps_stride are multiples of 8, taps and
 // conv2_weight aligned to 16 bytes, kernel_size at most 31, bottleneck and grid_width at most 2^16,
 // and the neighbours of 64 tokens fit a block: h <= 544, h = kernel_size / 2, times grid_width + 1
-// on a grid. kBadShape in ContextPool unless columns and strides are multiples of 8, columns at most
-// 2^20, strides below 2^31, x and out aligned to 16 bytes, max_length at most 2^16; and with
+// on a grid. kBadShape in ContextPool unless columns and strides are multiples of 8, columns at
+// most 2^20, strides below 2^31, x and out aligned to 16 bytes, max_length at most 2^16; and with
 // PoolOutputs. Blocks of the device must have 72 KiB of shared memory.
 namespace cuda {
 Status ContextPoolSupport(const ContextPoolSupportParams& params, StreamHandle stream);
