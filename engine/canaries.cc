@@ -71,7 +71,8 @@ std::vector<CanaryModel> Canaries::TakeDue(const std::vector<CanaryModel>& model
     }
     state.waiting = true;
     state.sent = now;
-    state.done_before = WorkDoneFor(model);
+    state.steps = model.steps;
+    state.done_before = WorkDone(*model.steps);
     taken.push_back(model);
   }
   states_ = std::move(states);
@@ -85,8 +86,7 @@ void Canaries::Send(const CanaryModel& model, TimePoint now) {
                });
 }
 
-CanaryResult Canaries::Judge(const CanaryModel& model, const State& state,
-                             const absl::Status& status, TimePoint now) const {
+CanaryResult Canaries::Judge(const State& state, const absl::Status& status, TimePoint now) const {
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return CanaryResult::kOk;
@@ -96,10 +96,7 @@ CanaryResult Canaries::Judge(const CanaryModel& model, const State& state,
     case absl::StatusCode::kNotFound:
       return CanaryResult::kSkipped;
     case absl::StatusCode::kDeadlineExceeded:
-      // Others were computed or decoded, or are computed: it is the step that is judged then.
-      return WorkDoneFor(model) > state.done_before || model.steps->Running(now)
-                 ? CanaryResult::kSkipped
-                 : CanaryResult::kFailed;
+      return BusySinceSent(state, now) ? CanaryResult::kSkipped : CanaryResult::kFailed;
     default:
       return CanaryResult::kFailed;
   }
@@ -113,7 +110,7 @@ void Canaries::Answered(const CanaryModel& model, TimePoint sent, const absl::St
   if (found == states_.end() || found->second.sent != sent) return;
   State& state = found->second;
   state.waiting = false;
-  const CanaryResult result = Judge(model, state, status, now);
+  const CanaryResult result = Judge(state, status, now);
   model.counters->Count(result);
   if (result == CanaryResult::kOk) state.failures = 0;
   if (result != CanaryResult::kFailed) return;
@@ -123,15 +120,14 @@ void Canaries::Answered(const CanaryModel& model, TimePoint sent, const absl::St
 }
 
 EngineHealth Canaries::HealthOf(const CanaryModel& model, const State& state, TimePoint now) const {
-  const std::string canary = absl::StrCat("the canary of model \"", model.info->name, "\"");
+  const std::string canary = absl::StrCat("the canary of model \"", model.info->name, "\" version ",
+                                          model.info->version, " on ", model.info->device);
   if (state.failures > 0 && state.last_failure > model.counters->last_computed.load()) {
     return {false, state.failures < kMostFailures,
             absl::StrCat(canary, " failed ", state.failures, " times in a row: ", state.reason),
             state.first_failure};
   }
-  // While a step runs it is the step that is judged.
-  if (state.waiting && now >= state.sent + kAnswerLimit && !model.steps->Running(now) &&
-      WorkDoneFor(model) == state.done_before) {
+  if (state.waiting && now >= state.sent + kAnswerLimit && !BusySinceSent(state, now)) {
     return {false, true,
             absl::StrCat(canary, " has no answer after ", Seconds(kAnswerLimit),
                          " s although nothing is being computed"),

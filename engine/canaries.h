@@ -67,7 +67,9 @@ class Canaries {
   struct State {
     bool waiting = false;
     TimePoint sent{};
-    // Steps of its device that had ended and images that had been decoded then.
+    // Of the device that was asked; after a reload another copy may live elsewhere.
+    const StepWatch* steps = nullptr;
+    // Its steps that had ended and images that had been decoded then.
     uint64_t done_before = 0;
 
     int failures = 0;  // in a row
@@ -83,12 +85,14 @@ class Canaries {
   void Send(const CanaryModel& model, TimePoint now);
   void Answered(const CanaryModel& model, TimePoint sent, const absl::Status& status)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // Steps of the model's device that have ended and images that have been decoded.
-  uint64_t WorkDoneFor(const CanaryModel& model) const {
-    return model.steps->ended() + parts_.decoded();
+  // Steps of a device that have ended and images that have been decoded.
+  uint64_t WorkDone(const StepWatch& steps) const { return steps.ended() + parts_.decoded(); }
+  // Whether others kept busy what the waiting canary waits for, or a step runs, which is judged
+  // then.
+  bool BusySinceSent(const State& state, TimePoint now) const {
+    return WorkDone(*state.steps) > state.done_before || state.steps->Running(now);
   }
-  CanaryResult Judge(const CanaryModel& model, const State& state, const absl::Status& status,
-                     TimePoint now) const;
+  CanaryResult Judge(const State& state, const absl::Status& status, TimePoint now) const;
   // Why the model's canaries say that it would not answer.
   EngineHealth HealthOf(const CanaryModel& model, const State& state, TimePoint now) const;
 

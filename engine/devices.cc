@@ -1,11 +1,11 @@
 #include "engine/devices.h"
 
+#include <optional>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
+#include "engine/base/device_name.h"
 #include "engine/device/cpu_device.h"
 #include "engine/device/cuda/cuda_gpu.h"
 
@@ -53,19 +53,18 @@ void AddUsableGpus(const EngineOptions& options, const DeviceSource& source, Dev
   for (int index = 0; index < *count; ++index) {
     absl::Status status = Add(source.open_gpu(index, options.gpu_dtype), devices);
     if (status.ok()) continue;
-    notes.push_back(absl::StrCat("GPU ", index, " is not used: ", status.message()));
+    notes.push_back(absl::StrCat(GpuName(index), " is not used: ", status.message()));
   }
+  if (devices.empty()) notes.push_back("computing on the CPU alone: no GPU could be opened");
 }
 
 absl::Status AddNamed(absl::string_view name, const EngineOptions& options,
                       const DeviceSource& source, Devices& devices) {
-  if (name == "cpu") return Add(source.open_cpu(options.cpu_threads), devices);
   if (name == "cuda") return AddEveryGpu(options, source, devices);
-  int index = -1;
-  if (!absl::ConsumePrefix(&name, "cuda:") || !absl::SimpleAtoi(name, &index) || index < 0) {
-    return absl::InvalidArgumentError("no such device");
-  }
-  return Add(source.open_gpu(index, options.gpu_dtype), devices);
+  const std::optional<DeviceName> device = ParseDeviceName(name);
+  if (!device.has_value()) return absl::InvalidArgumentError("this names no device");
+  if (!device->gpu.has_value()) return Add(source.open_cpu(options.cpu_threads), devices);
+  return Add(source.open_gpu(*device->gpu, options.gpu_dtype), devices);
 }
 
 }  // namespace
@@ -82,7 +81,7 @@ absl::StatusOr<Devices> OpenDevices(const EngineOptions& options, const DeviceSo
     absl::string_view opened = name;
     if (name == "auto") {
       AddUsableGpus(options, source, devices, notes);
-      opened = "cpu";
+      opened = kCpuName;
     }
     absl::Status status = AddNamed(opened, options, source, devices);
     if (!status.ok()) return Explained(status, name);

@@ -17,7 +17,8 @@ namespace contextpool::engine {
 struct DeviceSource {
   static DeviceSource ThisMachine();
 
-  // GPUs that can be used, 1 at least; UNIMPLEMENTED: this program was built without them.
+  // GPUs that the driver shows, 1 at least, some of which may not open; UNIMPLEMENTED: this program
+  // was built without them.
   std::function<absl::StatusOr<int>()> count_gpus;
   std::function<absl::StatusOr<std::unique_ptr<Device>>(int index, DType dtype)> open_gpu;
   std::function<absl::StatusOr<std::unique_ptr<Device>>(int32_t threads)> open_cpu;

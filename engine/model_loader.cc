@@ -44,12 +44,14 @@ absl::Status CheckBudget(const ModelInfo& info, const QueueOptions& queue) {
                                                    " bytes of one image; raise it in"
                                                    " serving.textproto"));
   }
-  if (info.max_tokens <= queue.batch_token_budget) return absl::OkStatus();
+  const int64_t least = std::min(queue.batch_token_budget, queue.max_tokens);
+  if (info.max_tokens <= least) return absl::OkStatus();
   const bool image = info.image.has_value();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "batching.token_budget is ", queue.batch_token_budget, ", less than the ",
-      image ? "" : "longest input of ", info.max_tokens, " tokens", image ? " of an image" : "",
-      "; raise it", image ? "" : " or lower max_tokens", " in serving.textproto"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(least < queue.batch_token_budget ? "queue.max_tokens" : "batching.token_budget",
+                   " is ", least, ", less than the ", image ? "" : "longest input of ",
+                   info.max_tokens, " tokens", image ? " of an image" : "", "; raise it",
+                   image ? "" : " or lower max_tokens", " in serving.textproto"));
 }
 
 }  // namespace
@@ -194,21 +196,24 @@ absl::StatusOr<std::unique_ptr<ServedModel>> ModelLoader::Prepare(const ModelSpe
   const absl::StatusOr<std::vector<Worker*>> places = PlacesFor(spec, stages_.workers);
   if (!places.ok()) return places.status();
   absl::StatusOr<std::unique_ptr<ServedModel>> served;
+  std::string passed_over;
   for (Worker* worker : *places) {
-    served = PrepareOn(*worker, spec);
+    served = PrepareOn(*worker, spec, passed_over);
     if (!served.ok()) worker->executor().CheckDevice();
     if (!absl::IsUnimplemented(served.status())) break;
+    passed_over = absl::StrCat(worker->device().name(), ": ", served.status().message());
   }
   return served;
 }
 
-absl::StatusOr<std::unique_ptr<ServedModel>> ModelLoader::PrepareOn(Worker& worker,
-                                                                    ModelSpec spec) {
+absl::StatusOr<std::unique_ptr<ServedModel>> ModelLoader::PrepareOn(Worker& worker, ModelSpec spec,
+                                                                    std::string passed_over) {
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = parts_.load_tokenizer(spec);
   if (tokenizer.ok()) spec.prefix_tokens = (*tokenizer)->prefix_tokens();
   absl::StatusOr<std::unique_ptr<Model>> model = parts_.load_model(spec, worker.device());
   if (!model.ok()) return WhyNeither(model.status(), tokenizer.status());
   auto info = std::make_shared<ModelInfo>((*model)->info());
+  info->passed_over = std::move(passed_over);
   QueueOptions& queue = spec.queue;
   if (queue.batch_token_budget == 0) {
     queue.batch_token_budget = std::max<int64_t>(

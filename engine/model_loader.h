@@ -74,8 +74,10 @@ class ModelLoader {
   void UnloadNow(const ModelVersion& version, Engine::UnloadCallback done);
   // A copy that is complete and known to a worker's batcher and executor.
   absl::StatusOr<std::unique_ptr<ServedModel>> Prepare(const ModelSpec& spec);
-  // The same on this worker. UNIMPLEMENTED: its device does not compute such a model.
-  absl::StatusOr<std::unique_ptr<ServedModel>> PrepareOn(Worker& worker, ModelSpec spec);
+  // The same on this worker. UNIMPLEMENTED: its device does not compute such a model. `passed_over`
+  // is ModelInfo's.
+  absl::StatusOr<std::unique_ptr<ServedModel>> PrepareOn(Worker& worker, ModelSpec spec,
+                                                         std::string passed_over);
   // The same, ready to be handed out, with exceptions of libraries turned into errors.
   absl::StatusOr<std::shared_ptr<ServedModel>> PrepareNoThrow(const ModelSpec& spec);
   absl::Status AddToWorker(ServedModel& served);

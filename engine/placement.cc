@@ -5,11 +5,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/device_name.h"
 
 namespace contextpool::engine {
 namespace {
-
-constexpr absl::string_view kCpu = "cpu";
 
 absl::Status NoSuchDevice(const ModelSpec& spec, const Workers& workers) {
   const auto name = [](std::string* out, const auto& worker) {
@@ -22,16 +21,21 @@ absl::Status NoSuchDevice(const ModelSpec& spec, const Workers& workers) {
                    " --device"));
 }
 
+// How the server would have to be started to compute in `dtype`.
+absl::string_view StartThatComputesIn(DType dtype) {
+  return dtype == DType::kF32 ? "add cpu to --device"
+                              : "start the server on a GPU with --gpu_dtype";
+}
+
 absl::Status NoSuchDType(const ModelSpec& spec, const std::vector<Worker*>& places) {
   const auto computes = [](std::string* out, const Worker* worker) {
     absl::StrAppend(out, "device \"", worker->device().name(), "\" computes in \"",
                     kernels::Name(worker->device().dtype()), "\"");
   };
-  return absl::InvalidArgumentError(
-      absl::StrCat("dtype: \"", kernels::Name(*spec.dtype),
-                   "\" is not to be had: ", absl::StrJoin(places, ", ", computes),
-                   "; remove the field from serving.textproto, or start the server with another"
-                   " --gpu_dtype"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "dtype: \"", kernels::Name(*spec.dtype),
+      "\" is not to be had: ", absl::StrJoin(places, ", ", computes),
+      "; remove the field from serving.textproto, or ", StartThatComputesIn(*spec.dtype)));
 }
 
 }  // namespace
@@ -50,7 +54,7 @@ absl::StatusOr<std::vector<Worker*>> PlacesFor(const ModelSpec& spec, const Work
   });
   if (places.empty()) return NoSuchDType(spec, named);
   const auto cpu = std::stable_partition(places.begin(), places.end(), [](const Worker* worker) {
-    return worker->device().name() != kCpu;
+    return worker->device().name() != kCpuName;
   });
   if (cpu == places.begin()) return places;
   // What one GPU does not compute no other does.

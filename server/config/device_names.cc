@@ -3,25 +3,11 @@
 #include <set>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
+#include "engine/base/device_name.h"
 
 namespace contextpool::server {
-namespace {
-
-constexpr int kMostGpus = 1024;
-
-}  // namespace
-
-bool NamesADevice(absl::string_view name) {
-  if (name == "cpu") return true;
-  int index = -1;
-  absl::string_view digits = name;
-  return absl::ConsumePrefix(&digits, "cuda:") && absl::SimpleAtoi(digits, &index) && index >= 0 &&
-         index < kMostGpus && digits == absl::StrCat(index);
-}
 
 absl::Status CheckDevices(const std::vector<std::string>& devices) {
   const auto wrong = [&](absl::string_view why) {
@@ -33,7 +19,7 @@ absl::Status CheckDevices(const std::vector<std::string>& devices) {
   std::set<absl::string_view> seen;
   bool one_gpu = false;
   for (const std::string& device : devices) {
-    if (device != "cuda" && !NamesADevice(device)) {
+    if (device != "cuda" && !engine::ParseDeviceName(device).has_value()) {
       return wrong(
           "allowed is auto alone, or a list of cpu, cuda and cuda:<index>, such as cuda:0");
     }

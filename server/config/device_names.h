@@ -1,16 +1,12 @@
-// How operators name the devices that models are computed on.
+// The devices that operators ask for with --device.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/string_view.h"
 
 namespace contextpool::server {
-
-// One device: "cpu" or "cuda:<index>", the index without leading zeros.
-bool NamesADevice(absl::string_view name);
 
 // INVALID_ARGUMENT unless these are a value of --device: "auto" alone; or "cpu", "cuda" for every
 // GPU and "cuda:<index>", no device twice.

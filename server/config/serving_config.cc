@@ -7,9 +7,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "contextpool/v1/serving_config.pb.h"
+#include "engine/base/device_name.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
-#include "server/config/device_names.h"
 
 namespace contextpool::server {
 namespace {
@@ -120,7 +120,7 @@ absl::Status ReadPooling(const Section& root, v1::Pooling pooling, engine::Model
 // Whether the server has such a device, and what it computes in, is known when the model is loaded.
 absl::Status ReadDevice(const Section& root, const v1::ServingConfig& config,
                         engine::ModelSpec& spec) {
-  if (!config.device().empty() && !NamesADevice(config.device())) {
+  if (!config.device().empty() && !engine::ParseDeviceName(config.device()).has_value()) {
     return root.Error("device", absl::StrCat("\"", config.device(),
                                              "\" names no device: allowed is \"cpu\" or"
                                              " \"cuda:<index>\", such as \"cuda:0\""));
@@ -182,17 +182,10 @@ absl::Status ReadQueue(const Section& root, const v1::ServingConfig& config,
   }
   queue.max_wait = std::chrono::microseconds(max_wait_us);
   if (deadline_ms > 0) queue.default_deadline = std::chrono::milliseconds(deadline_ms);
-  const int64_t budget =
-      queue.batch_token_budget > 0 ? queue.batch_token_budget : engine::kDefaultBatchTokenBudget;
-  if (queue.max_tokens < budget) {
-    const absl::string_view problem = "a queue smaller than one batch";
-    if (config.queue().has_max_tokens()) {
-      return bounds.Error(
-          "max_tokens", absl::StrCat(queue.max_tokens, " is below batching.token_budget (", budget,
-                                     "): ", problem));
-    }
-    return batching.Error("token_budget", absl::StrCat(budget, " is above queue.max_tokens (",
-                                                       queue.max_tokens, "): ", problem));
+  if (queue.max_tokens < queue.batch_token_budget) {
+    return bounds.Error(
+        "max_tokens", absl::StrCat(queue.max_tokens, " is below batching.token_budget (",
+                                   queue.batch_token_budget, "): a queue smaller than one batch"));
   }
   if (config.has_max_tokens() && queue.batch_token_budget > 0 &&
       config.max_tokens() > queue.batch_token_budget) {

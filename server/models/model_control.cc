@@ -80,6 +80,12 @@ void LogModel(Logger& logger, const engine::ModelStatus& model) {
                 {"device", model.info->device},
                 {"dtype", absl::string_view(kernels::Name(model.info->dtype))},
                 {"seconds", model.load_seconds}});
+    if (!model.info->passed_over.empty()) {
+      logger.Log(LogLevel::kWarning, "another device does not compute this model",
+                 {{"model", model.info->name},
+                  {"version", model.info->version},
+                  {"reason", model.info->passed_over}});
+    }
     return;
   }
   logger.Log(

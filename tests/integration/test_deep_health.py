@@ -155,7 +155,14 @@ def test_an_executor_that_takes_no_work_any_more_ends_the_server(start_server, r
     server = start_server([repository / "minilm"], "--threads=1", "--canary_interval=500ms",
                           "--unhealthy_exit=1s")
     client = server.client()
-    tracer = Tracer(executor_thread(server, client))
+    thread = executor_thread(server, client)
+    tracer = Tracer(thread)
+    # Until it is stopped between batches, of which canaries are some.
+    for _ in range(100):
+        if server.metrics().value("contextpool_executor_step_seconds") == 0:
+            break
+        tracer.release()
+        tracer = Tracer(thread)
     client.close()
     wait_for(lambda: "ending" in server.log())
     tracer.reap()

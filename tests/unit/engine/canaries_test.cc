@@ -234,6 +234,19 @@ TEST_F(CanariesTest, ACanaryWithoutAnAnswerIsUnhealthyAtItsLimit) {
   EXPECT_TRUE(canaries_.Health().healthy);
 }
 
+TEST_F(CanariesTest, AModelThatMovedIsJudgedByTheDeviceThatWasAsked) {
+  StepWatch busy;
+  for (int step = 0; step < 3; ++step) {
+    busy.Begin(clock_.Now(), seconds(1));
+    busy.End();
+  }
+  clock_.Advance(kInterval);
+  canaries_.SendDue();
+  models_[0].steps = &busy;  // a reload put its next copy there
+  clock_.Advance(Canaries::kAnswerLimit);
+  EXPECT_FALSE(canaries_.Health().healthy) << "those steps are of another device";
+}
+
 TEST_F(CanariesTest, WhileAStepRunsItsOwnLimitJudges) {
   clock_.Advance(kInterval);
   canaries_.SendDue();

@@ -79,7 +79,16 @@ TEST_F(DevicesTest, AutoPassesOverAGpuThatCannotBeUsedAndSaysWhy) {
   broken_ = absl::UnavailableError("too old");
   ASSERT_TRUE(Open({"auto"}).ok());
   EXPECT_THAT(opened_, ElementsAre("cuda:0 float16", "cpu float32"));
-  EXPECT_THAT(notes_, ElementsAre("GPU 1 is not used: too old"));
+  EXPECT_THAT(notes_, ElementsAre("cuda:1 is not used: too old"));
+}
+
+TEST_F(DevicesTest, AutoWhereNoGpuOpensSaysThatTheCpuIsAlone) {
+  gpus_ = 1;
+  broken_ = absl::UnavailableError("too old");
+  ASSERT_TRUE(Open({"auto"}).ok());
+  EXPECT_THAT(opened_, ElementsAre("cpu float32"));
+  EXPECT_THAT(notes_, ElementsAre("cuda:0 is not used: too old",
+                                  "computing on the CPU alone: no GPU could be opened"));
 }
 
 TEST_F(DevicesTest, CpuIsTheCpuWhateverGpusThereAre) {

@@ -74,6 +74,15 @@ class EngineTest : public ::testing::Test {
     engine_->WaitUntilLoaded();
   }
 
+  // Of a model that is listed.
+  ModelInfo InfoOf(absl::string_view name) {
+    for (const ModelStatus& model : engine_->ListModels()) {
+      if (model.info->name == name) return *model.info;
+    }
+    ADD_FAILURE() << name << " is not listed";
+    return {};
+  }
+
   // Why a model does not serve.
   std::string FailureOf(absl::string_view name) {
     for (const ModelStatus& model : engine_->ListModels()) {

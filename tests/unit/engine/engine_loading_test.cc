@@ -60,6 +60,20 @@ TEST_F(EngineTest, BudgetBelowTheLongestInputIsAnErrorOfTheModel) {
   EXPECT_THAT(engine_->ListModels()[0].reason, HasSubstr("token_budget is 15"));
 }
 
+TEST_F(EngineTest, AQueueBelowTheLongestInputIsAnErrorOfTheModel) {
+  QueueOptions queue;
+  queue.max_tokens = 15;
+  Start({Spec("m", queue)});
+  EXPECT_THAT(FailureOf("m"), HasSubstr("queue.max_tokens is 15, less than the longest input"));
+}
+
+TEST_F(EngineTest, TheDefaultBudgetFitsTheQueue) {
+  QueueOptions queue;
+  queue.max_tokens = 17;
+  Start({Spec("m", queue)});
+  EXPECT_EQ(InfoOf("m").batch_token_budget, 17);
+}
+
 TEST_F(EngineTest, ExceptionWhileLoadingIsThatModelsErrorAlone) {
   Start({Spec("throws"), Spec("m")});
   EXPECT_EQ(engine_->ListModels()[1].state, ModelState::kFailed);

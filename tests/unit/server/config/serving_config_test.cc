@@ -123,7 +123,7 @@ TEST(ServingConfigTest, ValuesOutOfRangeNameLineFieldAndRange) {
 }
 
 TEST(ServingConfigTest, ImpossibleCombinationsAreRefused) {
-  EXPECT_THAT(Error("queue {\n max_tokens: 100 }"),
+  EXPECT_THAT(Error("queue {\n max_tokens: 100 } batching { token_budget: 101 }"),
               StartsWith("m/serving.textproto:2: queue.max_tokens: 100 is below"));
   EXPECT_THAT(Error("max_tokens: 512 batching { token_budget: 256 }"),
               HasSubstr("the longest input would fit no batch"));
