@@ -45,22 +45,20 @@ using GpuCommand =
 using GpuPass = std::vector<GpuCommand>;
 
 // A hash of what passes differ in: their kinds of operations and the sizes and places of products.
-struct GpuPassHash {
-  size_t operator()(const GpuPass& pass) const {
-    size_t hash = pass.size();
-    const auto mix = [&hash](size_t value) {
-      hash = (hash ^ value) * 0x9e3779b97f4a7c15;
-      hash ^= hash >> 32;
-    };
-    for (const GpuCommand& command : pass) {
-      mix(command.index());
-      if (const auto* product = std::get_if<GpuGemmParams>(&command)) {
-        mix(reinterpret_cast<size_t>(product->weight));
-        mix(static_cast<size_t>(product->rows));
-      }
+inline size_t HashOf(const GpuPass& pass) {
+  size_t hash = pass.size();
+  const auto mix = [&hash](size_t value) {
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15;
+    hash ^= hash >> 32;
+  };
+  for (const GpuCommand& command : pass) {
+    mix(command.index());
+    if (const auto* product = std::get_if<GpuGemmParams>(&command)) {
+      mix(reinterpret_cast<size_t>(product->weight));
+      mix(static_cast<size_t>(product->rows));
     }
-    return hash;
   }
-};
+  return hash;
+}
 
 }  // namespace contextpool::engine

@@ -1,9 +1,12 @@
 #include "engine/device/gpu_queue.h"
 
+#include <algorithm>
 #include <cstring>
+#include <exception>
 #include <utility>
 #include <variant>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "engine/device/arena.h"
 
@@ -63,38 +66,62 @@ void GpuQueue::Add(const GpuCommand& command) {
 }
 
 absl::Status GpuQueue::Synchronize() {
-  if (status_.ok()) large_ ? QueueAll() : QueueSmall();
-  absl::Status failure = std::exchange(status_, absl::OkStatus());
+  const absl::Cleanup end_of_pass = [this] { ForgetPass(); };
+  std::exception_ptr thrown;
+  try {
+    if (status_.ok()) large_ ? QueueAll() : QueueSmall();
+  } catch (...) {
+    // What was queued before it uses memory that may go when this returns.
+    thrown = std::current_exception();
+  }
   const absl::Status end = runtime_.Synchronize();
   // That the GPU is lost is more than any other failure says.
-  if (failure.ok() || absl::IsDataLoss(end)) failure = end;
-  if (failure.ok()) {
-    for (const Arrival& arrival : arrivals_) {
-      std::memcpy(arrival.host, arrival.staged, arrival.bytes);
-    }
+  if (absl::IsDataLoss(end)) return end;
+  if (thrown) std::rethrow_exception(thrown);
+  if (!status_.ok()) return status_;
+  if (!end.ok()) return end;
+  for (const Arrival& arrival : arrivals_) {
+    std::memcpy(arrival.host, arrival.staged, arrival.bytes);
   }
+  return absl::OkStatus();
+}
+
+void GpuQueue::ForgetPass() {
+  status_ = absl::OkStatus();
   arrivals_.clear();
   pending_.clear();
-  if (staging_.Reset()) ForgetPasses();
   large_ = false;
-  return failure;
+  if (staging_.Reset()) ForgetPasses();
 }
 
 void GpuQueue::QueueSmall() {
   if (pending_.empty()) return;
   if (!records_) return QueueAll();
-  if (forget_.exchange(false)) passes_.clear();
-  const auto known = passes_.find(pending_);
-  if (known == passes_.end()) {
-    if (passes_.size() >= kMaxPasses) passes_.clear();
-    passes_.emplace(pending_, nullptr);
-    return QueueAll();
-  }
-  if (known->second == nullptr) known->second = Record();
-  if (known->second != nullptr && runtime_.Launch(*known->second).ok()) return;
+  if (forget_.exchange(false)) seen_.clear();
+  SeenPass* const seen = SeenBefore();
+  if (seen == nullptr) return QueueAll();
+  if (seen->graph == nullptr) seen->graph = Record();
+  if (seen->graph != nullptr && runtime_.Launch(*seen->graph).ok()) return;
   // There may be no memory for a graph; what is wrong with the GPU fails the operations, too.
-  known->second = nullptr;
+  seen->graph = nullptr;
   QueueAll();
+}
+
+GpuQueue::SeenPass* GpuQueue::SeenBefore() {
+  const size_t hash = HashOf(pending_);
+  ++small_passes_;
+  for (SeenPass& seen : seen_) {
+    if (seen.hash != hash || seen.commands != pending_) continue;
+    seen.last = small_passes_;
+    return &seen;
+  }
+  SeenPass seen{hash, pending_, small_passes_, nullptr};
+  if (seen_.size() < kMaxPasses) {
+    seen_.push_back(std::move(seen));
+  } else {
+    *std::ranges::min_element(seen_, {}, &SeenPass::last) = std::move(seen);
+  }
+  return nullptr;
 }
 
 std::unique_ptr<GpuGraph> GpuQueue::Record() {
@@ -102,18 +129,25 @@ std::unique_ptr<GpuGraph> GpuQueue::Record() {
   records_ = !absl::IsUnimplemented(begun);
   if (!begun.ok()) return nullptr;
   absl::Status status;
-  for (const GpuCommand& command : pending_) {
-    if (status.ok()) status = Queue(command);
+  try {
+    for (const GpuCommand& command : pending_) {
+      if (status.ok()) status = Queue(command);
+    }
+  } catch (...) {
+    // Or nothing would be computed from now on.
+    runtime_.EndCapture().IgnoreError();
+    throw;
   }
   absl::StatusOr<std::unique_ptr<GpuGraph>> graph = runtime_.EndCapture();
   return status.ok() && graph.ok() ? *std::move(graph) : nullptr;
 }
 
 void GpuQueue::QueueAll() {
+  // None of them twice, should one throw.
+  const absl::Cleanup queued = [this] { pending_.clear(); };
   for (const GpuCommand& command : pending_) {
     if (status_.ok()) status_ = Queue(command);
   }
-  pending_.clear();
 }
 
 absl::Status GpuQueue::Queue(const GpuCommand& command) {

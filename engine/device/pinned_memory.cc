@@ -19,6 +19,7 @@ absl::StatusOr<char*> PinnedMemory::Take(size_t bytes) {
   const size_t padded = Arena::Padded(bytes);
   if (blocks_.empty() || blocks_.back().size - used_ < padded) {
     const size_t size = std::max(padded, blocks_.empty() ? kFirstBlock : 2 * blocks_.back().size);
+    blocks_.reserve(blocks_.size() + 1);  // may throw, and then there is nothing to free
     const absl::StatusOr<void*> data = runtime_.AllocateHost(size);
     if (!data.ok()) return data.status();
     blocks_.push_back({static_cast<char*>(*data), size});

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,23 +22,32 @@ class FakeGpuRuntime final : public engine::GpuRuntime {
   // What was queued since the last Diary().
   std::vector<std::string> Diary() { return std::exchange(diary_, {}); }
 
-  // What the next Synchronize, launch of a kernel, end of a capture or launch of a graph returns.
-  absl::Status next_synchronize;
+  // What the next AllocateHost, copy, product, launch of a kernel, begin or end of a capture,
+  // launch of a graph or Synchronize returns.
+  absl::Status next_allocation;
+  absl::Status next_copy;
+  absl::Status next_product;
   kernels::Status next_launch = kernels::Status::kOk;
+  absl::Status next_begin;
   absl::Status next_capture;
   absl::Status next_graph;
+  absl::Status next_synchronize;
+  // Whether the next product throws instead.
+  bool next_product_throws = false;
   // Whether there are graphs at all.
   bool records = true;
   int host_allocations = 0;
   int graphs_alive = 0;
+  int synchronized = 0;
 
   absl::string_view name() const override { return "fake:0"; }
 
-  absl::StatusOr<void*> Allocate(size_t bytes) override { return TakeMemory(bytes); }
+  absl::StatusOr<void*> Allocate(size_t bytes) override { return NewMemory(bytes); }
   void Free(void* data) override { std::free(data); }
   absl::StatusOr<void*> AllocateHost(size_t bytes) override {
     ++host_allocations;
-    return TakeMemory(bytes);
+    if (!next_allocation.ok()) return Take(next_allocation);
+    return NewMemory(bytes);
   }
   void FreeHost(void* data) override { std::free(data); }
 
@@ -46,12 +56,16 @@ class FakeGpuRuntime final : public engine::GpuRuntime {
     return absl::OkStatus();
   }
   absl::Status CopyToDevice(void* device, const void* host, size_t bytes) override {
+    if (!next_copy.ok()) return Take(next_copy);
     return Queue(absl::StrCat("in ", bytes), [=] { std::memcpy(device, host, bytes); });
   }
   absl::Status CopyToHost(void* host, const void* device, size_t bytes) override {
+    if (!next_copy.ok()) return Take(next_copy);
     return Queue(absl::StrCat("out ", bytes), [=] { std::memcpy(host, device, bytes); });
   }
   absl::Status Multiply(const engine::GpuGemmParams& params) override {
+    if (std::exchange(next_product_throws, false)) throw std::bad_alloc();
+    if (!next_product.ok()) return Take(next_product);
     return Queue(absl::StrCat("product ", params.rows, params.bias != nullptr ? " bias" : "",
                               params.residual != nullptr ? " residual" : "",
                               params.activation != kernels::Activation::kNone ? " activation" : ""),
@@ -65,20 +79,21 @@ class FakeGpuRuntime final : public engine::GpuRuntime {
 
   absl::Status BeginCapture() override {
     if (!records) return absl::UnimplementedError("no graphs");
+    if (!next_begin.ok()) return Take(next_begin);
     diary_.push_back("record");
     recording_ = true;
     return absl::OkStatus();
   }
   absl::StatusOr<std::unique_ptr<engine::GpuGraph>> EndCapture() override {
     recording_ = false;
-    absl::Status status = std::exchange(next_capture, absl::OkStatus());
+    absl::Status status = Take(next_capture);
     auto graph = std::make_unique<Graph>(graphs_alive);
     graph->work = std::exchange(recorded_, {});
     if (!status.ok()) return status;
     return graph;
   }
   absl::Status Launch(const engine::GpuGraph& graph) override {
-    if (!next_graph.ok()) return std::exchange(next_graph, absl::OkStatus());
+    if (!next_graph.ok()) return Take(next_graph);
     const auto& work = static_cast<const Graph&>(graph).work;
     return Queue("graph", [&work] {
       for (const std::function<void()>& each : work) each();
@@ -86,8 +101,10 @@ class FakeGpuRuntime final : public engine::GpuRuntime {
   }
 
   absl::Status Synchronize() override {
+    ++synchronized;
+    if (recording_) return absl::InternalError("waited for a stream that records");
     for (const std::function<void()>& each : std::exchange(queued_, {})) each();
-    return std::exchange(next_synchronize, absl::OkStatus());
+    return Take(next_synchronize);
   }
 
   // Kernels call this with the stream.
@@ -106,8 +123,12 @@ class FakeGpuRuntime final : public engine::GpuRuntime {
     std::vector<std::function<void()>> work;
   };
 
-  static void* TakeMemory(size_t bytes) {
-    return std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  static absl::Status Take(absl::Status& next) { return std::exchange(next, absl::OkStatus()); }
+
+  // Zeros, so that what nobody computes is finite.
+  static void* NewMemory(size_t bytes) {
+    const size_t rounded = (bytes + 255) / 256 * 256;
+    return std::memset(std::aligned_alloc(256, rounded), 0, rounded);
   }
 
   absl::Status Queue(std::string text, std::function<void()> work) {

@@ -1,8 +1,11 @@
 #include "engine/device/gpu_queue.h"
 
+#include <functional>
+#include <new>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_gpu_runtime.h"
@@ -21,11 +24,26 @@ class GpuQueueTest : public ::testing::Test {
   // A number goes in, something is computed, and the number comes back.
   std::string Pass(const std::string& number, int64_t rows = 1) {
     std::string result(number.size(), '-');
+    EXPECT_EQ(PassTo(result, number, rows), absl::OkStatus());
+    return result;
+  }
+  absl::Status PassTo(std::string& result, const std::string& number, int64_t rows) {
     queue_.CopyToDevice(memory_, number.data(), number.size());
     Multiply(rows);
     queue_.CopyToHost(result.data(), memory_, result.size());
-    EXPECT_EQ(queue_.Synchronize(), absl::OkStatus());
-    return result;
+    return queue_.Synchronize();
+  }
+
+  // A small pass and a large one that `fail` lets fail: nothing comes back, and the next is right.
+  void ExpectTheNextIsRight(const absl::Status& failure, const std::function<void()>& fail) {
+    for (int64_t rows : {int64_t{1}, GpuQueue::kSmallRows + 1}) {
+      SCOPED_TRACE(absl::StrCat(rows, " rows"));
+      std::string result = "-";
+      fail();
+      EXPECT_EQ(PassTo(result, "1", rows), failure);
+      EXPECT_EQ(result, "-");
+      EXPECT_EQ(Pass("2", rows), "2");
+    }
   }
 
   testing::FakeGpuRuntime runtime_;
@@ -167,6 +185,45 @@ TEST_F(GpuQueueTest, AGraphThatCannotBeLaunchedCostsNoAnswer) {
   EXPECT_EQ(Pass("5"), "5");
 }
 
+TEST_F(GpuQueueTest, ARecordingThatCannotBeginCostsNoAnswer) {
+  Pass("1");
+  runtime_.next_begin = absl::InternalError("another capture");
+  EXPECT_EQ(Pass("2"), "2");
+  EXPECT_EQ(runtime_.graphs_alive, 0);
+  EXPECT_EQ(Pass("3"), "3");
+  EXPECT_EQ(runtime_.graphs_alive, 1) << "the next pass may have more luck";
+}
+
+TEST_F(GpuQueueTest, AnOperationThatCannotBeRecordedCostsNoAnswer) {
+  Pass("1");
+  runtime_.next_product = absl::InternalError("not while recording");
+  EXPECT_EQ(Pass("2"), "2");
+  EXPECT_EQ(runtime_.graphs_alive, 0);
+  EXPECT_EQ(Pass("3"), "3");
+}
+
+TEST_F(GpuQueueTest, ForgetsThePassThatCameLastTheLongestAgo) {
+  const auto passes = static_cast<int64_t>(GpuQueue::kMaxPasses);
+  ASSERT_LE(passes, 2 * GpuQueue::kSmallRows);
+  // As many different ones as are remembered.
+  const auto pass = [&](int64_t i) {
+    Pass(i % 2 == 0 ? "n" : "nn", 1 + i / 2);
+    return runtime_.Diary();
+  };
+  for (int64_t i = 0; i < passes; ++i) {
+    pass(i);
+    pass(i);
+  }
+  EXPECT_EQ(runtime_.graphs_alive, passes);
+  EXPECT_THAT(pass(0), ElementsAre("graph"));
+  Pass("new");
+  EXPECT_EQ(runtime_.graphs_alive, passes - 1);
+  runtime_.Diary();
+  EXPECT_THAT(pass(0), ElementsAre("graph"));
+  EXPECT_THAT(pass(2), ElementsAre("graph"));
+  EXPECT_THAT(pass(1), ElementsAre("in 2", "product 1", "out 2"));
+}
+
 TEST_F(GpuQueueTest, RemembersSoManyPassesAndNoMore) {
   for (size_t rows = 1; rows <= 3 * GpuQueue::kMaxPasses; ++rows) {
     std::string number(1 + rows, 'x');
@@ -214,6 +271,58 @@ TEST_F(GpuQueueTest, TheFirstFailureSticksUntilItIsReported) {
   EXPECT_EQ(queue_.Synchronize(), absl::InternalError("device fake:0: launch: no room"));
   EXPECT_EQ(result, '-');
   EXPECT_EQ(Pass("1"), "1") << "the next pass begins anew";
+}
+
+TEST_F(GpuQueueTest, AfterACopyThatFailedTheNextPassIsRight) {
+  const absl::Status failure = absl::InternalError("device fake:0: cudaMemcpyAsync: no");
+  ExpectTheNextIsRight(failure, [&] { runtime_.next_copy = failure; });
+}
+
+TEST_F(GpuQueueTest, AfterAProductThatFailedTheNextPassIsRight) {
+  const absl::Status failure = absl::InternalError("device fake:0: cublasLtMatmul: no");
+  ExpectTheNextIsRight(failure, [&] { runtime_.next_product = failure; });
+}
+
+TEST_F(GpuQueueTest, WithoutPageLockedMemoryThePassFailsAndTheNextIsRight) {
+  std::string result = "-";
+  runtime_.next_allocation = absl::ResourceExhaustedError("no memory");
+  EXPECT_EQ(PassTo(result, "1", 1), absl::ResourceExhaustedError("no memory"));
+  EXPECT_EQ(result, "-");
+  EXPECT_THAT(runtime_.Diary(), IsEmpty());
+  EXPECT_EQ(Pass("2"), "2");
+}
+
+// As when there is no memory of the host.
+TEST_F(GpuQueueTest, ASmallPassThatThrowsIsWaitedForAndLeavesNothingToTheNext) {
+  for (const char* first_or_recorded : {"first", "recorded"}) {
+    std::string result = "-";
+    runtime_.synchronized = 0;
+    runtime_.next_product_throws = true;
+    EXPECT_THROW(PassTo(result, "1", 1).IgnoreError(), std::bad_alloc) << first_or_recorded;
+    EXPECT_EQ(runtime_.synchronized, 1);
+    EXPECT_EQ(result, "-");
+    EXPECT_EQ(queue_.Synchronize(), absl::OkStatus());
+    EXPECT_EQ(result, "-") << "it must not arrive later";
+  }
+  runtime_.Diary();
+  EXPECT_EQ(Pass("2"), "2");
+  EXPECT_THAT(runtime_.Diary(), ElementsAre("record", "in 1", "product 1", "out 1", "graph"));
+}
+
+TEST_F(GpuQueueTest, ALargePassThatThrowsQueuesNothingTwice) {
+  queue_.CopyToDevice(memory_, "1", 1);
+  runtime_.next_product_throws = true;
+  EXPECT_THROW(Multiply(GpuQueue::kSmallRows + 1), std::bad_alloc);
+  EXPECT_EQ(queue_.Synchronize(), absl::OkStatus());
+  EXPECT_THAT(runtime_.Diary(), ElementsAre("in 1"));
+  EXPECT_EQ(Pass("2"), "2");
+}
+
+TEST_F(GpuQueueTest, ALostGpuIsSaidToBeLostWhateverWasThrownBefore) {
+  std::string result = "-";
+  runtime_.next_product_throws = true;
+  runtime_.next_synchronize = absl::DataLossError("device fake:0: an illegal address");
+  EXPECT_EQ(PassTo(result, "1", 1), absl::DataLossError("device fake:0: an illegal address"));
 }
 
 TEST_F(GpuQueueTest, ARefusalNamesTheOperation) {
