@@ -66,6 +66,23 @@ class Check:
         print(f"[{time.monotonic() - self.found['began']:6.1f} s] {text}", flush=True)
 
 
+def set_environment(folder: pathlib.Path) -> None:
+    """What kernels_cuda_test looks for: the golden files of whole models, and cuBLASLt, which lies in
+    a package beside PyTorch where no toolkit is installed."""
+    os.environ["CONTEXTPOOL_SOURCE_DIR"] = str(folder)
+    known = [path for path in [os.environ.get("LD_LIBRARY_PATH")] if path]
+    os.environ["LD_LIBRARY_PATH"] = os.pathsep.join([*known, *cuda_folders(sys.path)])
+
+
+def cuda_folders(places: list[str]) -> list[str]:
+    """Folders of CUDA's libraries among installed packages."""
+    return [
+        str(library.parent)
+        for place in places
+        for library in sorted(pathlib.Path(place).glob("nvidia/*/lib/libcublasLt.so.*"))
+    ]
+
+
 def run_program(arguments: list[str], seconds: float) -> tuple[str, str]:
     """(How it ended, what it printed): "passed", "failed (1)" or "took too long"."""
     if seconds <= 0:
@@ -81,8 +98,6 @@ def run_tests(check: Check) -> None:
     if not program.exists():
         check.found["tests"] = {"ended": report.NOT_THERE + "kernels_cuda_test"}
         return
-    # Where the golden files of whole models are.
-    os.environ["CONTEXTPOOL_SOURCE_DIR"] = str(check.folder)
     ended, output = run_program([str(program), "--gtest_brief=1"], check.left("tests"))
     passed = re.search(r"\[  PASSED  \] (\d+) test", output)
     failed = sorted(set(re.findall(r"\[  FAILED  \] ([\w/.]+)", output)))
@@ -233,6 +248,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := set(arguments.sections) - set(SECTIONS):
         parser.error(f"unknown section: {', '.join(sorted(unknown))}")
+    if arguments.dry_run and set(arguments.sections) - {"kernels"}:
+        parser.error("a dry run has the section kernels only: script/test runs the tests")
+    set_environment(arguments.folder)
     mode = "dry-run" if arguments.dry_run else "quick" if arguments.quick else "full"
     limits = dict(LIMITS[mode])
     if arguments.minutes:
@@ -260,7 +278,6 @@ def main() -> int:
     build = check.folder / "build.json"
     if build.exists():
         check.found["build"] = json.loads(build.read_text(encoding="utf-8"))
-    # The emulator runs the tests elsewhere.
     sections = ["kernels"] if arguments.dry_run else arguments.sections or SECTIONS
     for section in sections:
         try:

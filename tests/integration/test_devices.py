@@ -5,6 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import harness
@@ -12,7 +13,12 @@ import tiny_models
 from harness import BIN
 
 HAS_GPU = Path("/dev/nvidiactl").exists()
-without_gpu = pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
+
+
+@pytest.fixture
+def without_gpu(monkeypatch):
+    """Whatever this machine has: no GPU for the programs that a test starts."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
 
 
 def start_with(*flags):
@@ -30,9 +36,8 @@ def built_with_cuda():
     return has_cuda
 
 
-@without_gpu
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cpu,cuda:3"])
-def test_a_gpu_that_is_asked_for_must_be_there(built_with_cuda, device):
+def test_a_gpu_that_is_asked_for_must_be_there(without_gpu, built_with_cuda, device):
     done = start_with(f"--device={device}")
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
@@ -40,9 +45,8 @@ def test_a_gpu_that_is_asked_for_must_be_there(built_with_cuda, device):
     assert ("nvidia-smi" if built_with_cuda else "script/build --cuda") in last
 
 
-@without_gpu
-def test_without_a_gpu_the_cpu_serves_and_the_log_says_why_once(built_with_cuda, start_server,
-                                                                repository):
+def test_without_a_gpu_the_cpu_serves_and_the_log_says_why_once(without_gpu, built_with_cuda,
+                                                                start_server, repository):
     server = start_server([repository])
     assert server.log().count("computing on the CPU alone: ") == (1 if built_with_cuda else 0)
     assert server.log().count("computing devices=cpu\n") == 1
@@ -51,14 +55,13 @@ def test_without_a_gpu_the_cpu_serves_and_the_log_says_why_once(built_with_cuda,
     client.close()
 
 
-@without_gpu
 def test_the_cpu_alone_asks_for_no_gpu(start_server, repository):
     server = start_server([repository], "--device=cpu")
     assert "GPU" not in server.log()
 
 
-@without_gpu
-def test_a_model_gets_the_device_that_it_names_or_says_what_there_is(start_server, tmp_path):
+def test_a_model_gets_the_device_that_it_names_or_says_what_there_is(without_gpu, start_server,
+                                                                    tmp_path):
     repository = tmp_path / "models"
     for name, settings in [("named", 'device: "cpu" dtype: "float32"'), ("free", ""),
                            ("elsewhere", 'device: "cuda:0"'), ("half", 'dtype: "bfloat16"')]:
@@ -77,3 +80,31 @@ def test_a_model_gets_the_device_that_it_names_or_says_what_there_is(start_serve
     assert 'which are "cpu"' in models["elsewhere"]["reason"]
     assert 'dtype: "bfloat16"' in models["half"]["reason"]
     assert 'device "cpu" computes in "float32"' in models["half"]["reason"]
+
+
+@pytest.mark.skipif(not HAS_GPU, reason="this machine has no GPU")
+def test_a_gpu_answers_what_the_cpu_answers(built_with_cuda, start_server, tmp_path):
+    if not built_with_cuda:
+        pytest.skip("the server is built without CUDA")
+    check_devices_agree(start_server, tmp_path / "models", "cuda:0", "cpu", 0.02)
+
+
+def check_devices_agree(start_server, repository, one, other, tolerance):
+    """One model on two devices, its scores and embeddings compared."""
+    for name, device in [("one", one), ("other", other)]:
+        (repository / name).mkdir(parents=True)
+        for file in (harness.ROOT / "models/sentiment-contextpool").iterdir():
+            (repository / name / file.name).symlink_to(file)
+        (repository / name / "serving.textproto").write_text(f'device: "{device}"')
+    client = start_server([repository]).client()
+    texts = ["A wonderful film.", "Dull, and far too long: " + "it drags " * 40, "x"]
+    scores, vectors = [], []
+    for name in ("one", "other"):
+        scores.append([[score.score for score in result.classification.scores]
+                       for result in client.classify(texts, model=name).results])
+        vectors.append([list(result.embedding.values)
+                        for result in client.embed(texts, model=name).results])
+    client.close()
+    assert np.shape(scores[0])[0] == np.shape(vectors[0])[0] == len(texts)
+    assert np.abs(np.subtract(*scores)).max() < tolerance
+    assert np.abs(np.subtract(*vectors)).max() < tolerance

@@ -4,7 +4,8 @@ usage: check_budgets.py BUDGETS OBJECT...
 
 The report of OBJECT (nvcc -Xptxas=-v) lies in OBJECT.ptxas. A kernel that no line of the table
 covers, one that uses more than its budget and one that uses local memory (spilled registers, or an
-array that is not in registers) fail the check, and so does a line that covers no kernel.
+array that is not in registers) fail the check, and so do a line that covers no kernel and a kernel
+that was not compiled for each of the ARCHITECTURES.
 """
 
 import dataclasses
@@ -19,6 +20,8 @@ LOCAL = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) by
 REGISTERS = re.compile(r"Used (\d+) registers")
 SHARED = re.compile(r"(\d+) bytes smem")
 NAMESPACES = re.compile(r"\(anonymous namespace\)::|\b(?!std\b)[a-z_]\w*::")
+# Of A100s and H100s; newer ones depend on the toolkit.
+ARCHITECTURES = ("sm_80", "sm_90a")
 TYPES = {"__nv_bfloat16": "bf16", "__half": "f16"}
 
 
@@ -146,6 +149,11 @@ def check(usages, budgets):
     for budget in budgets:
         if not any(budget.covers_kernel(usage) for usage in usages):
             wrong.append(f"line {budget.line} of the budgets covers no kernel: {budget.kernel}")
+    for kernel in sorted({usage.kernel for usage in usages}):
+        compiled = {usage.arch for usage in usages if usage.kernel == kernel}
+        wrong += [
+            f"{kernel} was not compiled for {arch}" for arch in ARCHITECTURES if arch not in compiled
+        ]
     if not usages:
         wrong.append("the reports name no kernel: was nvcc called with -Xptxas=-v?")
     return wrong

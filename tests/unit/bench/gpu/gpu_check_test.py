@@ -50,6 +50,16 @@ def found_with(*results, **more):
     return basic | {"ceilings": CEILINGS, "cases": cases, "planned": len(cases)} | more
 
 
+class EnvironmentTest(unittest.TestCase):
+    def test_finds_the_cublaslt_of_an_installed_package(self):
+        with tempfile.TemporaryDirectory() as name:
+            library = pathlib.Path(name, "nvidia/cu13/lib/libcublasLt.so.13")
+            library.parent.mkdir(parents=True)
+            library.touch()
+            pathlib.Path(name, "nvidia/nccl/lib").mkdir(parents=True)
+            self.assertEqual(gpu_check.cuda_folders(["/none", name]), [str(library.parent)])
+
+
 class ReportTest(unittest.TestCase):
     def test_floor_is_the_largest_of_memory_work_and_a_launch(self):
         self.assertAlmostEqual(report.floor_us(result(bytes=8), "bf16", CEILINGS), 1.5)

@@ -102,6 +102,13 @@ class BudgetsTest(unittest.TestCase):
         wrong = check(usages_of("Pool", "Tile"), parse_budgets(FITTING + "GoneKernel | * | 1 | 0"))
         self.assertEqual(wrong, ["line 6 of the budgets covers no kernel: GoneKernel"])
 
+    def test_find_a_kernel_without_code_for_an_architecture(self):
+        usages = usages_of("Pool", "Tile")
+        usages.remove(next(usage for usage in usages if usage.kernel == "TileKernel"))
+        self.assertEqual(
+            check(usages, parse_budgets(FITTING)), ["TileKernel was not compiled for sm_80"]
+        )
+
     def test_find_a_build_without_reports(self):
         self.assertIn("the reports name no kernel", check([], [])[0])
 
