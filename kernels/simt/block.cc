@@ -60,7 +60,6 @@ Block::Block(const LaunchConfig& config, const LaunchOptions& options, const Reg
       regions_(regions),
       kernel_(kernel),
       shared_(config.shared_bytes, options.shared_bytes_limit),
-      races_(shared_.capacity()),
       random_(options.seed) {
   const auto count = static_cast<uint32_t>(Volume(config.block));
   for (uint32_t i = 0; i < count; ++i) {
@@ -89,7 +88,7 @@ std::optional<Fault> Block::Run(Dim3 index) {
   random_ =
       Random((options_.seed << 32) + (uint64_t{index.z} * grid.y + index.y) * grid.x + index.x);
   shared_.Poison();
-  races_.Start(shared_.used_bytes());
+  races_.Start();
   barriers_.fill({});
   for (const auto& warp : warps_) warp->Start();
   for (const auto& thread : threads_) thread->is_done = false;
@@ -203,8 +202,7 @@ void Block::Meet(uint32_t id, uint32_t threads, bool waits, Site site) {
     self.warp->set_waiting(self.lane);
     WaitUntilReady();
   }
-  // What it does from now on is not ordered by this barrier.
-  if (!waits) races_.SyncWarp(self.number / kWarpSize);
+  if (!waits) races_.GoOn(self.number / kWarpSize);
 }
 
 void Block::Release(Barrier& barrier) {

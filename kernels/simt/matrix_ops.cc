@@ -36,7 +36,7 @@ Element ElementOf(uint32_t lane, uint32_t k, bool transposed) {
 template <uint32_t kMatrices, bool kTransposed>
 void RunLoadMatrix(Warp& warp, uint32_t /*mask*/, const LaneArgs& args) {
   for (uint32_t lane = 0; lane < kRows * kMatrices; ++lane) {
-    CheckLoad(warp.thread(lane), Reader::kWarp, At(args, lane).row, At(args, lane).site);
+    CheckLoad(warp.thread(lane), By::kWarp, At(args, lane).row, At(args, lane).site);
   }
   for (uint32_t lane = 0; lane < kWarpSize; ++lane) {
     for (uint32_t m = 0; m < kMatrices; ++m) {
@@ -64,7 +64,7 @@ void RunStoreMatrix(Warp& warp, uint32_t /*mask*/, const LaneArgs& args) {
     }
   }
   for (uint32_t lane = 0; lane < kRows * kMatrices; ++lane) {
-    CheckStore(warp.thread(lane), At(args, lane).row, At(args, lane).site);
+    CheckStore(warp.thread(lane), By::kWarp, At(args, lane).row, At(args, lane).site);
   }
 }
 

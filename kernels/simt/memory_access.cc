@@ -73,7 +73,9 @@ std::byte* AccessShared(const ElementRange& range, const char* verb, Site site) 
 
 std::string DescribeActor(Block& block, uint32_t actor) {
   if (actor >= RaceDetector::WarpActor(0)) {
-    return "warp " + std::to_string(actor - RaceDetector::WarpActor(0));
+    const uint32_t warp = RaceDetector::WarpOf(actor);
+    const bool is_whole = actor == RaceDetector::WarpActor(warp);
+    return (is_whole ? "warp " : "several lanes of warp ") + std::to_string(warp);
   }
   const Dim3 id = block.thread(actor).id;
   return "thread (" + std::to_string(id.x) + ", " + std::to_string(id.y) + ", " +
@@ -88,13 +90,14 @@ void CheckRace(const Thread& thread, std::optional<uint32_t> other, const Elemen
             DescribeActor(*thread.block, *other));
 }
 
-void BeginStore(const Thread& thread, const ElementRange& range, const char* verb, Site site) {
+void BeginStore(const Thread& thread, uint32_t actor, const ElementRange& range, const char* verb,
+                Site site) {
   Block& block = *thread.block;
   if (block.shared().HasPendingCopy(range.begin(), range.bytes())) {
     RaisePending(thread, range, verb, site);
   }
   const size_t offset = block.shared().Offset(range.begin());
-  CheckRace(thread, block.races().OnStore(thread.number, offset, range.bytes()), range, verb, site);
+  CheckRace(thread, block.races().OnStore(actor, offset, range.bytes()), range, verb, site);
 }
 
 }  // namespace
@@ -111,11 +114,11 @@ std::byte* StoreGlobal(const ElementRange& range, Site site) {
 
 const std::byte* LoadShared(const ElementRange& range, Site site) {
   AccessShared(range, "loads", site);
-  CheckLoad(Self(), Reader::kThread, range, site);
+  CheckLoad(Self(), By::kThread, range, site);
   return range.begin();
 }
 
-void CheckLoad(const Thread& thread, Reader reader, const ElementRange& range, Site site) {
+void CheckLoad(const Thread& thread, By by, const ElementRange& range, Site site) {
   Block& block = *thread.block;
   const ByteState state = block.shared().StateOf(range.begin(), range.bytes());
   if (state == ByteState::kCopyPending) RaisePending(thread, range, "loads", site);
@@ -123,20 +126,23 @@ void CheckLoad(const Thread& thread, Reader reader, const ElementRange& range, S
     Raise(thread, FaultKind::kUninitialised, site, Describe("loads", range));
   }
   const uint32_t actor =
-      reader == Reader::kWarp ? RaceDetector::WarpActor(thread.number / kWarpSize) : thread.number;
+      by == By::kWarp ? RaceDetector::WarpActor(thread.number / kWarpSize) : thread.number;
   const size_t offset = block.shared().Offset(range.begin());
   CheckRace(thread, block.races().OnLoad(actor, offset, range.bytes()), range,
-            reader == Reader::kWarp ? "loads for its warp" : "loads", site);
+            by == By::kWarp ? "loads for its warp" : "loads", site);
 }
 
 std::byte* StoreShared(const ElementRange& range, Site site) {
   AccessShared(range, "stores", site);
-  CheckStore(Self(), range, site);
+  CheckStore(Self(), By::kThread, range, site);
   return range.begin();
 }
 
-void CheckStore(const Thread& thread, const ElementRange& range, Site site) {
-  BeginStore(thread, range, "stores", site);
+void CheckStore(const Thread& thread, By by, const ElementRange& range, Site site) {
+  // Of a warp's store each lane has a part, which the others may see only once they have met again.
+  const uint32_t actor =
+      by == By::kWarp ? RaceDetector::LanesActor(thread.number / kWarpSize) : thread.number;
+  BeginStore(thread, actor, range, by == By::kWarp ? "stores for its warp" : "stores", site);
   thread.block->shared().SetState(range.begin(), range.bytes(), ByteState::kWritten);
 }
 
@@ -146,7 +152,7 @@ void CheckRow(const ElementRange& row, Site site) {
 
 void IssueCopy(const ElementRange& to, const ElementRange& from, Site site) {
   std::byte* const destination = AccessShared(to, "copies to", site);
-  BeginStore(Self(), to, "copies to", site);
+  BeginStore(Self(), Self().number, to, "copies to", site);
   CheckAligned(from, to.bytes(), "copies", site);
   if (from.elements > 0) AccessGlobal(from, "copies", site);
   Self().block->shared().BeginCopy(destination, to.bytes());

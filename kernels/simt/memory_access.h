@@ -32,12 +32,13 @@ std::byte* StoreShared(const ElementRange& range, Site site);
 
 // A row of 16 bytes for ldmatrix or stmatrix: checks its place, not whether it may be read yet.
 void CheckRow(const ElementRange& row, Site site);
-enum class Reader : uint8_t { kThread, kWarp };
+// Who accesses: a thread, or its whole warp in one instruction.
+enum class By : uint8_t { kThread, kWarp };
 // Raises a fault of `thread` if some bytes were never written, a copy to them is pending, or the
-// load by it or its whole warp races with a store.
-void CheckLoad(const Thread& thread, Reader reader, const ElementRange& range, Site site);
-// Raises a fault of `thread` if a copy is pending or its store races. Then the bytes may be read.
-void CheckStore(const Thread& thread, const ElementRange& range, Site site);
+// load races with a store.
+void CheckLoad(const Thread& thread, By by, const ElementRange& range, Site site);
+// Raises a fault of `thread` if a copy is pending or the store races. Then the bytes may be read.
+void CheckStore(const Thread& thread, By by, const ElementRange& range, Site site);
 
 // cp.async of all of `to`; what `from` is shorter becomes zeros, and an empty `from` is not read.
 void IssueCopy(const ElementRange& to, const ElementRange& from, Site site);

@@ -70,7 +70,13 @@ constexpr Collective kVotes[] = {
 
 void RunSyncWarp(Warp& warp, uint32_t mask, const LaneArgs& /*args*/) {
   const Thread& thread = warp.thread(std::countr_zero(mask));
-  thread.block->races().SyncWarp(thread.number / kWarpSize);
+  RaceDetector& races = thread.block->races();
+  const uint32_t number = thread.number / kWarpSize;
+  if (mask == warp.lanes()) {
+    races.SyncWarp(number);
+  } else {
+    races.SyncLanes(number, mask);
+  }
 }
 
 // Lanes may come from different lines, as on a GPU since Volta.

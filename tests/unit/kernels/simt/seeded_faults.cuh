@@ -52,6 +52,50 @@ void MissingSyncWarp(ReverseArgs args) {
   args.out.Store(args.First() + i, tile.Load(i / 32 * 32 + 31 - i % 32));
 }
 
+// Each half of a warp meets by itself, while the values go from one to the other. All lanes meet at
+// a vote too, which orders nothing.
+template <bool kBroken>
+SIMT_KERNEL(kReversed, 1)
+void SyncWarpOfHalves(ReverseArgs args) {
+  SIMT_SHARED(float, tile, kReversed);
+  const int i = ThreadIdx().x;
+  tile.Store(i, args.in.Load(args.First() + kReversed - 1 - i / 32 * 32 - (31 - i % 32)));
+  Any(true);
+  SyncWarp(!kBroken ? kFullMask : i % 32 < 16 ? 0xffff : 0xffff0000);
+  args.out.Store(args.First() + i, tile.Load(i / 32 * 32 + 31 - i % 32));
+}
+
+// All lanes load a flag; one of them, which loads it last, sets it. That they meet at a shuffle in
+// between orders nothing.
+template <bool kBroken>
+SIMT_KERNEL(kReversed, 1)
+void StoreOverLoadsOfLanes(ReverseArgs args) {
+  SIMT_SHARED(float, flags, kReversed / 32);
+  const int i = ThreadIdx().x;
+  if (i % 32 == 0) flags.Store(i / 32, 0.0f);
+  SyncWarp();
+  float value = args.in.Load(args.First() + kReversed - 32 - i / 32 * 32 + i % 32);
+  value = ShuffleXor(value + flags.Load(i / 32), 31);
+  if (!kBroken) SyncWarp();
+  if (i % 32 == 0) flags.Store(i / 32, flags.Load(i / 32) + 1);
+  args.out.Store(args.First() + i, value);
+}
+
+// All warps load a flag; one of them sets it after it has met all others but one.
+template <bool kBroken>
+SIMT_KERNEL(kReversed, 1)
+void StoreOverLoadsOfWarps(ReverseArgs args) {
+  SIMT_SHARED(float, flag, 1);
+  const int i = ThreadIdx().x;
+  if (i == 0) flag.Store(0, 0.0f);
+  SyncThreads();
+  const float value = args.in.Load(args.First() + kReversed - 1 - i) + flag.Load(0);
+  if (!kBroken) SyncThreads();
+  if (i >= 32) SyncNamed(1, kReversed - 32);
+  if (i == kReversed - 1) flag.Store(0, 1.0f);
+  args.out.Store(args.First() + i, value);
+}
+
 template <bool kBroken>
 SIMT_KERNEL(kReversed, 1)
 void MissingWait(ReverseArgs args) {
@@ -153,6 +197,55 @@ void MisalignedShared(ReverseArgs args) {
   if (i >= kReversed / 2) return;
   const Vec<float, 2> v = tile.LoadVec<2>(kReversed - 2 - 2 * i + kShift);
   args.out.StoreVec(args.First() + 2 * i, Vec<float, 2>{v[1], v[0]});
+}
+
+template <bool kBroken>
+SIMT_KERNEL(kReversed, 1)
+void MisalignedStore(ReverseArgs args) {
+  const int i = ThreadIdx().x;
+  if (i >= kReversed / 4) return;
+  const Vec<float, 4> v = args.in.LoadVec<4>(args.First() + kReversed - 4 - 4 * i);
+  args.out.StoreVec(args.First() + 4 * i + (kBroken && i == 0 ? 1 : 0),
+                    Vec<float, 4>{v[3], v[2], v[1], v[0]});
+}
+
+// One of the copies starts at an odd place.
+template <bool kBroken>
+SIMT_KERNEL(kReversed, 1)
+void MisalignedCopy(ReverseArgs args) {
+  SIMT_SHARED(float, tile, kReversed);
+  const int i = ThreadIdx().x;
+  if (i < 32)
+    CopyAsync<16>(tile, 4 * i, args.in, args.First() + 4 * i - (kBroken && i == 9 ? 1 : 0));
+  CopyAsyncCommit();
+  CopyAsyncWait<0>();
+  SyncThreads();
+  args.out.Store(args.First() + i, tile.Load(kReversed - 1 - i));
+}
+
+// The last copy reads behind the array.
+template <bool kBroken>
+SIMT_KERNEL(kReversed, 1)
+void CopyFromOutOfBounds(ReverseArgs args) {
+  SIMT_SHARED(float, tile, kReversed);
+  const int i = ThreadIdx().x;
+  if (i < 32) CopyAsync<16>(tile, 4 * i, args.in, args.First() + 4 * i + (kBroken ? 4 : 0));
+  CopyAsyncCommit();
+  CopyAsyncWait<0>();
+  SyncThreads();
+  args.out.Store(args.First() + i, tile.Load(kReversed - 1 - i));
+}
+
+template <bool kBroken>
+SIMT_KERNEL(kReversed, 1)
+void CopyToOutOfBounds(ReverseArgs args) {
+  SIMT_SHARED(float, tile, kReversed);
+  const int i = ThreadIdx().x;
+  if (i < 32) CopyAsync<16>(tile, 4 * i + (kBroken ? 4 : 0), args.in, args.First() + 4 * i);
+  CopyAsyncCommit();
+  CopyAsyncWait<0>();
+  SyncThreads();
+  args.out.Store(args.First() + i, tile.Load(kReversed - 1 - i));
 }
 
 // One element of the tile that nobody writes.
