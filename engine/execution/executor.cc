@@ -47,6 +47,20 @@ bool IsCanary(Task* lead) {
   return canary;
 }
 
+// What the model is made for.
+OutputSpec OwnOutput(const ModelInfo& info) {
+  return {.task = info.classifies() ? TaskKind::kClassify : TaskKind::kEmbed,
+          .pooling = info.pooling};
+}
+
+// What takes the most room on its way to the host, and the most segments to read.
+OutputSpec WidestOutput(const ModelInfo& info) {
+  const auto labels = static_cast<int64_t>(info.labels.size());
+  if (labels > info.embedding_dimensions) return OwnOutput(info);
+  return {.task = TaskKind::kEmbed,
+          .pooling = info.pools(Pooling::kPooler) ? Pooling::kPooler : info.pooling};
+}
+
 // One past the last sequence of a batch that starts with `first`.
 int64_t BatchEnd(const GoldenFile& golden, int64_t first, const BatchLimits& limits) {
   int64_t end = first + 1;
@@ -103,31 +117,30 @@ absl::Status Executor::Reserve(const Served& served, const BatchLimits& limits) 
   return absl::OkStatus();
 }
 
-absl::StatusOr<Executor::StepTime> Executor::ComputeLargest(const Served& served,
-                                                            const BatchLimits& limits) {
+absl::StatusOr<Executor::StepTime> Executor::ComputeBlank(const Served& served, int64_t sequences,
+                                                          int64_t tokens,
+                                                          const OutputSpec& output) {
   const ModelInfo& info = served.model->info();
-  const int64_t length = std::min<int64_t>(info.max_tokens, limits.tokens);
-  const int64_t sequences = std::min(limits.sequences, limits.tokens / length);
+  const std::vector<int32_t> token_ids(info.image ? 0 : tokens, 0);
+  const std::vector<uint8_t> pixels(info.image ? info.image->bytes() : 0, 0);
   std::vector<Task> tasks(sequences);
   std::vector<Task*> pointers;
-  const std::vector<int32_t> token_ids(info.image ? 0 : length, 0);
-  const std::vector<uint8_t> pixels(info.image ? info.image->bytes() : 0, 0);
   for (Task& task : tasks) {
-    static_cast<Example&>(task) = {token_ids, pixels};
-    task.cost = length;
-    task.output.pooling = info.pooling;
-    if (info.classifies()) task.output.task = TaskKind::kClassify;
+    const auto index = static_cast<int64_t>(pointers.size());
+    task.cost = tokens * (index + 1) / sequences - tokens * index / sequences;
+    const size_t ids = info.image ? 0 : task.cost;
+    static_cast<Example&>(task) = {std::span(token_ids).first(ids), pixels};
+    task.output = output;
     pointers.push_back(&task);
   }
-  for (int pass = 0; pass < device_.warm_up_passes(); ++pass) {
-    absl::Status status = Compute(served, Pack(pointers), Wanted::kResultsAndChoices);
-    if (!status.ok()) return status;
-  }
+  const Turn turn(*this);
+  absl::Status status = Compute(served, Pack(pointers), Wanted::kResultsAndChoices);
+  if (!status.ok()) return status;
   if (!AllFinite(staging_.embeddings) || !AllFinite(staging_.logits)) {
     return absl::InternalError(
         absl::StrCat("the model computes values that are not finite; ", WhyNotFinite(device_)));
   }
-  return StepTime{sequences * length, times_.computed - times_.begin};
+  return StepTime{tokens, times_.computed - times_.begin};
 }
 
 absl::Status Executor::CheckAgainst(const GoldenFile& golden, const Served& served,
@@ -177,9 +190,27 @@ absl::StatusOr<Executor::StepTime> Executor::AddModel(QueueId queue, const Model
 
 absl::StatusOr<Executor::StepTime> Executor::WarmUp(const Served& served,
                                                     const BatchLimits& limits) {
-  const Turn turn(*this);
-  if (absl::Status status = Reserve(served, limits); !status.ok()) return status;
-  return ComputeLargest(served, limits);
+  {
+    const Turn turn(*this);
+    if (absl::Status status = Reserve(served, limits); !status.ok()) return status;
+  }
+  const ModelInfo& info = served.model->info();
+  const int64_t length = std::min<int64_t>(info.max_tokens, limits.tokens);
+  const int64_t fewest = std::min(limits.sequences, limits.tokens / length);
+  const int64_t most = info.image ? fewest : std::min(limits.sequences, limits.tokens);
+  const int passes = device_.warm_up_passes();
+  // A device that has something to learn learns what short sequences and the most rows need, too.
+  for (int pass = 0; passes > 1 && pass < passes; ++pass) {
+    const int64_t tokens = std::min(limits.tokens, most * length);
+    const auto step = ComputeBlank(served, most, tokens, WidestOutput(info));
+    if (!step.ok()) return step.status();
+  }
+  absl::StatusOr<StepTime> last;
+  for (int pass = 0; pass < passes; ++pass) {
+    last = ComputeBlank(served, fewest, fewest * length, OwnOutput(info));
+    if (!last.ok()) return last.status();
+  }
+  return last;
 }
 
 void Executor::RemoveModel(QueueId queue) {

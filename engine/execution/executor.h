@@ -46,7 +46,7 @@ class Executor {
   // Waits for the thread: the source must come to its end.
   ~Executor();
 
-  // Makes room for the model's largest batch, runs one such batch to warm up and check the way,
+  // Makes room for the model's largest batch, computes such batches to warm up and check the way,
   // compares the model with `golden` if there is one, and from then on accepts batches of `queue`.
   // Each of these passes waits for one batch of the others at most, and they for one pass.
   // `model` and `counters` must outlive the executor.
@@ -118,7 +118,8 @@ class Executor {
   void Loop(BatchSource& source);
   void RunBatch(Batch& batch, BatchSource& source) ABSL_LOCKS_EXCLUDED(step_);
   PackedBatch Pack(std::span<Task* const> tasks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
-  // Makes room for the model and computes a batch: AddModel without the golden values.
+  // AddModel without the golden values: makes room and computes the batch of the longest sequences,
+  // after which the device is as fast as ever, and has all memory that any batch needs.
   absl::StatusOr<StepTime> WarmUp(const Served& served, const BatchLimits& limits)
       ABSL_LOCKS_EXCLUDED(step_);
   // Gives back workspace that no model needs.
@@ -138,9 +139,9 @@ class Executor {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   absl::Status Reserve(const Served& served, const BatchLimits& limits)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
-  // Time of the last of the passes after which the device is as fast as ever.
-  absl::StatusOr<StepTime> ComputeLargest(const Served& served, const BatchLimits& limits)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
+  // One pass over so many tokens, all of them 0, in sequences of about the same length.
+  absl::StatusOr<StepTime> ComputeBlank(const Served& served, int64_t sequences, int64_t tokens,
+                                        const OutputSpec& output) ABSL_LOCKS_EXCLUDED(step_);
   absl::Status CheckAgainst(const GoldenFile& golden, const Served& served,
                             const BatchLimits& limits) ABSL_LOCKS_EXCLUDED(step_);
 
