@@ -114,9 +114,10 @@ class Engine {
 
   virtual Stats Snapshot() const = 0;
 
-  // Whether the device still computes. Unhealthy from the moment on at which a batch has taken far
-  // longer than was predicted until it ends, while the engine's own requests to idle models fail,
-  // and for good if the executor's thread ended or those requests keep failing.
+  // Whether every device still computes. Unhealthy from the moment on at which a batch or the pass
+  // of a load has taken far longer than it may until it ends, while the engine's own requests to
+  // idle models fail, and for good if an executor's thread ended, a device is lost or those
+  // requests keep failing.
   virtual EngineHealth Health() const = 0;
 
   // Refuses new requests with UNAVAILABLE from now on, and blocks until the accepted ones are

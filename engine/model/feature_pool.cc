@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "engine/model/context_pool_layer.h"
+
 namespace contextpool::engine {
 
 FeaturePool::FeaturePool(const ContextPoolOptions& options, ContextPoolWeights weights,
@@ -32,16 +34,15 @@ void FeaturePool::Run(const TensorView& features, const TensorView& support,
   }
   const Sequences sequences = {workspace.Tensor(DType::kI32, {images + 1}), positions_};
   device_.CopyToDevice(sequences.cu_lengths.data, cu_lengths_.data(), sequences.cu_lengths.bytes());
-  TensorView taps;
-  if (weights_.conv1 != nullptr) {
-    taps = workspace.Tensor(DType::kF32, {features.shape[0], weights_.conv1->out_columns()});
-    device_.Linear(features, *weights_.conv1, kernels::Activation::kNone, taps);
-  }
-  device_.ContextPoolSupport(taps, sequences, options_, weights_, support);
   const auto scratch =
       static_cast<int64_t>(device_.ContextPoolWorkspaceBytes(positions_, channels_));
-  device_.ContextPool(features, support, sequences, options_, weights_,
-                      workspace.Tensor(DType::kU8, {scratch}), tiles, out);
+  PoolContext({.x = features,
+               .sequences = sequences,
+               .support = support,
+               .scratch = workspace.Tensor(DType::kU8, {scratch}),
+               .tiles = tiles,
+               .out = out},
+              options_, weights_, device_, workspace);
   workspace.Rewind(mark);
 }
 

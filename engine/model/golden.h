@@ -5,8 +5,9 @@
 //                                          other, without padding
 //   cu_lengths  I32 or I64 [m + 1]         where each begins and the last one ends
 //   pixels      U8 [m, height, width, 3]   of a model that reads images: as large as it reads them
-//   embedding   F32 [m, dimensions]        one or both of these, computed in float32 from the
-//   weights logits      F32 [m, labels]            as they are stored
+//   embedding   F32 [m, dimensions]        one or both of these two, computed in float32 from the
+//                                          weights as they are stored
+//   logits      F32 [m, labels]
 //
 // The file speaks of the checkpoint: embeddings are pooled and normalised as its own files say,
 // whatever serving.textproto makes of them.

@@ -138,4 +138,13 @@ TensorView Readout::ClassifierInput(const ReadoutSegments& segments, const Tenso
                     {segments.classified, parts() * config_.hidden_size});
 }
 
+TensorView Readout::Logits(const ReadoutSegments& segments, const TensorView& hidden,
+                           const LinearWeight& classifier, Arena& workspace) const {
+  const TensorView read = ClassifierInput(segments, hidden, workspace);
+  const TensorView logits =
+      workspace.Tensor(DType::kF32, {segments.classified, classifier.out_columns()});
+  device_.Linear(read, classifier, kernels::Activation::kNone, logits);
+  return logits;
+}
+
 }  // namespace contextpool::engine

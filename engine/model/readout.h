@@ -46,7 +46,7 @@ class Readout {
   // Batches of up to `expected_sequences` are computed without allocating.
   Readout(ReadoutConfig config, int64_t expected_sequences, Device& device);
 
-  // Bytes of arena that the three calls below need together.
+  // Bytes of arena that CopySegments, Embeddings and ClassifierInput need together.
   size_t WorkspaceBytes(int64_t sequences) const;
 
   // What the batch's outputs ask for. Until the device is synchronised no other batch may follow.
@@ -59,6 +59,10 @@ class Readout {
   // [classified, parts * hidden_size].
   TensorView ClassifierInput(const ReadoutSegments& segments, const TensorView& hidden,
                              Arena& workspace) const;
+
+  // Of a classifier that multiplies that alone: float32 [classified, labels].
+  TensorView Logits(const ReadoutSegments& segments, const TensorView& hidden,
+                    const LinearWeight& classifier, Arena& workspace) const;
 
  private:
   void AddEmbedded(const PackedBatch& batch);

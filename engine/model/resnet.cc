@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/model/context_pool_layer.h"
+
 namespace contextpool::engine {
 namespace {
 
@@ -229,11 +231,9 @@ TensorView ResNetModel::RunImages(std::span<const uint8_t> pixels, int64_t image
 // One row for each image in place of its last feature map.
 TensorView ResNetModel::PoolFinal(const TensorView& hidden, ModelOutput& output,
                                   Arena& workspace) const {
-  static constexpr kernels::ContextPoolTiles kNone;
   const int64_t tokens = hidden.shape[0];
   output.context_pool = workspace.Tensor(DType::kF32, {1, 2, tokens});
-  auto* tiles = static_cast<kernels::ContextPoolTiles*>(workspace.Allocate(sizeof(kNone)));
-  device_.CopyToDevice(tiles, &kNone, sizeof(kNone));
+  kernels::ContextPoolTiles* tiles = NewContextPoolTiles(device_, workspace);
   output.context_pool_tiles = tiles;
   const TensorView rows =
       workspace.Tensor(DType::kF32, {tokens / last_.positions(), last_.channels});
@@ -257,10 +257,7 @@ absl::StatusOr<ModelOutput> ResNetModel::Forward(const PackedBatch& batch, Arena
   if (final_pool_.has_value()) hidden = PoolFinal(hidden, output, workspace);
   output.embeddings = readout_.Embeddings(segments, hidden, workspace);
   if (segments.classified > 0) {
-    const TensorView read = readout_.ClassifierInput(segments, hidden, workspace);
-    output.logits = workspace.Tensor(
-        DType::kF32, {segments.classified, static_cast<int64_t>(info_.labels.size())});
-    device_.Linear(read, *weights_.classifier, kernels::Activation::kNone, output.logits);
+    output.logits = readout_.Logits(segments, hidden, *weights_.classifier, workspace);
   }
   return output;
 }

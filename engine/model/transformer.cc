@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/model/context_pool_layer.h"
+
 namespace contextpool::engine {
 
 Transformer::Transformer(const TransformerConfig& config, NormPlacement norms,
@@ -52,11 +54,7 @@ TransformerState Transformer::Begin(const PackedBatch& batch, Arena& workspace) 
   const TensorView lengths = workspace.Tensor(DType::kI32, {batch.sequences() + 1});
   device_.CopyToDevice(lengths.data, batch.cu_lengths.data(), batch.cu_lengths.size_bytes());
   state.sequences = {lengths, batch.max_length};
-  if (layers > 0) {
-    static constexpr kernels::ContextPoolTiles kNone;
-    state.tiles = static_cast<kernels::ContextPoolTiles*>(workspace.Allocate(sizeof(kNone)));
-    device_.CopyToDevice(state.tiles, &kNone, sizeof(kNone));
-  }
+  if (layers > 0) state.tiles = NewContextPoolTiles(device_, workspace);
   return state;
 }
 
@@ -116,20 +114,16 @@ void Transformer::AddResidual(const TensorView& x, const LinearWeight& weight,
 // `index`: among the layers with ContextPool.
 void Transformer::PoolContext(const ContextPoolWeights& weights, int64_t index,
                               TransformerState& state, Arena& workspace) const {
-  const ContextPoolOptions& options = context_pool_.options;
   const int64_t tokens = state.tokens();
   const TensorView support(state.support.as<float>() + index * 2 * tokens, DType::kF32,
                            {2, tokens});
-  const size_t mark = workspace.used();
-  TensorView taps;
-  if (weights.conv1 != nullptr) {
-    taps = workspace.Tensor(device_.dtype(), {tokens, weights.conv1->out_columns()});
-    device_.Linear(state.hidden, *weights.conv1, kernels::Activation::kNone, taps);
-  }
-  device_.ContextPoolSupport(taps, state.sequences, options, weights, support);
-  device_.ContextPool(state.hidden, support, state.sequences, options, weights, state.scratch,
-                      state.tiles, state.next);
-  workspace.Rewind(mark);
+  engine::PoolContext({.x = state.hidden,
+                       .sequences = state.sequences,
+                       .support = support,
+                       .scratch = state.scratch,
+                       .tiles = state.tiles,
+                       .out = state.next},
+                      context_pool_.options, weights, device_, workspace);
   state.Advance();
 }
 

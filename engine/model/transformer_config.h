@@ -41,7 +41,6 @@ struct TransformerConfig {
   int32_t head_size() const { return hidden_size / heads; }
   AttentionShape attention() const { return {heads, head_size()}; }
   bool classifies() const { return !labels.empty(); }
-  bool pools() const { return !context_pool.layers.empty(); }
 };
 
 // Fill in a part of `result` each. Errors are those of config_fields.h.

@@ -54,15 +54,6 @@ void VitModel::EmbedPatches(const PackedBatch& batch, TransformerState& state,
   workspace.Rewind(mark);
 }
 
-TensorView VitModel::Classify(const ReadoutSegments& segments, const TensorView& hidden,
-                              Arena& workspace) const {
-  const TensorView read = readout_.ClassifierInput(segments, hidden, workspace);
-  const TensorView logits = workspace.Tensor(
-      DType::kF32, {segments.classified, static_cast<int64_t>(info_.labels.size())});
-  device_.Linear(read, *classifier_, kernels::Activation::kNone, logits);
-  return logits;
-}
-
 absl::StatusOr<ModelOutput> VitModel::Forward(const PackedBatch& batch, Arena& workspace) const {
   if (absl::Status status = CheckForward(*this, batch, workspace); !status.ok()) return status;
   // All that is copied to the device lies together.
@@ -75,7 +66,9 @@ absl::StatusOr<ModelOutput> VitModel::Forward(const PackedBatch& batch, Arena& w
   output.context_pool = state.support;
   output.context_pool_tiles = state.tiles;
   output.embeddings = readout_.Embeddings(segments, state.next, workspace);
-  if (segments.classified > 0) output.logits = Classify(segments, state.next, workspace);
+  if (segments.classified > 0) {
+    output.logits = readout_.Logits(segments, state.next, *classifier_, workspace);
+  }
   return output;
 }
 

@@ -37,8 +37,6 @@ class VitModel final : public Model {
  private:
   size_t PatchBytes(int64_t images) const;
   void EmbedPatches(const PackedBatch& batch, TransformerState& state, Arena& workspace) const;
-  TensorView Classify(const ReadoutSegments& segments, const TensorView& hidden,
-                      Arena& workspace) const;
 
   const ModelInfo info_;
   // A convolution whose windows are the patches.

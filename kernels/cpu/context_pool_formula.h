@@ -7,14 +7,13 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numbers>
 
 #include "kernels/context_pool.h"
 #include "kernels/cpu_stream.h"
 
 namespace contextpool::kernels::cpu {
 namespace {
-
-constexpr float kLog2E = 1.44269504f;
 
 // Of sequence `index` of a batch: where its tokens begin, where those that are pooled do, and where
 // both end.
@@ -144,20 +143,20 @@ inline void ToLogWeights(PoolWeight weight, int64_t n, float* a) {
       std::fill_n(a, n, 0.0f);
       return;
     case PoolWeight::kExp:
-      for (int64_t i = 0; i < n; ++i) a[i] = ClampLogWeight(a[i] * kLog2E);
+      for (int64_t i = 0; i < n; ++i) a[i] = ClampLogWeight(a[i] * std::numbers::log2e_v<float>);
       return;
     case PoolWeight::kSigmoid:
       // log(sigmoid(a)) = min(a, 0) - log(1 + exp(-|a|)): no exponential overflows.
       for (int64_t i = 0; i < n; ++i) {
         const float log = std::min(a[i], 0.0f) - std::log1p(std::exp(-std::abs(a[i])));
-        a[i] = ClampLogWeight(log * kLog2E);
+        a[i] = ClampLogWeight(log * std::numbers::log2e_v<float>);
       }
       return;
     case PoolWeight::kSoftmax: {
       const SoftmaxSum softmax(a, n);
       const float log_sum = std::log2(softmax.sum);
       for (int64_t i = 0; i < n; ++i) {
-        a[i] = ClampLogWeight((a[i] - softmax.peak) * kLog2E - log_sum);
+        a[i] = ClampLogWeight((a[i] - softmax.peak) * std::numbers::log2e_v<float> - log_sum);
       }
     }
   }
@@ -204,7 +203,7 @@ void ForSupport(const ContextPoolSupportParams& p, CpuStream& stream, const Netw
 
 // c of the tokens whose sizes these are: a token at distance d counts 2^-(c d^2) times.
 inline float Falloff(float support_size) {
-  return kLog2E / (2.0f * support_size * support_size + kSupportEps);
+  return std::numbers::log2e_v<float> / (2.0f * support_size * support_size + kSupportEps);
 }
 
 }  // namespace

@@ -6,54 +6,9 @@
 #include <cstdint>
 
 #include "kernels/cuda/primitives.cuh"
+#include "kernels/cuda/swizzle.cuh"
 
 namespace contextpool::kernels::SIMT_BACKEND {
-
-// By how much the chunks of a row are permuted (exclusive or) in a tile of kHeadSize columns: so
-// that one chunk of 8 neighbouring rows covers all banks.
-template <int kHeadSize>
-SIMT_DEVICE int Turn(int row) {
-  static_assert(kHeadSize == 32 || kHeadSize == 64 || kHeadSize == 128);
-  // Two rows of 32 elements share the 128 bytes of the banks.
-  return kHeadSize == 32 ? row >> 1 & 3 : row & 7;
-}
-
-// Where 8 neighbouring elements lie, chunk number `chunk` of row `row`.
-template <int kHeadSize>
-SIMT_DEVICE int Swizzled(int row, int chunk) {
-  return row * kHeadSize + (chunk ^ Turn<kHeadSize>(row)) * 8;
-}
-
-// The same for chunks 16 rows and two chunks apart: Swizzled(row + rows, chunk + chunks) for a row
-// and a chunk, 0 or 1, that only the lane knows. One exclusive or for each `chunks`.
-template <int kHeadSize>
-class LanePlace {
- public:
-  SIMT_DEVICE LanePlace(int row, int chunk)
-      : row_(row * kHeadSize), swizzle_((chunk ^ Turn<kHeadSize>(row)) * 8) {}
-
-  // REQUIRES: `rows` a multiple of 8, `chunks` even.
-  SIMT_DEVICE int operator()(int rows, int chunks) const {
-    return row_ + rows * kHeadSize + (chunks * 8 ^ swizzle_);
-  }
-
- private:
-  int row_;
-  int swizzle_;
-};
-
-// Of the two kinds of matrix fragments: those whose rows follow each other, and a right factor's
-// that is stored as its transpose.
-template <int kHeadSize>
-SIMT_DEVICE LanePlace<kHeadSize> RowsPlace() {
-  const int lane = ThreadIdx().x % 32;
-  return {lane % 16, lane / 16};
-}
-template <int kHeadSize>
-SIMT_DEVICE LanePlace<kHeadSize> KeysPlace() {
-  const int lane = ThreadIdx().x % 32;
-  return {lane / 16 * 8 + lane % 8, lane / 8 % 2};
-}
 
 // What a head has of each token: `count` rows, `stride` elements apart.
 template <typename T>
@@ -118,7 +73,7 @@ struct KeyTile {
 template <typename T, bool kPartial, int kHeadSize, int kMTiles, int kTiles, typename Query>
 SIMT_DEVICE void ComputeScores(Vec<float, 4> (&scores)[kMTiles][kTiles], const Query& query,
                                const KeyTile<T>& tile) {
-  const LanePlace<kHeadSize> place = KeysPlace<kHeadSize>();
+  const LanePlace<kHeadSize> place = ColumnsPlace<kHeadSize>();
   SIMT_UNROLL
   for (int k = 0; k < kHeadSize / 16; ++k) {
     Vec<uint32_t, 4> q[kMTiles];

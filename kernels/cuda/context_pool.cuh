@@ -14,6 +14,7 @@
 #include "kernels/cuda/context_pool_weights.cuh"
 #include "kernels/cuda/primitives.cuh"
 #include "kernels/cuda/sequence_tiles.cuh"
+#include "kernels/cuda/swizzle.cuh"
 
 namespace contextpool::kernels::SIMT_BACKEND {
 
@@ -114,10 +115,10 @@ template <typename T>
 SIMT_DEVICE void StageSums(const PoolScales& scales, bool adds, const PoolSums& sums,
                            Shared<T> staged) {
   using Traits = ContextPoolTraits;
-  const PoolPlace place;
+  const auto place = RowsPlace<Traits::kColumns>();
   SIMT_UNROLL
   for (int n = 0; n < Traits::kColumns / 16; ++n) {
-    const int at = place(Traits::WarpRow(), n * 16);
+    const int at = place(Traits::WarpRow(), n * 2);
     float y[8];
     SIMT_UNROLL
     for (int k = 0; k < 8; ++k) y[k] = sums.v[n * 2 + k / 4][k % 4] * scales.sums[k / 2 % 2];
@@ -151,9 +152,8 @@ SIMT_DEVICE void WriteRows(const ContextPoolArgs<T>& args, const PoolBlock& bloc
   const int64_t token = int64_t{block.tokens.first} + block.first_row;
   SIMT_NO_UNROLL
   for (int row = first; row < end; row += kRowsAtOnce) {
-    args.out_pairs.StoreVec(
-        ((token + row) * args.out_stride + column) / 2,
-        pairs.template LoadVec<4>(SwizzledChunk<Traits::kColumns>(row, chunk) / 2));
+    args.out_pairs.StoreVec(((token + row) * args.out_stride + column) / 2,
+                            pairs.template LoadVec<4>(Swizzled<Traits::kColumns>(row, chunk) / 2));
   }
 }
 

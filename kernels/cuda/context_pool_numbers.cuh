@@ -3,14 +3,13 @@
 #pragma once
 
 #include <cmath>
+#include <numbers>
 
 #include "kernels/context_pool.h"
 #include "kernels/cuda/context_pool_tokens.cuh"
 #include "kernels/cuda/primitives.cuh"
 
 namespace contextpool::kernels::SIMT_BACKEND {
-
-constexpr float kPoolLog2E = 1.44269504f;
 
 // From the network's numbers to weights and sizes: ContextPoolSupportParams, in which the fields
 // are explained.
@@ -42,10 +41,11 @@ SIMT_DEVICE float LogWeightOf(PoolWeight weight, float a) {
     case PoolWeight::kOne:
       return 0;
     case PoolWeight::kExp:
-      return ClampLogWeight(a * kPoolLog2E);
+      return ClampLogWeight(a * std::numbers::log2e_v<float>);
     case PoolWeight::kSigmoid:
       // log(sigmoid(a)) without an exponential that overflows.
-      return ClampLogWeight(((a > 0 ? 0 : a) - log1pf(expf(-fabsf(a)))) * kPoolLog2E);
+      return ClampLogWeight(((a > 0 ? 0 : a) - log1pf(expf(-fabsf(a)))) *
+                            std::numbers::log2e_v<float>);
     case PoolWeight::kSoftmax:
       return a;
   }

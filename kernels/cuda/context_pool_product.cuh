@@ -8,6 +8,7 @@
 #include "kernels/cuda/context_pool_tokens.cuh"
 #include "kernels/cuda/context_pool_weights.cuh"
 #include "kernels/cuda/primitives.cuh"
+#include "kernels/cuda/swizzle.cuh"
 
 namespace contextpool::kernels::SIMT_BACKEND {
 
@@ -41,7 +42,7 @@ class PoolTokenFetcher {
         count_(input.tokens.count),
         column_(first_column + Chunk() * Traits::kVector),
         columns_(columns),
-        to_(SwizzledChunk<Traits::kColumns>(Row(), Chunk())) {}
+        to_(Swizzled<Traits::kColumns>(Row(), Chunk())) {}
 
   // From token `first` of the sequence on; a group of asynchronous copies.
   SIMT_DEVICE void Fetch(int first, Shared<T> to, Shared<float> log_weights) const {
@@ -91,31 +92,12 @@ struct PoolSums {
   Vec<float, 4> weights;
 };
 
-// Where a lane finds its rows of matrices in a tile of x. Chunks of 8 elements are swizzled as
-// SwizzledChunk does, in the form that leaves one exclusive or for each two matrices.
-class PoolPlace {
- public:
-  SIMT_DEVICE PoolPlace() {
-    const int lane = ThreadIdx().x % 32;
-    swizzle_ = (lane / 16 ^ lane % 8) * PoolTile::kVector;
-    row_ = lane % 16 * PoolProductTraits::kColumns;
-  }
-  // Of 16 rows from `row` on and 16 columns from `column` on.
-  SIMT_DEVICE int operator()(int row, int column) const {
-    return row_ + row * PoolProductTraits::kColumns + (column ^ swizzle_);
-  }
-
- private:
-  int row_;
-  int swizzle_;
-};
-
 // sums += weights x, over the tile of tokens from `first` on.
 template <typename T, bool kGrid>
 SIMT_DEVICE void MultiplyTile(const PooledTokens& tokens, int first, const PoolRows& rows,
                               Shared<const float> log_weights, Shared<T> x, PoolSums& sums) {
   using Traits = PoolProductTraits;
-  const PoolPlace place;
+  const auto place = RowsPlace<Traits::kColumns>();
   const uint32_t ones = Pack<T>(1, 1);
   SIMT_NO_UNROLL
   for (int k = 0; k < Traits::kTokens; k += 16) {
@@ -125,7 +107,7 @@ SIMT_DEVICE void MultiplyTile(const PooledTokens& tokens, int first, const PoolR
     Mma<T>(sums.weights, weights, {ones, ones});
     SIMT_UNROLL
     for (int n = 0; n < Traits::kColumns / 16; ++n) {
-      const Vec<uint32_t, 4> b = LoadMatrixTransposed<4>(x, place(k, n * 16));
+      const Vec<uint32_t, 4> b = LoadMatrixTransposed<4>(x, place(k, n * 2));
       Mma<T>(sums.v[n * 2], weights, {b[0], b[1]});
       Mma<T>(sums.v[n * 2 + 1], weights, {b[2], b[3]});
     }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <numbers>
 
 #include "kernels/cuda/context_pool_numbers.cuh"
 #include "kernels/cuda/context_pool_tokens.cuh"
@@ -74,8 +75,9 @@ void PoolSoftmaxKernel(PoolSoftmaxArgs args) {
     const float log_sum = log2f(softmax.sum);
     for (int i = ThreadIdx().x; i < tokens.count; i += kThreads) {
       const float a = args.log_weight.Load(tokens.first + i);
-      args.log_weight.Store(tokens.first + i,
-                            ClampLogWeight((a - softmax.peak) * kPoolLog2E - log_sum));
+      args.log_weight.Store(
+          tokens.first + i,
+          ClampLogWeight((a - softmax.peak) * std::numbers::log2e_v<float> - log_sum));
     }
   }
   if (args.numbers.size == SupportSize::kSoftmax) {

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <numbers>
 #include <type_traits>
 
 #include "kernels/context_pool.h"
@@ -29,14 +30,6 @@ struct PoolTile {
   }
 };
 
-// Chunk `chunk` of row `row` in a matrix whose rows are multiples of 64 elements. 8 rows of one
-// chunk, and 8 chunks of one row, lie in different banks.
-template <int kPitch>
-SIMT_DEVICE int SwizzledChunk(int row, int chunk) {
-  static_assert(kPitch % 64 == 0);
-  return row * kPitch + (chunk ^ row % 8) * PoolTile::kVector;
-}
-
 // Elements of 2^-24 and more have their place in float16, and 2^15 is below its largest: a row's
 // largest weight becomes that. bfloat16 has the range of the weights' bounds.
 template <typename T>
@@ -51,9 +44,8 @@ struct PoolWeightsInput {
   SIMT_DEVICE float LogWeight(int token) const { return log_weight.Load(tokens.first + token); }
   // c of the tokens whose sizes these are: a token at distance d counts 2^-(c d^2) times.
   SIMT_DEVICE float Falloff(int token) const {
-    constexpr float kLog2E = 1.44269504f;
     const float size = support_size.Load(tokens.first + token);
-    return kLog2E / (2.0f * size * size + kSupportEps);
+    return std::numbers::log2e_v<float> / (2.0f * size * size + kSupportEps);
   }
 };
 

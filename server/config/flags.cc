@@ -249,7 +249,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, char** argv) {
 
 std::string HelpText() {
   std::string text =
-      "contextpool-server: text embeddings and classification over gRPC.\n\n"
+      "contextpool-server: embeddings and classification of texts and images over gRPC.\n\n"
       "  contextpool-server --model_repository=/models\n\n"
       "Settings of one model stand in the file serving.textproto beside its config.json.\n";
   for (const HelpSection& section : HelpSections()) {

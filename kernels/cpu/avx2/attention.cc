@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numbers>
 
 #include "kernels/cpu/attention_scratch.h"
 #include "kernels/cpu/avx2/math.h"
@@ -121,7 +122,7 @@ float SoftmaxRow(float* row, int64_t length, float scale) {
   }
   const __m256 maximum = _mm256_set1_ps(Max(peak));
   // exp(x) = 2^(x log2 e).
-  const __m256 factor = _mm256_set1_ps(scale * 1.44269504f);
+  const __m256 factor = _mm256_set1_ps(scale * std::numbers::log2e_v<float>);
   const auto weigh = [&](int64_t i) {
     const __m256 below = _mm256_sub_ps(_mm256_loadu_ps(row + i), maximum);
     return Exp2(_mm256_mul_ps(below, factor));

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include <cstdint>
+#include <numbers>
 
 #include "kernels/activation.h"
 
@@ -21,7 +22,7 @@ inline __m256 Fma(__m256 a, __m256 b, float c) { return _mm256_fmadd_ps(a, b, _m
 // Relative error below 2e-7. exp(x) = 2^n exp(r) with |r| <= ln(2) / 2 and r in two parts.
 inline __m256 Exp(__m256 x) {
   x = Clamp(x, -87.3f, 88.3f);
-  const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)),
+  const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(std::numbers::log2e_v<float>)),
                                    _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x);
   r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4f), r);

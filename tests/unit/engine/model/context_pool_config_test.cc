@@ -288,10 +288,11 @@ absl::StatusOr<EncoderConfig> ParseWith(const json& extra) {
 
 TEST(ContextPoolConfigTest, AModelWithoutTheObjectIsPlain) {
   for (const json& extra : {json::object(), json{{"context_pool", nullptr}}}) {
-    EXPECT_FALSE(ParseWith(extra)->pools());
+    EXPECT_TRUE(ParseWith(extra)->context_pool.layers.empty());
   }
-  EXPECT_TRUE(ParseWith({{"context_pool", json::object()}})->pools());
-  EXPECT_FALSE(ParseWith({{"context_pool", {{"layers", json::array()}}}})->pools());
+  EXPECT_FALSE(ParseWith({{"context_pool", json::object()}})->context_pool.layers.empty());
+  EXPECT_TRUE(
+      ParseWith({{"context_pool", {{"layers", json::array()}}}})->context_pool.layers.empty());
 }
 
 TEST(ContextPoolConfigTest, AutoLooksAtWhatTheClassifierReads) {
