@@ -42,17 +42,20 @@ TEST_P(BiasActivationTest, EveryValueOfTheTypeMatchesTheFormula) {
   std::vector<uint16_t> every(0x10000);
   std::iota(every.begin(), every.end(), uint16_t{0});
   for (const Activation activation : kActivations) {
-    TestStream stream = EveryTestStream().front();
-    TestBuffer<uint16_t> x(every);
-    const BiasActivationParams params = {.x = x.data(),
-                                         .dtype = GetParam(),
-                                         .activation = activation,
-                                         .rows = 64,
-                                         .columns = 1024,
-                                         .stride = 1024};
-    ASSERT_EQ(BiasActivation(params, stream.handle()), Status::kOk) << stream.Finish();
-    ASSERT_EQ(stream.Finish(), "");
-    const std::vector<uint16_t> found = x.ToHost();
+    std::vector<uint16_t> found;
+    for (TestStream& stream : EveryTestStream()) {
+      TestBuffer<uint16_t> x(every);
+      const BiasActivationParams params = {.x = x.data(),
+                                           .dtype = GetParam(),
+                                           .activation = activation,
+                                           .rows = 64,
+                                           .columns = 1024,
+                                           .stride = 1024};
+      ASSERT_EQ(BiasActivation(params, stream.handle()), Status::kOk) << stream.Finish();
+      ASSERT_EQ(stream.Finish(), "");
+      if (found.empty()) found = x.ToHost();
+      ASSERT_EQ(x.ToHost(), found) << stream;
+    }
     for (size_t i = 0; i < every.size(); ++i) {
       const double expected = InDouble(activation, At(every, i));
       if (std::isfinite(expected)) {
@@ -75,14 +78,20 @@ TEST_P(BiasActivationTest, ActivatesTheSumAndLeavesWhatLiesBetweenRows) {
     int64_t residual_stride;
     bool has_bias;
     bool has_residual;
+    Activation activation = Activation::kGelu;
   };
-  for (const Case& c : {Case{9, 520, 528, 536, true, true},
-                        {5, 1032, 1032, 0, true, false},
-                        {2, 24, 24, 24, false, true},
-                        // Not of whole vectors: columns, a stride.
-                        {5, 3, 3, 3, true, true},
-                        {6, 70, 75, 71, true, true},
-                        {3, 16, 17, 16, true, true}}) {
+  std::vector<Case> cases = {{9, 520, 528, 536, true, true},
+                             {5, 1032, 1032, 0, true, false},
+                             {2, 24, 24, 24, false, true},
+                             // Not of whole vectors: columns, a stride.
+                             {5, 3, 3, 3, true, true},
+                             {6, 70, 75, 71, true, true},
+                             {3, 16, 17, 16, true, true}};
+  for (const Activation activation : kActivations) {
+    cases.push_back({9, 40, 48, 40, true, true, activation});
+    cases.push_back({3, 7, 9, 8, true, true, activation});
+  }
+  for (const Case& c : cases) {
     const auto x = Random(c.rows * c.stride), bias = Random(c.columns),
                residual = Random(c.rows * c.residual_stride);
     TestBuffer<uint16_t> device_bias(bias), device_residual(residual);
@@ -94,7 +103,7 @@ TEST_P(BiasActivationTest, ActivatesTheSumAndLeavesWhatLiesBetweenRows) {
           .bias = c.has_bias ? device_bias.data() : nullptr,
           .residual = c.has_residual ? device_residual.data() : nullptr,
           .dtype = GetParam(),
-          .activation = Activation::kGelu,
+          .activation = c.activation,
           .rows = c.rows,
           .columns = c.columns,
           .stride = c.stride,
@@ -110,10 +119,42 @@ TEST_P(BiasActivationTest, ActivatesTheSumAndLeavesWhatLiesBetweenRows) {
         }
         const double sum = At(x, i) + (c.has_bias ? At(bias, column) : 0) +
                            (c.has_residual ? At(residual, row * c.residual_stride + column) : 0);
-        const double expected = InDouble(Activation::kGelu, sum);
+        const double expected = InDouble(c.activation, sum);
         ASSERT_NEAR(At(found, i), expected, RoundingError(GetParam(), expected) + 1e-6)
             << "row " << row << " column " << column;
       }
+    }
+  }
+}
+
+TEST_P(BiasActivationTest, ARowDoesNotDependOnItsNeighboursBitForBit) {
+  // Of whole vectors and not.
+  for (const int64_t columns : {264, 33}) {
+    const auto own = Random(columns), own_residual = Random(columns);
+    TestBuffer<uint16_t> bias(Random(columns));
+    const auto run = [&](const std::vector<uint16_t>& x, const std::vector<uint16_t>& residual,
+                         TestStream& stream) {
+      TestBuffer<uint16_t> device_x(x), device_residual(residual);
+      const BiasActivationParams params = {.x = device_x.data(),
+                                           .bias = bias.data(),
+                                           .residual = device_residual.data(),
+                                           .dtype = GetParam(),
+                                           .activation = Activation::kGelu,
+                                           .rows = static_cast<int64_t>(x.size()) / columns,
+                                           .columns = columns,
+                                           .stride = columns,
+                                           .residual_stride = columns};
+      EXPECT_EQ(BiasActivation(params, stream.handle()), Status::kOk) << stream.Finish();
+      EXPECT_EQ(stream.Finish(), "");
+      return device_x.ToHost();
+    };
+    std::vector<uint16_t> all(11 * columns, Half(kNan)), all_residual = all;
+    std::ranges::copy(own, all.begin() + 3 * columns);
+    std::ranges::copy(own_residual, all_residual.begin() + 3 * columns);
+    for (TestStream& stream : EveryTestStream()) {
+      EXPECT_EQ(Part(run(all, all_residual, stream), 3 * columns, columns),
+                run(own, own_residual, stream))
+          << stream;
     }
   }
 }

@@ -31,6 +31,17 @@ class ContextPoolTest : public testing::TestWithParam<DType> {
     return values;
   }
 
+  // log2 of weights: any, the least, the greatest, few great ones among the least, and a slope.
+  std::vector<std::vector<float>> ExtremeWeights(int32_t tokens) {
+    std::vector<float> rare(tokens, kMinLogWeight), slope(tokens);
+    for (int32_t i = 3; i < tokens; i += 61) rare[i] = kMaxLogWeight;
+    for (int32_t i = 0; i < tokens; ++i) {
+      slope[i] = kMinLogWeight + 120.0f * static_cast<float>(i) / static_cast<float>(tokens);
+    }
+    return {Random(tokens, 20), std::vector<float>(tokens, kMinLogWeight),
+            std::vector<float>(tokens, kMaxLogWeight), rare, slope};
+  }
+
   float Rounded(float value) const { return FromHalf(GetParam(), ToHalf(GetParam(), value)); }
 
   // Weights within a factor of 2^10, sizes from 0 to 8 tokens; x is rounded to the type.
@@ -105,15 +116,21 @@ class ContextPoolTest : public testing::TestWithParam<DType> {
         }
       }
       for (int64_t i = pooled; i < end; ++i) {
-        const std::vector<Sums> row = Formula(batch, pooled, end, i);
-        for (int64_t c = 0; c < batch.columns; ++c) {
-          const double error =
-              WeightError() * row[c].size + Dropped(batch, end - pooled) * row[c].mass;
-          ASSERT_NEAR(At(out, i * batch.columns + c), row[c].y,
-                      error + RoundingError(GetParam(), std::abs(row[c].y) + error))
-              << "sequence of " << end - pooled << ", token " << i - pooled << ", column " << c;
-        }
+        CompareRow(batch, out, pooled, end, i);
+        if (HasFatalFailure()) return;
       }
+    }
+  }
+
+  // Token i of the sequence whose pooled tokens are [begin, end).
+  void CompareRow(const Batch& batch, const std::vector<uint16_t>& out, int64_t begin, int64_t end,
+                  int64_t i) const {
+    const std::vector<Sums> row = Formula(batch, begin, end, i);
+    for (int64_t c = 0; c < batch.columns; ++c) {
+      const double error = WeightError() * row[c].size + Dropped(batch, end - begin) * row[c].mass;
+      ASSERT_NEAR(At(out, i * batch.columns + c), row[c].y,
+                  error + RoundingError(GetParam(), std::abs(row[c].y) + error))
+          << "sequence of " << end - begin << ", token " << i - begin << ", column " << c;
     }
   }
 

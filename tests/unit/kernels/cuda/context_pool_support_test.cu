@@ -12,8 +12,7 @@
 
 #include "kernels/context_pool.h"
 #include "tests/unit/kernels/context_pool_support_batch.h"
-#include "tests/unit/kernels/cuda/half_values.h"
-#include "tests/unit/kernels/cuda/test_device.cuh"
+#include "tests/unit/kernels/cuda/half_test.cuh"
 
 namespace contextpool::kernels::SIMT_BACKEND {
 namespace {
@@ -113,17 +112,20 @@ class ContextPoolSupportTest : public testing::TestWithParam<DType> {
     }
   }
 
-  void RunAndCompare(const SupportBatch& batch, const std::string& what) const {
-    for (TestStream& stream : FewTestStreams()) {
+  void RunAndCompare(const SupportBatch& batch, const std::string& what,
+                     std::vector<TestStream> streams = FewTestStreams()) const {
+    for (TestStream& stream : streams) {
       SCOPED_TRACE(testing::Message() << what << ", " << stream);
       Compare(batch, Run(batch, stream));
       if (HasFatalFailure()) return;
     }
   }
 
-  Support RunOnce(const SupportBatch& batch) const {
-    TestStream stream = EveryTestStream().back();
-    return Run(batch, stream);
+  void ExpectOnEverySchedule(const SupportBatch& batch, std::vector<float> Support::*numbers,
+                             const std::vector<float>& expected) const {
+    for (TestStream& stream : EveryTestStream()) {
+      EXPECT_EQ(Run(batch, stream).*numbers, expected) << stream;
+    }
   }
 
   std::mt19937 random_{17};
@@ -133,12 +135,27 @@ INSTANTIATE_TEST_SUITE_P(Half, ContextPoolSupportTest, testing::Values(DType::kB
                          [](const auto& info) { return std::string(Name(info.param)); });
 
 TEST_P(ContextPoolSupportTest, MatchesTheFormulaOnEverySchedule) {
-  SupportBatch batch = Make({1, 70, 0, 9}, 3, 16);
-  batch.params.weight = PoolWeight::kSoftmax;
-  batch.params.size = SupportSize::kSoftmax;
-  for (TestStream& stream : EveryTestStream()) {
-    SCOPED_TRACE(testing::Message() << stream);
-    Compare(batch, Run(batch, stream));
+  for (PoolWeight weight : {PoolWeight::kSoftmax, PoolWeight::kSigmoid}) {
+    const bool softmax = weight == PoolWeight::kSoftmax;
+    for (int32_t grid_width : {0, 1, 14}) {
+      SupportBatch batch = Make({1, 2 + 14, 0, 2 + 70, 2 + 14 * 9}, 3, 16, grid_width);
+      batch.params.weight = weight;
+      batch.params.size = softmax ? SupportSize::kSoftmax : SupportSize::kSigmoid;
+      batch.params.prefix = 2;
+      RunAndCompare(batch, "grid width " + std::to_string(grid_width), EveryTestStream());
+    }
+    SupportBatch batch = Make({1, 2, 63, 64, 65, 66, 127, 128, 129}, 3, 8);
+    batch.params.weight = weight;
+    RunAndCompare(batch, "lengths around tiles", EveryTestStream());
+  }
+}
+
+TEST_P(ContextPoolSupportTest, MatchesTheFormulaForLongSequences) {
+  for (int32_t grid_width : {0, 64}) {
+    SupportBatch batch = Make({1 << 12}, 3, 8, grid_width);
+    batch.params.weight = PoolWeight::kSoftmax;
+    batch.params.size = SupportSize::kSoftmax;
+    RunAndCompare(batch, "grid width " + std::to_string(grid_width));
   }
 }
 
@@ -200,27 +217,27 @@ TEST_P(ContextPoolSupportTest, MatchesTheFormulaFarFromZero) {
   SupportBatch batch = FromNumbers(numbers, 0);
   for (PoolWeight weight : {PoolWeight::kSigmoid, PoolWeight::kExp, PoolWeight::kSoftmax}) {
     batch.params.weight = weight;
-    Compare(batch, RunOnce(batch));
+    RunAndCompare(batch, "weights", EveryTestStream());
   }
   batch = FromNumbers(numbers, 1);
   for (SupportSize size : {SupportSize::kSigmoid, SupportSize::kSoftmax}) {
     batch.params.size = size;
-    Compare(batch, RunOnce(batch));
+    RunAndCompare(batch, "sizes", EveryTestStream());
   }
 }
 
 TEST_P(ContextPoolSupportTest, ExtremeNumbersAreClamped) {
   SupportBatch batch = FromNumbers({-kInfinity, -1e30f, -500, 0, 500, 1e30f, kInfinity}, 0);
   batch.params.weight = PoolWeight::kExp;
-  EXPECT_EQ(RunOnce(batch).log_weight, (std::vector<float>{-100, -100, -100, 0, 20, 20, 20}));
+  ExpectOnEverySchedule(batch, &Support::log_weight, {-100, -100, -100, 0, 20, 20, 20});
   batch.params.weight = PoolWeight::kSigmoid;
-  EXPECT_EQ(RunOnce(batch).log_weight, (std::vector<float>{-100, -100, -100, -1, 0, 0, 0}));
+  ExpectOnEverySchedule(batch, &Support::log_weight, {-100, -100, -100, -1, 0, 0, 0});
 
   batch = FromNumbers({-kInfinity, -1e30f, 0, 1e30f, kInfinity}, 1);
   batch.params.weight = PoolWeight::kOne;
   batch.params.r = 1;
   batch.params.fixed_n = 8;
-  EXPECT_EQ(RunOnce(batch).support_size, (std::vector<float>{0, 0, 4, 8, 8}));
+  ExpectOnEverySchedule(batch, &Support::support_size, {0, 0, 4, 8, 8});
 }
 
 TEST_P(ContextPoolSupportTest, ANanNumberStaysOne) {
@@ -229,11 +246,13 @@ TEST_P(ContextPoolSupportTest, ANanNumberStaysOne) {
     SupportBatch sized = FromNumbers({1, std::nanf(""), 2}, 1);
     weighted.params.weight = softmax ? PoolWeight::kSoftmax : PoolWeight::kSigmoid;
     sized.params.size = softmax ? SupportSize::kSoftmax : SupportSize::kSigmoid;
-    const std::vector<float> weights = RunOnce(weighted).log_weight;
-    const std::vector<float> sizes = RunOnce(sized).support_size;
-    for (int64_t i = 0; i < 3; ++i) {
-      EXPECT_EQ(std::isnan(weights[i]), softmax || i == 1) << i;
-      EXPECT_EQ(std::isnan(sizes[i]), softmax || i == 1) << i;
+    for (TestStream& stream : EveryTestStream()) {
+      const std::vector<float> weights = Run(weighted, stream).log_weight;
+      const std::vector<float> sizes = Run(sized, stream).support_size;
+      for (int64_t i = 0; i < 3; ++i) {
+        EXPECT_EQ(std::isnan(weights[i]), softmax || i == 1) << stream << i;
+        EXPECT_EQ(std::isnan(sizes[i]), softmax || i == 1) << stream << i;
+      }
     }
   }
 }
@@ -251,7 +270,7 @@ TEST_P(ContextPoolSupportTest, ASequenceDoesNotDependOnItsNeighboursOrPrefix) {
       if (i >= 10 && i < 82) continue;
       std::fill_n(batch.taps.begin() + i * batch.stride(), batch.stride(), std::nanf(""));
     }
-    for (TestStream& stream : FewTestStreams()) {
+    for (TestStream& stream : EveryTestStream()) {
       const Support expected = Run(alone, stream);
       for (int64_t spare : {0, 200}) {
         const Support together = Run(batch, stream, spare);
@@ -312,6 +331,34 @@ TEST_P(ContextPoolSupportTest, RefusesWhatItCannotDo) {
             }),
             Status::kOk);
 }
+
+#if !defined(__CUDACC__)
+// What only the emulator counts.
+TEST_P(ContextPoolSupportTest, UsesWholeSectorsAndAllBanksButForTheHiddenVectors) {
+  struct Case {
+    int64_t bottleneck;
+    int64_t conflicts;
+  };
+  // A thread stores 8 floats of a hidden vector, 4 at a time, so that neighbours are 32 bytes apart
+  // and half of the banks idle: two passes where one would do.
+  for (const Case& c : {Case{16, 64}, {64, 260}}) {
+    SupportBatch batch = Make({128}, 3, c.bottleneck);
+    batch.gap = 0;
+    batch.taps.resize(batch.tokens() * batch.stride());
+    batch.params.weight = PoolWeight::kSoftmax;
+    batch.params.size = SupportSize::kSoftmax;
+    TestStream stream = EveryTestStream().front();
+    Run(batch, stream);
+    ASSERT_EQ(stream.reports().size(), 2u);
+    const simt::LaunchReport& network = stream.reports()[0];
+    EXPECT_EQ(network.shared.Excess(), c.conflicts) << network;
+    EXPECT_EQ(network.global.Excess(), 0) << network;
+    const simt::LaunchReport& softmax = stream.reports()[1];
+    EXPECT_GT(softmax.shared.requests, 0) << softmax;
+    ExpectNoExcess(stream);
+  }
+}
+#endif
 
 }  // namespace
 }  // namespace contextpool::kernels::SIMT_BACKEND

@@ -1,5 +1,7 @@
 // ContextPool against its formula in double precision.
 
+#include <array>
+
 #include "tests/unit/kernels/cuda/context_pool_run.cuh"
 
 namespace contextpool::kernels::SIMT_BACKEND {
@@ -15,20 +17,39 @@ TEST_P(ContextPoolTest, MatchesTheFormulaOnEverySchedule) {
 }
 
 TEST_P(ContextPoolTest, MatchesTheFormulaForLengthsAroundTiles) {
+  RunAndCompare(Make({0, 1, 2, 8, 9, 31, 32, 33, 63, 64, 65, 127, 128, 129}, 8), EveryTestStream(),
+                "some lengths");
   RunAndCompare(Make({0,  1,  2,   7,   8,   9,   31,  32,  33,  62,  63,  64,
                       65, 66, 127, 128, 129, 191, 192, 193, 255, 256, 257, 300},
                      8),
-                FewTestStreams(), "lengths");
+                FewTestStreams(), "more lengths");
 }
 
 TEST_P(ContextPoolTest, MatchesTheFormulaForLongSequences) {
   // More tiles than a warp has lanes, most of them skipped; and a few, all computed.
   Batch sparse = Make({2100, 3}, 8);
   for (float& size : sparse.support_size) size = std::min(size, 3.0f);
-  RunAndCompare(sparse, {EveryTestStream().back()}, "2100 tokens");
+  RunAndCompare(sparse, FewTestStreams(), "2100 tokens");
   Batch dense = Make({512}, 72);
   dense.support_size.assign(512, 51.2f);
-  RunAndCompare(dense, {EveryTestStream().front()}, "512 tokens");
+  RunAndCompare(dense, FewTestStreams(), "512 tokens");
+}
+
+TEST_P(ContextPoolTest, MatchesTheFormulaForTheLongestSequenceThatMayBe) {
+#if defined(__CUDACC__)
+  constexpr int32_t kTokens = 1 << 16;
+#else
+  // The emulator would take a minute for the longest one; the launch is for it all the same.
+  constexpr int32_t kTokens = 1 << 13;
+#endif
+  Batch batch = Make({kTokens}, 8);
+  for (float& size : batch.support_size) size = std::min(size, 3.0f);
+  for (TestStream& stream : FewTestStreams()) {
+    SCOPED_TRACE(testing::Message() << stream);
+    const std::vector<uint16_t> out = Run(batch, stream, nullptr, (1 << 16) - kTokens);
+    // The last one, and some of each part of a tile.
+    for (int64_t i = kTokens - 1; i >= 0; i -= 273) CompareRow(batch, out, 0, kTokens, i);
+  }
 }
 
 TEST_P(ContextPoolTest, MatchesTheFormulaForAnyColumns) {
@@ -45,25 +66,34 @@ TEST_P(ContextPoolTest, MatchesTheFormulaForAnyColumns) {
 }
 
 TEST_P(ContextPoolTest, MatchesTheFormulaForEveryOption) {
+  std::vector<TestStream> streams = EveryTestStream();
+  size_t turn = 0;
   for (PoolNormalization normalization :
        {PoolNormalization::kSum, PoolNormalization::kMean, PoolNormalization::kNone}) {
     for (PoolResidual residual : {PoolResidual::kNone, PoolResidual::kAdd, PoolResidual::kGate}) {
       for (int64_t prefix : {0, 1, 12}) {
-        Batch batch = Make({0, 1, 12, 13, 75}, 24);
-        batch.normalization = normalization;
-        batch.residual = residual;
-        batch.gate = 0.3f;
-        batch.prefix = prefix;
-        RunAndCompare(batch, {EveryTestStream().back()},
-                      "normalization " + std::to_string(static_cast<int>(normalization)) +
-                          ", residual " + std::to_string(static_cast<int>(residual)) + ", prefix " +
-                          std::to_string(prefix));
+        const std::string what =
+            "normalization " + std::to_string(static_cast<int>(normalization)) + ", residual " +
+            std::to_string(static_cast<int>(residual)) + ", prefix " + std::to_string(prefix);
+        Batch small = Make({0, 13, 1}, 8), large = Make({0, 1, 12, 13, 75}, 24);
+        for (Batch* batch : {&small, &large}) {
+          batch->normalization = normalization;
+          batch->residual = residual;
+          batch->gate = 0.3f;
+          batch->prefix = prefix;
+        }
+        RunAndCompare(small, EveryTestStream(), what);
+        RunAndCompare(large, {streams[turn++ % streams.size()]}, what);
       }
     }
   }
 }
 
 TEST_P(ContextPoolTest, MatchesTheFormulaOnGrids) {
+  for (int32_t width : {1, 3, 14, 70}) {
+    RunAndCompare(MakeGrids({0, 1, 70 / width, 2}, width, 8, 1), EveryTestStream(),
+                  "width " + std::to_string(width));
+  }
   for (int32_t width : {1, 3, 14, 64, 70}) {
     for (int32_t prefix : {0, 1}) {
       RunAndCompare(MakeGrids({0, 1, 140 / width, 2}, width, 8, prefix), FewTestStreams(),
@@ -85,22 +115,39 @@ TEST_P(ContextPoolTest, SkippingOnAGridLooksAtRowsAndColumns) {
   }
 }
 
+TEST_P(ContextPoolTest, MatchesTheFormulaForExtremeWeightsAndSizesOnEverySchedule) {
+  constexpr int32_t kTokens = 70;
+  const std::vector<std::vector<float>> weights = ExtremeWeights(kTokens);
+  for (int32_t grid_width : {0, 14}) {
+    // A sequence for each kind of weights.
+    Batch batch = Make(std::vector<int32_t>(weights.size(), kTokens), 8);
+    batch.grid_width = grid_width;
+    for (size_t s = 0; s < weights.size(); ++s) {
+      std::ranges::copy(weights[s], batch.log_weight.begin() + static_cast<int64_t>(s) * kTokens);
+    }
+    // All sizes in one tile.
+    for (size_t i = 0; i < batch.support_size.size(); ++i) {
+      batch.support_size[i] = std::array{0.0f, 1e-3f, 3.0f, 1e4f}[i % 4];
+    }
+    for (float skip_bits : {20.0f, kInfinity}) {
+      batch.skip_bits = skip_bits;
+      RunAndCompare(batch, EveryTestStream(), "bits " + std::to_string(skip_bits));
+    }
+  }
+}
+
 TEST_P(ContextPoolTest, MatchesTheFormulaForExtremeWeightsAndSizes) {
   constexpr int32_t kTokens = 200;
-  std::vector<float> rare(kTokens, kMinLogWeight);
-  for (int32_t i = 3; i < kTokens; i += 61) rare[i] = kMaxLogWeight;
-  std::vector<float> slope(kTokens);
-  for (int32_t i = 0; i < kTokens; ++i) slope[i] = kMinLogWeight + 120.0f * i / kTokens;
-  for (const std::vector<float>& log_weight :
-       {Random(kTokens, 20), std::vector<float>(kTokens, kMinLogWeight),
-        std::vector<float>(kTokens, kMaxLogWeight), rare, slope}) {
+  std::vector<TestStream> streams = EveryTestStream();
+  size_t turn = 0;
+  for (const std::vector<float>& log_weight : ExtremeWeights(kTokens)) {
     for (float size : {0.0f, 1e-3f, 3.0f, 1e4f}) {
       for (float skip_bits : {20.0f, kInfinity}) {
         Batch batch = Make({kTokens}, 8);
         batch.log_weight = log_weight;
         batch.support_size.assign(kTokens, size);
         batch.skip_bits = skip_bits;
-        RunAndCompare(batch, {EveryTestStream().back()},
+        RunAndCompare(batch, {streams[turn++ % streams.size()]},
                       "size " + std::to_string(size) + ", bits " + std::to_string(skip_bits));
       }
     }
@@ -141,7 +188,7 @@ TEST_P(ContextPoolTest, ATokenOfGreatWeightIsNotSkippedThoughItIsFar) {
   batch.support_size.assign(200, 10.8f);
   batch.log_weight[128] = kMaxLogWeight;
   std::fill_n(batch.x.begin() + 128 * batch.stride(), batch.columns, 1000.0f);
-  RunAndCompare(batch, FewTestStreams(), "one token");
+  RunAndCompare(batch, EveryTestStream(), "one token");
 }
 
 TEST_P(ContextPoolTest, ReproducesAConstantExactly) {
@@ -155,10 +202,10 @@ TEST_P(ContextPoolTest, ReproducesAConstantExactly) {
 
 TEST_P(ContextPoolTest, ASequenceIsTheSameAloneAndBetweenOthersThatAreNan) {
   for (int32_t grid_width : {0, 5}) {
-    Batch alone = Make({102}, 40);
+    Batch alone = Make({72}, 16);
     alone.prefix = 2;
     alone.grid_width = grid_width;
-    Batch batch = Make({27, 102, 67}, 40);
+    Batch batch = Make({27, 72, 67}, 16);
     batch.prefix = alone.prefix;
     batch.grid_width = grid_width;
     for (std::vector<float>* values : {&batch.x, &batch.log_weight, &batch.support_size}) {
@@ -167,7 +214,7 @@ TEST_P(ContextPoolTest, ASequenceIsTheSameAloneAndBetweenOthersThatAreNan) {
     std::ranges::copy(alone.x, batch.x.begin() + 27 * batch.stride());
     std::ranges::copy(alone.log_weight, batch.log_weight.begin() + 27);
     std::ranges::copy(alone.support_size, batch.support_size.begin() + 27);
-    for (TestStream& stream : FewTestStreams()) {
+    for (TestStream& stream : EveryTestStream()) {
       const std::vector<uint16_t> expected = Run(alone, stream);
       EXPECT_EQ(RowsOf(batch, Run(batch, stream), 1), expected) << stream;
       // Sizes that the launcher cannot know better.
@@ -179,7 +226,7 @@ TEST_P(ContextPoolTest, ASequenceIsTheSameAloneAndBetweenOthersThatAreNan) {
 TEST_P(ContextPoolTest, ANanSpoilsWhatItBelongsToHoweverFarAway) {
   Batch batch = Make({150}, 8);
   for (float& size : batch.support_size) size = std::min(size, 2.0f);
-  for (TestStream& stream : FewTestStreams()) {
+  for (TestStream& stream : EveryTestStream()) {
     Batch sized = batch;
     sized.support_size[20] = kNan;
     Batch weighted = batch;

@@ -78,6 +78,31 @@ class EmbeddingTest : public HalfTest {
     EXPECT_EQ(stream.Finish(), "");
     return out.ToHost();
   }
+
+  void RunAndCompare(const Tables& tables, const std::vector<int32_t>& ids,
+                     const std::vector<int32_t>& lengths, std::vector<TestStream> streams) {
+    const auto columns = static_cast<int64_t>(tables.gamma.size());
+    const std::vector<int32_t> begins = CumulativeLengths(lengths);
+    for (TestStream& stream : streams) {
+      SCOPED_TRACE(testing::Message() << columns << " columns, " << stream);
+      const std::vector<uint16_t> found = Run(tables, ids, lengths, stream);
+      for (int32_t token = 0; token < begins.back(); ++token) {
+        const int32_t begin = *(std::ranges::upper_bound(begins, token) - 1);
+        std::vector<double> row(columns);
+        for (int64_t i = 0; i < columns; ++i) {
+          row[i] = At(tables.words, ids[token] * columns + i) + At(tables.token_type, i) +
+                   At(tables.positions, (token - begin) * columns + i);
+        }
+        row = Normalized(row, tables.gamma, tables.beta, kEps);
+        for (int64_t i = 0; i < columns; ++i) {
+          // Rounded once, after a computation in float.
+          ASSERT_NEAR(At(found, token * columns + i), row[i],
+                      RoundingError(GetParam(), row[i]) + 1e-5)
+              << "token " << token << " column " << i;
+        }
+      }
+    }
+  }
 };
 
 TEST_P(EmbeddingTest, MatchesItsFormulaOnEveryScheduleWithAnyLengths) {
@@ -91,30 +116,30 @@ TEST_P(EmbeddingTest, MatchesItsFormulaOnEveryScheduleWithAnyLengths) {
                         {{2, 3}, 384, true},
                         {{1, 4}, 768, false},
                         {{2, 1}, 1024, true},
-                        {{1, 2}, 2048, true}}) {
+                        {{1, 2}, 2048, true},
+                        {{40, 1, 70}, 8, true}}) {
     const int64_t longest = std::ranges::max(c.lengths);
     const Tables tables = RandomTables(longest, c.columns, c.has_token_type);
-    const std::vector<int32_t> begins = CumulativeLengths(c.lengths);
-    const std::vector<int32_t> ids = RandomIds(begins.back());
-    for (TestStream& stream : EveryTestStream()) {
-      SCOPED_TRACE(testing::Message() << c.columns << " columns, " << stream);
-      const std::vector<uint16_t> found = Run(tables, ids, c.lengths, stream);
-      for (int32_t token = 0; token < begins.back(); ++token) {
-        const int32_t begin = *(std::ranges::upper_bound(begins, token) - 1);
-        std::vector<double> row(c.columns);
-        for (int64_t i = 0; i < c.columns; ++i) {
-          row[i] = At(tables.words, ids[token] * c.columns + i) + At(tables.token_type, i) +
-                   At(tables.positions, (token - begin) * c.columns + i);
-        }
-        row = Normalized(row, tables.gamma, tables.beta, kEps);
-        for (int64_t i = 0; i < c.columns; ++i) {
-          // Rounded once, after a computation in float.
-          ASSERT_NEAR(At(found, token * c.columns + i), row[i],
-                      RoundingError(GetParam(), row[i]) + 1e-5)
-              << "token " << token << " column " << i;
-        }
-      }
-    }
+    RunAndCompare(tables, RandomIds(std::accumulate(c.lengths.begin(), c.lengths.end(), 0)),
+                  c.lengths, EveryTestStream());
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_P(EmbeddingTest, MatchesItsFormulaForLongSequences) {
+  // A long one, and more of them than a warp has lanes.
+  const Tables tables = RandomTables(2048, 8, true);
+  RunAndCompare(tables, RandomIds(2049), {1, 2048}, FewTestStreams());
+  const std::vector<int32_t> lengths(70, 3);
+  RunAndCompare(tables, RandomIds(210), lengths, FewTestStreams());
+}
+
+TEST_P(EmbeddingTest, MatchesItsFormulaForExtremeWords) {
+  for (const int64_t columns : {8, 264}) {
+    Tables tables = RandomTables(3, columns, false);
+    tables.words = ExtremeRows(columns);
+    tables.positions.assign(3 * columns, 0);
+    RunAndCompare(tables, {5, 4, 3, 2, 1, 0}, {2, 1, 3}, EveryTestStream());
   }
 }
 

@@ -35,12 +35,35 @@ class HalfTest : public testing::TestWithParam<DType> {
 
   uint16_t Half(double value) const { return ToHalf(GetParam(), static_cast<float>(value)); }
 
+  // [kExtremeRows, columns], hard to normalise: of variance 0, of the smallest numbers, and of the
+  // largest ones whose squares a float can sum.
+  static constexpr int64_t kExtremeRows = 6;
+  std::vector<uint16_t> ExtremeRows(int64_t columns) const {
+    const bool is_bf16 = GetParam() == DType::kBF16;
+    const double largest = is_bf16 ? 0x1p56 : 65504, smallest = is_bf16 ? 0x1p-133 : 0x1p-24;
+    std::vector<uint16_t> rows;
+    for (int64_t row = 0; row < kExtremeRows; ++row) {
+      for (int64_t i = 0; i < columns; ++i) {
+        const double of_row[kExtremeRows] = {0,
+                                             largest,
+                                             i % 2 == 0 ? largest : -largest,
+                                             i == columns - 1 ? largest : 0,
+                                             i % 3 == 0 ? smallest : 0,
+                                             i % 2 == 0 ? -largest : smallest};
+        rows.push_back(Half(of_row[row]));
+      }
+    }
+    return rows;
+  }
+
   // (v - mean) / sqrt(variance + eps) * gamma + beta.
   std::vector<double> Normalized(std::vector<double> v, const std::vector<uint16_t>& gamma,
                                  const std::vector<uint16_t>& beta, double eps) const {
     const auto columns = static_cast<double>(v.size());
     double mean = 0, variance = 0;
-    for (const double value : v) mean += value / columns;
+    // Divided once: equal values have just their own mean.
+    for (const double value : v) mean += value;
+    mean /= columns;
     for (const double value : v) variance += (value - mean) * (value - mean) / columns;
     for (size_t i = 0; i < v.size(); ++i) {
       v[i] = (v[i] - mean) / std::sqrt(variance + eps) * At(gamma, i) + At(beta, i);

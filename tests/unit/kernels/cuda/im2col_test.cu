@@ -97,13 +97,24 @@ TEST_P(PatchRowsTest, MatchesItsDefinitionOnEverySchedule) {
   }
 }
 
+TEST_P(PatchRowsTest, MatchesItsDefinitionForAWholeImage) {
+  for (const Shape& s : {Shape{1, 224, 224, 16}, {1, 224, 224, 14}}) {
+    const std::vector<uint8_t> pixels = RandomPixels(s.bytes());
+    for (TestStream& stream : FewTestStreams()) {
+      ExpectRows(s, pixels, 0, Run(s, pixels, 0, s.rows(), stream));
+    }
+  }
+}
+
 TEST_P(PatchRowsTest, WritesAnyRangeOfRows) {
   const Shape shape = {.images = 3, .height = 16, .width = 24, .size = 8};
   const std::vector<uint8_t> pixels = RandomPixels(shape.bytes());
+  std::vector<TestStream> streams = EveryTestStream();
+  size_t turn = 0;
   for (int64_t first = 0; first < shape.rows(); ++first) {
     for (int64_t rows = 1; rows <= shape.rows() - first; ++rows) {
       SCOPED_TRACE(testing::Message() << "rows from " << first << ": " << rows);
-      TestStream stream = EveryTestStream().front();
+      TestStream& stream = streams[turn++ % streams.size()];
       ExpectRows(shape, pixels, first, Run(shape, pixels, first, rows, stream));
     }
   }

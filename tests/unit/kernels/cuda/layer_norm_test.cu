@@ -37,7 +37,8 @@ TEST_P(LayerNormTest, MatchesItsFormulaOnEveryScheduleWithAnyColumns) {
                         {5, 384, true, true},
                         {4, 768, false, true},
                         {3, 1024, false, false},
-                        {2, 2048, true, true}}) {
+                        {2, 2048, true, true},
+                        {150, 8, true, true}}) {
     const Inputs in = {
         .x = Random(c.rows * c.columns, 3),
         .bias = c.has_bias ? Random(c.columns) : std::vector<uint16_t>(),
@@ -105,7 +106,7 @@ TEST_P(LayerNormTest, RowsMayLieApartAndWhatIsBetweenThemStays) {
   }
   TestBuffer<uint16_t> device_x(x), device_residual(residual), device_gamma(gamma),
       device_beta(beta);
-  for (TestStream& stream : FewTestStreams()) {
+  for (TestStream& stream : EveryTestStream()) {
     SCOPED_TRACE(testing::Message() << stream);
     TestBuffer<uint16_t> out(kRows * kOut);
     LayerNormParams params = ParamsOf(GetParam(), kRows, kColumns, kX, kResidual, kOut);
@@ -140,7 +141,7 @@ TEST_P(LayerNormTest, WritesOverItsInputOrItsResidualToo) {
   LayerNormParams params = ParamsOf(GetParam(), kRows, kColumns, kColumns, kColumns, kColumns);
   params.gamma = gamma.data();
   params.beta = beta.data();
-  for (TestStream& stream : FewTestStreams()) {
+  for (TestStream& stream : EveryTestStream()) {
     std::vector<std::vector<uint16_t>> found;
     for (int place = 0; place < 3; ++place) {
       TestBuffer<uint16_t> device_x(x), device_residual(residual), apart(kRows * kColumns);
@@ -175,8 +176,52 @@ TEST_P(LayerNormTest, ARowDoesNotDependOnItsNeighboursBitForBit) {
   };
   std::vector<uint16_t> all(7 * kColumns, Half(kNan));
   std::ranges::copy(own, all.begin() + 3 * kColumns);
-  for (TestStream& stream : FewTestStreams()) {
+  for (TestStream& stream : EveryTestStream()) {
     EXPECT_EQ(Part(run(all, stream), 3 * kColumns, kColumns), run(own, stream)) << stream;
+  }
+}
+
+TEST_P(LayerNormTest, MatchesItsFormulaForExtremeRows) {
+  for (const int64_t columns : {8, 264}) {
+    const auto x = ExtremeRows(columns), gamma = Random(columns), beta = Random(columns);
+    TestBuffer<uint16_t> device_x(x), device_gamma(gamma), device_beta(beta);
+    LayerNormParams params = ParamsOf(GetParam(), kExtremeRows, columns, columns, columns, columns);
+    params.x = device_x.data();
+    params.gamma = device_gamma.data();
+    params.beta = device_beta.data();
+    for (TestStream& stream : EveryTestStream()) {
+      TestBuffer<uint16_t> out(x.size());
+      params.out = out.data();
+      ASSERT_EQ(LayerNorm(params, stream.handle()), Status::kOk) << stream.Finish();
+      ASSERT_EQ(stream.Finish(), "");
+      const std::vector<uint16_t> found = out.ToHost();
+      for (int64_t row = 0; row < kExtremeRows; ++row) {
+        std::vector<double> v(columns);
+        for (int64_t i = 0; i < columns; ++i) v[i] = At(x, row * columns + i);
+        v = Normalized(v, gamma, beta, kEps);
+        for (int64_t i = 0; i < columns; ++i) {
+          ASSERT_NEAR(At(found, row * columns + i), v[i], RoundingError(GetParam(), v[i]) + 1e-5)
+              << stream << ", row " << row << " column " << i;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LayerNormTest, LoadsAndStoresWholeSectors) {
+  for (const int64_t columns : {16, 384, 768}) {
+    TestBuffer<uint16_t> x(Random(5 * columns)), residual(Random(5 * columns)),
+        bias(Random(columns)), gamma(Random(columns)), beta(Random(columns)), out(5 * columns);
+    LayerNormParams params = ParamsOf(GetParam(), 5, columns, columns, columns, columns);
+    params.x = x.data();
+    params.bias = bias.data();
+    params.residual = residual.data();
+    params.gamma = gamma.data();
+    params.beta = beta.data();
+    params.out = out.data();
+    TestStream stream = EveryTestStream().front();
+    ASSERT_EQ(LayerNorm(params, stream.handle()), Status::kOk) << stream.Finish();
+    ExpectNoExcess(stream);
   }
 }
 

@@ -63,6 +63,33 @@ TEST_P(PatchTokensTest, MatchesItsDefinitionOnEverySchedule) {
   }
 }
 
+TEST_P(PatchTokensTest, MatchesItsDefinitionForAWholeImage) {
+  const Shape shape = {.images = 1, .tokens = 197, .prefix = 1, .columns = 768};
+  const auto patches = Random(shape.patches() * 768), table = Random(shape.tokens * 768);
+  for (TestStream& stream : FewTestStreams()) {
+    const std::vector<uint16_t> found = Run(shape, patches, table, stream);
+    for (int64_t i = 0; i < shape.tokens * 768; ++i) {
+      const double expected = At(table, i) + (i < 768 ? 0 : At(patches, i - 768));
+      ASSERT_NEAR(At(found, i), expected, RoundingError(GetParam(), expected)) << stream << i;
+    }
+  }
+}
+
+TEST_P(PatchTokensTest, SumsOfTheLargestAndSmallestNumbersRoundAsTheTypeDoes) {
+  const std::vector<uint16_t> patches = ExtremeRows(264);
+  std::vector<uint16_t> table;
+  for (const double value : {1.0, -65504.0, 65504.0, 0x1p-24, 0.0, 0x1p56}) {
+    table.insert(table.end(), 264, Half(value));
+  }
+  for (TestStream& stream : EveryTestStream()) {
+    const std::vector<uint16_t> found = Run({1, kExtremeRows, 0, 264}, patches, table, stream);
+    for (size_t i = 0; i < found.size(); ++i) {
+      const float sum = static_cast<float>(At(patches, i)) + static_cast<float>(At(table, i));
+      ASSERT_EQ(found[i], ToHalf(GetParam(), sum)) << stream << i;
+    }
+  }
+}
+
 TEST_P(PatchTokensTest, AnImageOfNaNsStaysAmongItself) {
   const Shape shape = {.images = 3, .tokens = 4, .prefix = 1, .columns = 264};
   const int64_t image = shape.tokens * shape.columns, patches = 3 * shape.columns;

@@ -101,6 +101,48 @@ TEST_P(PoolTest, MatchesItsFormulaOnEveryScheduleWithAnyLengths) {
   }
 }
 
+TEST_P(PoolTest, MatchesItsFormulaForTheLongestSegments) {
+  constexpr int64_t kColumns = 8;
+  constexpr int32_t kTokens = 1 << 16;
+  const std::vector<uint16_t> x = Random(kTokens * kColumns, 2);
+  const auto at = [&](int64_t i, int64_t c) { return At(x, i * kColumns + c); };
+  const std::vector<PoolSegment> segments = {{0, kTokens, PoolMode::kMean, 0},
+                                             {3, kTokens, PoolMode::kMax, 1}};
+  for (TestStream& stream : FewTestStreams()) {
+    const std::vector<float> found = Run(x, kColumns, segments, stream);
+    for (size_t s = 0; s < segments.size(); ++s) {
+      const std::vector<double> expected = InDouble(segments[s], kColumns, at);
+      for (int64_t i = 0; i < kColumns; ++i) {
+        ASSERT_NEAR(found[s * kColumns + i], expected[i], 1e-5) << stream << ", segment " << s;
+      }
+    }
+  }
+}
+
+TEST_P(PoolTest, MatchesItsFormulaForExtremeRows) {
+  constexpr int64_t kColumns = 24;
+  const std::vector<uint16_t> x = ExtremeRows(kColumns);
+  const auto at = [&](int64_t i, int64_t c) { return At(x, i * kColumns + c); };
+  std::vector<PoolSegment> segments = EveryKindOf(0, kExtremeRows);
+  for (int32_t row = 0; row < kExtremeRows; ++row) {
+    // The row of the smallest numbers has a length whose square is 0 in float.
+    const std::vector<PoolSegment> of_row = EveryKindOf(row, row + 1);
+    for (const PoolSegment& segment : of_row) {
+      if (row != 4 || segment.normalize == 0) segments.push_back(segment);
+    }
+  }
+  for (TestStream& stream : EveryTestStream()) {
+    const std::vector<float> found = Run(x, kColumns, segments, stream);
+    for (size_t s = 0; s < segments.size(); ++s) {
+      const std::vector<double> expected = InDouble(segments[s], kColumns, at);
+      for (int64_t i = 0; i < kColumns; ++i) {
+        ASSERT_NEAR(found[s * kColumns + i], expected[i], std::abs(expected[i]) * 1e-6 + 1e-30)
+            << stream << ", segment " << s << " column " << i;
+      }
+    }
+  }
+}
+
 TEST_P(PoolTest, WritesTheTypeOfItsInputForHeadsThatGoOn) {
   constexpr int64_t kColumns = 384;
   const std::vector<uint16_t> x = Random(12 * kColumns);

@@ -82,7 +82,9 @@ class TestStream {
     }
     return faults;
   }
-  const simt::LaunchReport& last_report() const { return stream_.reports().back(); }
+  // One for each launch so far.
+  const std::vector<simt::LaunchReport>& reports() const { return stream_.reports(); }
+  const simt::LaunchReport& last_report() const { return reports().back(); }
 
   friend std::ostream& operator<<(std::ostream& out, const TestStream& stream) {
     return out << stream.options_;
