@@ -74,7 +74,7 @@ absl::Status GpuQueue::Synchronize() {
     // What was queued before it uses memory that may go when this returns.
     thrown = std::current_exception();
   }
-  const absl::Status end = runtime_.Synchronize();
+  absl::Status end = runtime_.Synchronize();
   // That the GPU is lost is more than any other failure says.
   if (absl::IsDataLoss(end)) return end;
   if (thrown) std::rethrow_exception(thrown);

@@ -39,8 +39,8 @@ absl::Status CheckGpu(int index) {
   }
   int major = 0;
   absl::Status status =
-      CudaStatus(absl::StrCat("cuda:", index), "cudaDeviceGetAttribute",
-                 cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index));
+      CudaOpeningStatus(absl::StrCat("cuda:", index), "cudaDeviceGetAttribute",
+                        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index));
   if (!status.ok()) return status;
   if (major < kOldestMajor) {
     return absl::UnavailableError(absl::StrCat("the GPU cuda:", index, " has compute capability ",

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/mutex.h"
 #include "engine/device/cuda/cublas_gemm.h"
@@ -36,7 +37,8 @@ class CudaRuntime final : public GpuRuntime {
   }
 
   absl::Status Begin() {
-    absl::Status status = Select();
+    // Which makes the process's context, if no other process has the GPU to itself.
+    absl::Status status = CudaOpeningStatus(name_, "cudaSetDevice", cudaSetDevice(index_));
     if (status.ok()) status = CreateStream(stream_);
     if (status.ok()) status = CreateStream(upload_);
     if (status.ok()) {
@@ -116,13 +118,17 @@ class CudaRuntime final : public GpuRuntime {
   }
   absl::StatusOr<std::unique_ptr<GpuGraph>> EndCapture() override {
     cudaGraph_t recorded = nullptr;
-    absl::Status status = Check("cudaStreamEndCapture", cudaStreamEndCapture(stream_, &recorded));
+    // First, so that it is done even if there is no memory for the rest.
+    const cudaError_t ended = cudaStreamEndCapture(stream_, &recorded);
+    const absl::Cleanup destroy = [&] {
+      if (recorded != nullptr) cudaGraphDestroy(recorded);
+    };
+    absl::Status status = Check("cudaStreamEndCapture", ended);
     auto graph = std::make_unique<CudaGraph>(index_);
     if (status.ok()) {
       status = Check("cudaGraphInstantiate",
                      cudaGraphInstantiate(&graph->executable, recorded, /*flags=*/0));
     }
-    if (recorded != nullptr) cudaGraphDestroy(recorded);
     if (!status.ok()) return status;
     return graph;
   }

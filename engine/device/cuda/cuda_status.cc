@@ -1,29 +1,37 @@
 #include "engine/device/cuda/cuda_status.h"
 
+#include <string>
+
 #include "absl/strings/str_cat.h"
 
 namespace contextpool::engine {
 namespace {
 
 // Of which the CUDA runtime's documentation (cudaError_t) says that all further work of the process
-// fails, and faults of the machine.
-bool IsSticky(cudaError_t error) {
+// fails, or that the GPU or its context is gone; and faults of the machine.
+bool IsLost(cudaError_t error) {
   switch (error) {
     case cudaErrorAssert:
 #if CUDART_VERSION >= 13000
     case cudaErrorContained:
 #endif
+    case cudaErrorContextIsDestroyed:
+    case cudaErrorDeviceUninitialized:
+    case cudaErrorDevicesUnavailable:
     case cudaErrorECCUncorrectable:
     case cudaErrorExternalDevice:
     case cudaErrorHardwareStackError:
     case cudaErrorIllegalAddress:
     case cudaErrorIllegalInstruction:
+    case cudaErrorIncompatibleDriverContext:
     case cudaErrorInvalidAddressSpace:
     case cudaErrorInvalidPc:
     case cudaErrorLaunchFailure:
     case cudaErrorLaunchTimeout:
     case cudaErrorMisalignedAddress:
     case cudaErrorMpsClientTerminated:
+    case cudaErrorMpsRpcFailure:
+    case cudaErrorNoDevice:
     case cudaErrorNvlinkUncorrectable:
     case cudaErrorTensorMemoryLeak:
     case cudaErrorUnknown:
@@ -33,17 +41,25 @@ bool IsSticky(cudaError_t error) {
   }
 }
 
+std::string TextOf(absl::string_view device, absl::string_view call, cudaError_t error) {
+  return absl::StrCat("device ", device, ": ", call, ": ", cudaGetErrorString(error));
+}
+
 }  // namespace
 
 absl::Status CudaStatus(absl::string_view device, absl::string_view call, cudaError_t error) {
   if (error == cudaSuccess) return absl::OkStatus();
-  const std::string text =
-      absl::StrCat("device ", device, ": ", call, ": ", cudaGetErrorString(error));
+  const std::string text = TextOf(device, call, error);
   if (error == cudaErrorMemoryAllocation) return absl::ResourceExhaustedError(text);
+  return IsLost(error) ? absl::DataLossError(text) : absl::InternalError(text);
+}
+
+absl::Status CudaOpeningStatus(absl::string_view device, absl::string_view call,
+                               cudaError_t error) {
   if (error == cudaErrorDevicesUnavailable || error == cudaErrorNoDevice) {
-    return absl::UnavailableError(text);
+    return absl::UnavailableError(TextOf(device, call, error));
   }
-  return IsSticky(error) ? absl::DataLossError(text) : absl::InternalError(text);
+  return CudaStatus(device, call, error);
 }
 
 }  // namespace contextpool::engine
