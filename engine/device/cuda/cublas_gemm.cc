@@ -3,7 +3,10 @@
 namespace contextpool::engine {
 namespace {
 
-// Batches have as many row counts as the token budget; beyond this the search begins anew.
+// Batches have as many row counts as the token budget, and a row count has an entry for each kind
+// of product of each model. With one more than this all are dropped, and then each product is
+// described and its algorithm chosen anew on the host when it comes next, while the GPU may run
+// dry.
 constexpr size_t kMaxProducts = 1 << 14;
 // Of what GpuGemmParams points at, at least: an arena's alignment, or a row of 8 numbers.
 constexpr uint32_t kAlignment = 16;
