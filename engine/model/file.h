@@ -50,4 +50,19 @@ absl::StatusOr<std::string> ReadWholeFile(const std::string& directory, const st
 // tokenizer_config.json with every added token.
 absl::StatusOr<std::string> ReadConfigFile(const std::string& directory, const std::string& name);
 
+// What says which architecture a checkpoint is of.
+inline constexpr char kConfigFile[] = "config.json";
+
+// What `parse`, from its content to an absl::StatusOr, makes of a configuration file; its errors
+// get the file in front.
+template <typename Parse>
+auto ParseConfigFile(const std::string& directory, const std::string& name, Parse parse)
+    -> decltype(parse(absl::string_view())) {
+  const absl::StatusOr<std::string> text = ReadConfigFile(directory, name);
+  if (!text.ok()) return text.status();
+  auto parsed = parse(*text);
+  if (!parsed.ok()) return InFile(parsed.status(), name);
+  return parsed;
+}
+
 }  // namespace contextpool::engine

@@ -18,8 +18,6 @@
 namespace contextpool::engine {
 namespace {
 
-constexpr char kConfigFile[] = "config.json";
-
 // By "model_type" of config.json.
 struct Family {
   absl::string_view model_type;
@@ -52,10 +50,8 @@ absl::Status CheckPooling(const ModelInfo& info) {
 }
 
 absl::StatusOr<std::unique_ptr<Model>> Load(const ModelSpec& spec, Device& device) {
-  absl::StatusOr<std::string> text = ReadConfigFile(spec.directory, kConfigFile);
-  if (!text.ok()) return text.status();
-  absl::StatusOr<const Family*> family = FindFamily(*text);
-  if (!family.ok()) return InFile(family.status(), kConfigFile);
+  absl::StatusOr<const Family*> family = ParseConfigFile(spec.directory, kConfigFile, FindFamily);
+  if (!family.ok()) return family.status();
   absl::StatusOr<std::unique_ptr<Model>> model = (*family)->load(spec, device);
   if (!model.ok()) return model;
   if (absl::Status status = CheckPooling((*model)->info()); !status.ok()) return status;
@@ -91,16 +87,12 @@ ModelInfo Describe(const ModelSpec& spec, const OwnReadout& own, const Device& d
 
 absl::StatusOr<ImageConfig> ReadImageConfig(const ModelSpec& spec,
                                             std::optional<ImageSize> model_reads) {
-  constexpr char kFile[] = "preprocessor_config.json";
   if (spec.max_tokens.has_value()) {
     return absl::InvalidArgumentError(
         "max_tokens is for models that read text; remove it from serving.textproto");
   }
-  absl::StatusOr<std::string> text = ReadConfigFile(spec.directory, kFile);
-  if (!text.ok()) return text.status();
-  absl::StatusOr<ImageConfig> image = ParseImageConfig(*text, model_reads);
-  if (!image.ok()) return InFile(image.status(), kFile);
-  return image;
+  const auto parse = [&](absl::string_view text) { return ParseImageConfig(text, model_reads); };
+  return ParseConfigFile(spec.directory, "preprocessor_config.json", parse);
 }
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const ModelSpec& spec, Device& device) {

@@ -12,25 +12,14 @@
 #include "engine/model/resnet_config.h"
 
 namespace contextpool::engine {
-namespace {
-
-absl::StatusOr<ResNetConfig> ReadConfig(const std::string& directory) {
-  constexpr char kConfigFile[] = "config.json";
-  absl::StatusOr<std::string> text = ReadConfigFile(directory, kConfigFile);
-  if (!text.ok()) return text.status();
-  absl::StatusOr<ResNetConfig> config = ParseResNetConfig(*text);
-  if (!config.ok()) return InFile(config.status(), kConfigFile);
-  return config;
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Model>> LoadResNet(const ModelSpec& spec, Device& device) {
   if (!device.convolves()) {
     return absl::UnimplementedError(
         absl::StrCat("a ResNet computes on a CPU, not on device ", device.name()));
   }
-  absl::StatusOr<ResNetConfig> config = ReadConfig(spec.directory);
+  absl::StatusOr<ResNetConfig> config =
+      ParseConfigFile(spec.directory, kConfigFile, ParseResNetConfig);
   if (!config.ok()) return config.status();
   // Any size: nothing in a checkpoint depends on it.
   absl::StatusOr<ImageConfig> image = ReadImageConfig(spec, std::nullopt);

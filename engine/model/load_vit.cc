@@ -12,16 +12,6 @@
 namespace contextpool::engine {
 namespace {
 
-constexpr char kConfigFile[] = "config.json";
-
-absl::StatusOr<VitConfig> ReadConfig(const std::string& directory) {
-  absl::StatusOr<std::string> text = ReadConfigFile(directory, kConfigFile);
-  if (!text.ok()) return text.status();
-  absl::StatusOr<VitConfig> config = ParseVitConfig(*text);
-  if (!config.ok()) return InFile(config.status(), kConfigFile);
-  return config;
-}
-
 // The images that the model reads. They are of another size than config.json says only if it can
 // interpolate its position embeddings.
 absl::StatusOr<ImageConfig> ReadImages(const ModelSpec& spec, const VitConfig& config) {
@@ -38,7 +28,7 @@ absl::StatusOr<ImageConfig> ReadImages(const ModelSpec& spec, const VitConfig& c
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Model>> LoadVit(const ModelSpec& spec, Device& device) {
-  absl::StatusOr<VitConfig> config = ReadConfig(spec.directory);
+  absl::StatusOr<VitConfig> config = ParseConfigFile(spec.directory, kConfigFile, ParseVitConfig);
   if (!config.ok()) return config.status();
   if (absl::Status status = device.CheckAttention(config->attention()); !status.ok()) return status;
   absl::StatusOr<ImageConfig> image = ReadImages(spec, *config);

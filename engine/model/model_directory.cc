@@ -63,11 +63,11 @@ absl::Status ReadModules(const std::string& directory, ModelDirectory& result) {
   if (!modules.ok()) return InFile(modules.status(), kModulesFile);
   result.normalize = modules->normalize;
 
-  const std::string pooling_file = absl::StrCat(modules->pooling_folder, "/config.json");
-  absl::StatusOr<std::string> pooling_text = ReadConfigFile(directory, pooling_file);
-  if (!pooling_text.ok()) return pooling_text.status();
-  absl::StatusOr<Pooling> pooling = ParsePooling(*pooling_text, result.encoder.hidden_size);
-  if (!pooling.ok()) return InFile(pooling.status(), pooling_file);
+  const std::string pooling_file = absl::StrCat(modules->pooling_folder, "/", kConfigFile);
+  absl::StatusOr<Pooling> pooling = ParseConfigFile(
+      directory, pooling_file,
+      [&](absl::string_view text) { return ParsePooling(text, result.encoder.hidden_size); });
+  if (!pooling.ok()) return pooling.status();
   result.pooling = *pooling;
 
   constexpr char kPromptsFile[] = "config_sentence_transformers.json";
@@ -82,12 +82,11 @@ absl::Status ReadModules(const std::string& directory, ModelDirectory& result) {
 
 absl::StatusOr<ModelDirectory> ReadModelDirectory(const std::string& directory,
                                                   std::optional<int32_t> prefix_tokens) {
-  constexpr char kConfigFile[] = "config.json";
-  absl::StatusOr<std::string> text = ReadConfigFile(directory, kConfigFile);
-  if (!text.ok()) return text.status();
   ModelDirectory result;
-  absl::StatusOr<EncoderConfig> encoder = ParseEncoderConfig(*text, prefix_tokens);
-  if (!encoder.ok()) return InFile(encoder.status(), kConfigFile);
+  absl::StatusOr<EncoderConfig> encoder = ParseConfigFile(
+      directory, kConfigFile,
+      [&](absl::string_view text) { return ParseEncoderConfig(text, prefix_tokens); });
+  if (!encoder.ok()) return encoder.status();
   result.encoder = *std::move(encoder);
 
   absl::StatusOr<int32_t> max_tokens = ReadMaxTokens(directory, result.encoder.max_positions);
