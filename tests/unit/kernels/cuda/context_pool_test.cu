@@ -103,16 +103,17 @@ TEST_P(ContextPoolTest, MatchesTheFormulaOnGrids) {
 }
 
 TEST_P(ContextPoolTest, SkippingOnAGridLooksAtRowsAndColumns) {
-  for (int32_t width : {14, 210}) {
-    Batch batch = MakeGrids({420 / width}, width, 8);
-    for (float& size : batch.support_size) size = 1;
-    for (TestStream& stream : FewTestStreams()) {
-      ContextPoolTiles tiles;
-      Compare(batch, Run(batch, stream, &tiles));
-      EXPECT_GT(tiles.skipped, 0) << width;
-      EXPECT_EQ(tiles.computed + tiles.skipped, 7 * 8) << width;
+  const auto run_and_compare = [&](Batch batch, std::vector<TestStream> streams, int64_t tiles) {
+    std::ranges::fill(batch.support_size, 1.0f);
+    for (TestStream& stream : streams) {
+      ContextPoolTiles found;
+      Compare(batch, Run(batch, stream, &found));
+      EXPECT_GT(found.skipped, 0) << batch.grid_width << ", " << stream;
+      EXPECT_EQ(found.computed + found.skipped, tiles) << batch.grid_width;
     }
-  }
+  };
+  run_and_compare(MakeGrids({15}, 14, 8), EveryTestStream(), 4 * 4);
+  run_and_compare(MakeGrids({2}, 210, 8), FewTestStreams(), 7 * 8);
 }
 
 TEST_P(ContextPoolTest, MatchesTheFormulaForExtremeWeightsAndSizesOnEverySchedule) {
