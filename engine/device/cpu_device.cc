@@ -106,7 +106,7 @@ class CpuDevice final : public Device {
            kernels::cpu::PatchTokens(PatchTokensParamsOf(patches, table, out), &pool_));
   }
 
-  absl::Status CheckAttention(const AttentionShape& /*shape*/) const override {
+  absl::Status CheckTransformer(const AttentionShape& /*shape*/) const override {
     return absl::OkStatus();
   }
 

@@ -93,6 +93,9 @@ struct Sequences {
 struct AttentionShape {
   int64_t heads = 0;
   int64_t head_size = 0;
+
+  // Of the hidden state.
+  int64_t columns() const { return heads * head_size; }
 };
 
 // How a model's layers pool context; kernels/context_pool.h says what each option does.
@@ -219,8 +222,9 @@ class Device {
   virtual void PatchTokens(const TensorView& patches, const TensorView& table,
                            const TensorView& out) = 0;
 
-  // What a model is asked at load. UNIMPLEMENTED, naming the size, if Attention cannot compute it.
-  virtual absl::Status CheckAttention(const AttentionShape& shape) const = 0;
+  // What transformers ask at load. UNIMPLEMENTED, naming the size, if layers of such a shape cannot
+  // be computed.
+  virtual absl::Status CheckTransformer(const AttentionShape& shape) const = 0;
 
   // Bytes of `workspace` that Attention needs for sequences of up to `max_length`.
   virtual size_t AttentionWorkspaceBytes(int64_t max_length, const AttentionShape& shape) const = 0;

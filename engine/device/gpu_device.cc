@@ -19,6 +19,10 @@ constexpr int64_t kBatchTokens = 16896;
 constexpr int64_t kPatchRows = 8192;
 // Those of kernels::cuda::Attention.
 constexpr std::array<int64_t, 3> kHeadSizes = {32, 64, 128};
+// Of kernels::cuda::LayerNorm, Embedding and Pool.
+constexpr int64_t kMostColumns = 2048;
+constexpr absl::string_view kTheCpu =
+    "; a CPU computes any: add cpu to --device, and let serving.textproto name no GPU";
 
 const void* BiasOf(const LinearWeight& weight, const TensorView& out) {
   return static_cast<const GpuLinear&>(weight).bias(out.dtype);
@@ -128,11 +132,18 @@ class GpuDevice final : public Device {
     queue_.Add(PatchTokensParamsOf(patches, table, out));
   }
 
-  absl::Status CheckAttention(const AttentionShape& shape) const override {
-    if (std::ranges::count(kHeadSizes, shape.head_size) > 0) return absl::OkStatus();
-    return absl::UnimplementedError(absl::StrCat(
-        "device ", name(), " computes attention with heads of ", absl::StrJoin(kHeadSizes, ", "),
-        " columns, but this model's have ", shape.head_size, "; a CPU computes any"));
+  absl::Status CheckTransformer(const AttentionShape& shape) const override {
+    if (std::ranges::count(kHeadSizes, shape.head_size) == 0) {
+      return absl::UnimplementedError(absl::StrCat(
+          "device ", name(), " computes attention with heads of ", absl::StrJoin(kHeadSizes, ", "),
+          " columns, but this model's have ", shape.head_size, kTheCpu));
+    }
+    if (shape.columns() > kMostColumns) {
+      return absl::UnimplementedError(
+          absl::StrCat("device ", name(), " computes hidden sizes up to ", kMostColumns,
+                       ", but this model's is ", shape.columns(), kTheCpu));
+    }
+    return absl::OkStatus();
   }
 
   size_t AttentionWorkspaceBytes(int64_t /*max_length*/,

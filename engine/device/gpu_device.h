@@ -9,9 +9,9 @@
 
 namespace contextpool::engine {
 
-// Computes in `dtype`, kBF16 or kF16. CheckAttention takes heads of 32, 64 or 128 columns; what
-// else a kernel cannot take is an UNIMPLEMENTED error of Synchronize. Convolutions but those of
-// patches, and MaxPool, are UNIMPLEMENTED.
+// Computes in `dtype`, kBF16 or kF16. CheckTransformer takes heads of 32, 64 or 128 columns
+// and hidden sizes up to 2,048; what else a kernel cannot take is an UNIMPLEMENTED error of
+// Synchronize. Convolutions but those of patches, and MaxPool, are UNIMPLEMENTED.
 std::unique_ptr<Device> CreateGpuDevice(std::unique_ptr<GpuRuntime> runtime,
                                         const GpuKernels& kernels, DType dtype);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <exception>
+#include <string>
 #include <utility>
 #include <variant>
 
@@ -192,12 +193,13 @@ absl::Status GpuQueue::Launch(absl::string_view op, GpuKernels::Launch<Params> k
                               const Params& params) {
   const kernels::Status status = kernel(params, runtime_.stream());
   if (status == kernels::Status::kOk) return absl::OkStatus();
-  absl::Status failure;
-  if (status == kernels::Status::kLaunchFailed) failure = runtime_.LaunchFailure();
-  if (!failure.ok()) return failure;
+  const std::string what = absl::StrCat("device ", runtime_.name(), ": ", op, ": ", Name(status));
+  if (status == kernels::Status::kLaunchFailed) {
+    const absl::Status failure = runtime_.LaunchFailure();
+    return failure.ok() ? absl::InternalError(what) : failure;
+  }
   // Found when a model is warmed up, which then goes to another device.
-  return absl::UnimplementedError(
-      absl::StrCat("device ", runtime_.name(), ": ", op, ": ", Name(status)));
+  return absl::UnimplementedError(what);
 }
 
 }  // namespace contextpool::engine

@@ -28,7 +28,8 @@ absl::StatusOr<std::unique_ptr<Model>> LoadBert(const ModelSpec& spec, Device& d
   if (!directory.ok()) return directory.status();
   const EncoderConfig& config = directory->encoder;
   if (absl::Status status = CheckSpec(spec, config); !status.ok()) return status;
-  if (absl::Status status = device.CheckAttention(config.attention()); !status.ok()) return status;
+  if (absl::Status status = device.CheckTransformer(config.attention()); !status.ok())
+    return status;
   absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(spec.directory);
   if (!checkpoint.ok()) return checkpoint.status();
   absl::StatusOr<BertWeights> weights = LoadBertWeights(config, *checkpoint, device);

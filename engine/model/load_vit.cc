@@ -30,7 +30,8 @@ absl::StatusOr<ImageConfig> ReadImages(const ModelSpec& spec, const VitConfig& c
 absl::StatusOr<std::unique_ptr<Model>> LoadVit(const ModelSpec& spec, Device& device) {
   absl::StatusOr<VitConfig> config = ParseConfigFile(spec.directory, kConfigFile, ParseVitConfig);
   if (!config.ok()) return config.status();
-  if (absl::Status status = device.CheckAttention(config->attention()); !status.ok()) return status;
+  if (absl::Status status = device.CheckTransformer(config->attention()); !status.ok())
+    return status;
   absl::StatusOr<ImageConfig> image = ReadImages(spec, *config);
   if (!image.ok()) return image.status();
   const ImageSize grid = config->GridOf(image->size);

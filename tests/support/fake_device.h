@@ -74,7 +74,7 @@ class FakeDevice : public engine::Device {
                  const engine::EmbeddingTables&, const engine::TensorView&) override {}
   void PatchTokens(const engine::TensorView&, const engine::TensorView&,
                    const engine::TensorView&) override {}
-  absl::Status CheckAttention(const engine::AttentionShape&) const override {
+  absl::Status CheckTransformer(const engine::AttentionShape&) const override {
     return absl::OkStatus();
   }
   size_t AttentionWorkspaceBytes(int64_t, const engine::AttentionShape&) const override {

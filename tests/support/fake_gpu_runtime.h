@@ -27,6 +27,8 @@ class FakeGpuRuntime final : public engine::GpuRuntime {
   absl::Status next_allocation;
   absl::Status next_copy;
   absl::Status next_product;
+  // Of a launch that failed; the runtime may know nothing of it.
+  absl::Status launch_failure = absl::InternalError("device fake:0: launch: no room");
   kernels::Status next_launch = kernels::Status::kOk;
   absl::Status next_begin;
   absl::Status next_capture;
@@ -73,9 +75,7 @@ class FakeGpuRuntime final : public engine::GpuRuntime {
   }
 
   kernels::StreamHandle stream() override { return this; }
-  absl::Status LaunchFailure() override {
-    return absl::InternalError("device fake:0: launch: no room");
-  }
+  absl::Status LaunchFailure() override { return launch_failure; }
 
   absl::Status BeginCapture() override {
     if (!records) return absl::UnimplementedError("no graphs");

@@ -84,9 +84,16 @@ TEST_F(GpuDeviceTest, NoGraphOutlivesMemoryThatIsFreed) {
   EXPECT_THAT(pass(), ElementsAre("product 3 bias"));
 }
 
+TEST_F(GpuDeviceTest, WiderLayersAreRefusedByTheirNumber) {
+  EXPECT_EQ(device_->CheckTransformer({.heads = 16, .head_size = 128}), absl::OkStatus());
+  const absl::Status status = device_->CheckTransformer({.heads = 17, .head_size = 128});
+  EXPECT_TRUE(absl::IsUnimplemented(status));
+  EXPECT_THAT(status.message(), ::testing::HasSubstr("up to 2048, but this model's is 2176"));
+}
+
 TEST_F(GpuDeviceTest, HeadsOfAnotherSizeAreRefusedByTheirNumber) {
-  EXPECT_EQ(device_->CheckAttention({.heads = 12, .head_size = 64}), absl::OkStatus());
-  const absl::Status status = device_->CheckAttention({.heads = 4, .head_size = 12});
+  EXPECT_EQ(device_->CheckTransformer({.heads = 12, .head_size = 64}), absl::OkStatus());
+  const absl::Status status = device_->CheckTransformer({.heads = 4, .head_size = 12});
   EXPECT_TRUE(absl::IsUnimplemented(status));
   EXPECT_THAT(status.message(),
               ::testing::HasSubstr("32, 64, 128 columns, but this model's have 12"));

@@ -331,6 +331,13 @@ TEST_F(GpuQueueTest, ARefusalNamesTheOperation) {
   EXPECT_EQ(queue_.Synchronize(), absl::UnimplementedError("device fake:0: LayerNorm: bad shape"));
 }
 
+TEST_F(GpuQueueTest, ALaunchThatFailedIsNoRefusalEvenIfTheRuntimeKnowsOfNothing) {
+  runtime_.next_launch = kernels::Status::kLaunchFailed;
+  runtime_.launch_failure = absl::OkStatus();
+  Normalize();
+  EXPECT_EQ(queue_.Synchronize(), absl::InternalError("device fake:0: LayerNorm: launch failed"));
+}
+
 TEST_F(GpuQueueTest, ALostGpuIsSaidToBeLostWhateverFailedBefore) {
   runtime_.next_launch = kernels::Status::kLaunchFailed;
   Normalize();
