@@ -17,9 +17,7 @@ using Devices = std::vector<std::unique_ptr<Device>>;
 // What went wrong with which device, and what to do.
 absl::Status Explained(const absl::Status& status, absl::string_view name) {
   const absl::string_view next =
-      absl::IsUnavailable(status)
-          ? "; nvidia-smi shows which GPUs the driver sees, and --device=auto starts without any"
-          : "";
+      absl::IsUnavailable(status) ? "; --device=auto starts without any GPU" : "";
   return absl::Status(status.code(), absl::StrCat("--device=", name, ": ", status.message(), next));
 }
 

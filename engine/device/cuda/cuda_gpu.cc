@@ -2,6 +2,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -16,6 +17,16 @@ namespace {
 
 // The primitives of kernels/cuda need it.
 constexpr int kOldestMajor = 8;
+constexpr absl::string_view kLook = "; nvidia-smi shows what the driver sees";
+
+// Of a version as CUDA numbers them: 13000 is 13.0.
+std::string VersionName(int version) {
+  return absl::StrCat(version / 1000, ".", version % 1000 / 10);
+}
+
+absl::Status NoGpu(absl::string_view why) {
+  return absl::UnavailableError(absl::StrCat("no GPU can be used: ", why));
+}
 
 constexpr GpuKernels kKernels = {
     .attention = kernels::cuda::Attention,
@@ -35,7 +46,7 @@ absl::Status CheckGpu(int index) {
   if (index < 0 || index >= *count) {
     return absl::UnavailableError(
         absl::StrCat("there is no GPU cuda:", index, "; this process can use cuda:0",
-                     *count > 1 ? absl::StrCat(" to cuda:", *count - 1) : ""));
+                     *count > 1 ? absl::StrCat(" to cuda:", *count - 1) : "", kLook));
   }
   int major = 0;
   absl::Status status =
@@ -55,15 +66,17 @@ absl::Status CheckGpu(int index) {
 absl::StatusOr<int> CudaGpuCount() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
-  int driver = 0;
-  if (error == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess &&
-      driver == 0) {
-    return absl::UnavailableError("no GPU can be used: there is no NVIDIA driver");
+  if (error == cudaErrorInsufficientDriver) {
+    int driver = 0;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
+      return NoGpu("there is no NVIDIA driver; install one with which nvidia-smi works");
+    }
+    return NoGpu(absl::StrCat("the driver is for CUDA up to ", VersionName(driver),
+                              ", and this program needs one for ", VersionName(CUDART_VERSION),
+                              "; update the driver (nvidia-smi shows its version)"));
   }
-  if (error != cudaSuccess) {
-    return absl::UnavailableError(absl::StrCat("no GPU can be used: ", cudaGetErrorString(error)));
-  }
-  if (count == 0) return absl::UnavailableError("no GPU can be used: there is none");
+  if (error != cudaSuccess) return NoGpu(absl::StrCat(cudaGetErrorString(error), kLook));
+  if (count == 0) return NoGpu(absl::StrCat("there is none", kLook));
   return count;
 }
 
