@@ -13,81 +13,89 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
+using Defaults = contextpool::server::Options;
+
 ABSL_FLAG(std::vector<std::string>, model_repository, {},
           "Where the models are, comma separated."
           " Each entry is a folder whose subfolders or links are models, or itself a model"
           " directory with a config.json. A model's name is its folder's name.");
-ABSL_FLAG(bool, require_all_models, false,
+ABSL_FLAG(bool, require_all_models, Defaults().require_all_models,
           "End with an error if any model cannot be loaded, instead of serving the others.");
-ABSL_FLAG(bool, enable_admin, false,
+ABSL_FLAG(bool, enable_admin, Defaults().enable_admin,
           "Serve AdminService, which loads, unloads and reloads models of the repository while the"
           " server runs. Whoever reaches the port may call it.");
-ABSL_FLAG(absl::Duration, repository_poll_interval, absl::ZeroDuration(),
+ABSL_FLAG(absl::Duration, repository_poll_interval,
+          absl::FromChrono(Defaults().repository_poll_interval),
           "How often to look for models that came, changed or went in the repository, for example"
           " 30s. A change counts once two looks in a row saw the same. 0: never.");
 ABSL_FLAG(
-    std::vector<std::string>, device, {"auto"},
+    std::vector<std::string>, device, Defaults().devices,
     "What computes, comma separated: cpu, cuda (every GPU), cuda:0 and so on, each with its own"
     " queue; a model lives on one of them, see device in serving.textproto. auto: every GPU"
     " that can be used, and the CPU for what they do not compute or if there is none. GPUs need"
     " a build with CUDA.");
-ABSL_FLAG(std::string, gpu_dtype, "bfloat16",
+ABSL_FLAG(std::string, gpu_dtype, contextpool::kernels::Name(Defaults().gpu_dtype),
           "What GPUs compute in: bfloat16 or float16. The CPU computes in float32.");
-ABSL_FLAG(int32_t, threads, 0,
+ABSL_FLAG(int32_t, threads, Defaults().threads,
           "Threads of the CPU that compute. 0: as many as the process may use (CPU quota of its "
           "cgroup and its"
           " CPU affinity).");
 ABSL_FLAG(
-    int32_t, decode_threads, 0,
+    int32_t, decode_threads, Defaults().decode_threads,
     "Threads that decode images, beside those that compute. 0: half as many as the process may"
     " use.");
-ABSL_FLAG(std::string, bind_address, "0.0.0.0", "Address that both ports listen on.");
-ABSL_FLAG(int32_t, grpc_port, 8001, "Port of the gRPC services. 0 picks a free one.");
-ABSL_FLAG(int32_t, metrics_port, 8002,
+ABSL_FLAG(std::string, bind_address, Defaults().bind_address, "Address that both ports listen on.");
+ABSL_FLAG(int32_t, grpc_port, Defaults().grpc_port,
+          "Port of the gRPC services. 0 picks a free one.");
+ABSL_FLAG(int32_t, metrics_port, Defaults().metrics_port,
           "Port of /metrics, /healthz and /readyz over HTTP. 0 picks a free one.");
-ABSL_FLAG(std::string, ready_file, "",
+ABSL_FLAG(std::string, ready_file, Defaults().ready_file,
           "File written once the models are loaded, with the ports in it:"
           " {\"grpc_port\":8001,\"metrics_port\":8002}. Empty: none.");
-ABSL_FLAG(absl::Duration, drain_grace, absl::ZeroDuration(),
+ABSL_FLAG(absl::Duration, drain_grace, absl::FromChrono(Defaults().drain_grace),
           "Time after SIGTERM or SIGINT for which new calls are still served although health says"
           " NOT_SERVING and /readyz 503, for example 10s, so that load balancers look elsewhere"
           " first. New calls are refused afterwards.");
-ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30),
+ABSL_FLAG(absl::Duration, drain_timeout, absl::FromChrono(Defaults().drain_timeout),
           "Longest time for accepted work after that, for example 30s. A second signal, a second or"
           " more after the first, ends the server at once.");
-ABSL_FLAG(absl::Duration, canary_interval, absl::Seconds(10),
+ABSL_FLAG(absl::Duration, canary_interval, absl::FromChrono(Defaults().canary_interval),
           "A model that computed nothing for this time is sent a request of the server's own, a few"
           " tokens on the way of any other, to see that it still answers. 0: never.");
-ABSL_FLAG(absl::Duration, unhealthy_exit, absl::Seconds(30),
+ABSL_FLAG(absl::Duration, unhealthy_exit, absl::FromChrono(Defaults().unhealthy_exit),
           "The server ends with an error once its engine has been unhealthy for this time (a batch"
           " hangs, the server's own requests fail), or at once if it cannot recover, so that a"
           " supervisor starts it again. 0: never.");
-ABSL_FLAG(int64_t, max_message_bytes, 64 << 20, "Largest request message, in bytes.");
-ABSL_FLAG(int32_t, max_inputs, 4096, "Most inputs in one request.");
-ABSL_FLAG(int64_t, max_image_bytes, 16 << 20, "Largest image file, in bytes.");
-ABSL_FLAG(int64_t, max_image_pixels, 50'000'000,
+ABSL_FLAG(int64_t, max_message_bytes, Defaults().max_message_bytes,
+          "Largest request message, in bytes.");
+ABSL_FLAG(int32_t, max_inputs, Defaults().max_inputs, "Most inputs in one request.");
+ABSL_FLAG(int64_t, max_image_bytes, Defaults().image.max_bytes, "Largest image file, in bytes.");
+ABSL_FLAG(int64_t, max_image_pixels, Defaults().image.max_pixels,
           "Most pixels of an image, by its header; larger ones are not decoded.");
-ABSL_FLAG(int32_t, max_in_flight_requests, 8192,
+ABSL_FLAG(int32_t, max_in_flight_requests, Defaults().max_in_flight_requests,
           "Most requests being answered at one time; more are told to retry later.");
-ABSL_FLAG(int64_t, max_in_flight_bytes, 512 << 20,
+ABSL_FLAG(int64_t, max_in_flight_bytes, Defaults().max_in_flight_bytes,
           "Most bytes of requests being answered, with their replies, and of unary replies being"
           " sent, at one time; more are told to retry later.");
 ABSL_FLAG(
-    int64_t, max_queue_inputs, 65536,
+    int64_t, max_queue_inputs, Defaults().queue.max_inputs,
     "Most inputs that wait for all models of a device together; more are told to retry later.");
 ABSL_FLAG(
-    int64_t, max_queue_tokens, 4 << 20,
+    int64_t, max_queue_tokens, Defaults().queue.max_tokens,
     "Most tokens that wait for all models of a device together; more are told to retry later.");
 ABSL_FLAG(
-    int64_t, max_queue_bytes, 256 << 20,
+    int64_t, max_queue_bytes, Defaults().queue.max_bytes,
     "Most bytes of inputs that wait for all models of a device together; more are told to retry"
     " later.");
-ABSL_FLAG(int32_t, grpc_memory_mib, 1024, "Memory for gRPC's own buffers, in MiB. 0: no limit.");
-ABSL_FLAG(int32_t, max_concurrent_streams, 1024, "Most calls at one time on one connection.");
-ABSL_FLAG(absl::Duration, max_connection_age, absl::ZeroDuration(),
+ABSL_FLAG(int32_t, grpc_memory_mib, Defaults().grpc_memory_mib,
+          "Memory for gRPC's own buffers, in MiB. 0: no limit.");
+ABSL_FLAG(int32_t, max_concurrent_streams, Defaults().max_concurrent_streams,
+          "Most calls at one time on one connection.");
+ABSL_FLAG(absl::Duration, max_connection_age, absl::FromChrono(Defaults().max_connection_age),
           "Connections are closed after this time, for example 10m, so that clients spread over"
           " new servers. 0: never.");
-ABSL_FLAG(absl::Duration, max_connection_age_grace, absl::Seconds(30),
+ABSL_FLAG(absl::Duration, max_connection_age_grace,
+          absl::FromChrono(Defaults().max_connection_age_grace),
           "Time for running calls on a connection that reached its age.");
 ABSL_FLAG(std::string, log_format, "text", "Form of the log lines on stderr: text or json.");
 ABSL_FLAG(std::string, log_level, "info",
