@@ -17,6 +17,7 @@ uint32_t LanesOf(uint32_t actor) {
 void RaceDetector::Start() {
   stores_.clear();
   for (Events& loads : loads_) loads.clear();
+  loaders_ = 0;
   now_.fill(1);
   known_.fill({});
   ordered_.fill(0);
@@ -68,7 +69,9 @@ std::optional<uint32_t> RaceDetector::FindRacing(const Events& events, uint32_t 
 
 std::optional<uint32_t> RaceDetector::OnLoad(uint32_t actor, size_t offset, size_t bytes) {
   if (const auto other = FindRacing(stores_, actor, offset, bytes)) return other;
-  Events& loads = loads_[WarpOf(actor)];
+  const uint32_t warp = WarpOf(actor);
+  loaders_ = std::max(loaders_, warp + 1);
+  Events& loads = loads_[warp];
   if (loads.size() < offset + bytes) loads.resize(offset + bytes);
   Event last = loads[offset];
   Event merged = Merged(last, actor);
@@ -84,8 +87,8 @@ std::optional<uint32_t> RaceDetector::OnLoad(uint32_t actor, size_t offset, size
 
 std::optional<uint32_t> RaceDetector::OnStore(uint32_t actor, size_t offset, size_t bytes) {
   if (const auto other = FindRacing(stores_, actor, offset, bytes)) return other;
-  for (const Events& loads : loads_) {
-    if (const auto other = FindRacing(loads, actor, offset, bytes)) return other;
+  for (uint32_t warp = 0; warp < loaders_; ++warp) {
+    if (const auto other = FindRacing(loads_[warp], actor, offset, bytes)) return other;
   }
   RecordStore(actor, offset, bytes);
   return std::nullopt;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -53,7 +54,9 @@ class RaceDetector {
   struct Event {
     uint32_t actor : 12;
     uint32_t clock : 20;
-    bool operator==(const Event&) const = default;
+    bool operator==(const Event& other) const {
+      return std::bit_cast<uint32_t>(*this) == std::bit_cast<uint32_t>(other);
+    }
   };
   // By byte; those beyond the end are empty.
   using Events = std::vector<Event>;
@@ -79,6 +82,8 @@ class RaceDetector {
   // The last loads of each warp. Those before a store stay: whoever comes after the store comes
   // after them.
   std::array<Events, kMaxWarps> loads_;
+  // The warps from this one on have loaded nothing.
+  uint32_t loaders_ = 0;
   Clocks now_ = {};
   // known_[w][v]: up to when warp w knows that accesses of warp v are over.
   std::array<Clocks, kMaxWarps> known_ = {};

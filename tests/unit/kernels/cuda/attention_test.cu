@@ -239,22 +239,24 @@ TEST_P(AttentionTest, ANanKeySpoilsEveryRowOfItsSequence) {
 
 TEST_P(AttentionTest, TakesEmptySequencesAndMoreTokensThanThereAre) {
   // As a CUDA graph does that is used for any batch up to its size.
+  const AttentionBatch batch = Make({0, 30, 0, 0, 25, 0});
+  const std::vector<uint16_t> expected = Run(batch);
+  AttentionBatch padded = batch;
+  padded.qkv.resize((batch.tokens() + 100) * 3 * batch.width(), 0xffff);
   for (const int64_t max_length : {32, 64, 512}) {
-    const AttentionBatch batch = Make({0, 30, 0, 0, 25, 0});
-    const std::vector<uint16_t> expected = Run(batch);
-    TestStream stream = EveryTestStream().back();
-    AttentionBatch padded = batch;
-    padded.qkv.resize((batch.tokens() + 100) * 3 * batch.width(), 0xffff);
-    Memory memory(padded, /*spare_tokens=*/100);
-    memory.params.tokens = batch.tokens() + 100;
-    memory.params.max_length = max_length;
-    ASSERT_EQ(Attention(memory.params, stream.handle()), Status::kOk) << stream.Finish();
-    std::vector<uint16_t> found = memory.out.ToHost();
-    const auto end = found.begin() + batch.tokens() * batch.width();
-    EXPECT_EQ(std::vector<uint16_t>(found.begin(), end), expected);
-    // Nothing else is written.
-    EXPECT_EQ(std::vector<uint16_t>(end, found.end()),
-              std::vector<uint16_t>(100 * batch.width(), 0xffff));
+    for (TestStream& stream : EveryTestStream()) {
+      SCOPED_TRACE(testing::Message() << "at most " << max_length << ", " << stream);
+      Memory memory(padded, /*spare_tokens=*/100);
+      memory.params.tokens = batch.tokens() + 100;
+      memory.params.max_length = max_length;
+      ASSERT_EQ(Attention(memory.params, stream.handle()), Status::kOk) << stream.Finish();
+      const std::vector<uint16_t> found = memory.out.ToHost();
+      const auto end = found.begin() + batch.tokens() * batch.width();
+      EXPECT_EQ(std::vector<uint16_t>(found.begin(), end), expected);
+      // Nothing else is written.
+      EXPECT_EQ(std::vector<uint16_t>(end, found.end()),
+                std::vector<uint16_t>(100 * batch.width(), 0xffff));
+    }
   }
 }
 
