@@ -27,12 +27,13 @@ constexpr char CodeOf() {
   if constexpr (std::is_enum_v<T>) return 'B';
   if constexpr (std::is_same_v<T, bool>) return '?';
   if constexpr (std::is_same_v<T, int64_t>) return 'q';
-  // Arrays hold floats.
-  return 'f';
+  if constexpr (std::is_same_v<T, float> || std::is_same_v<T, std::array<float, 3>>) return 'f';
+  return '\0';
 }
 
 template <typename T>
 constexpr Field FieldOf(const char* name, size_t offset) {
+  static_assert(CodeOf<T>() != '\0', "library.py has no such type");
   return {name, CodeOf<T>(), offset, sizeof(T)};
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/device_name.h"
 #include "engine/base/options.h"
 #include "engine/device/cpu_convolution.h"
 #include "engine/device/cpu_count.h"
@@ -25,7 +26,7 @@ class CpuDevice final : public Device {
  public:
   CpuDevice(int threads, kernels::Isa isa, CpuGemm gemm) : pool_(threads, isa), gemm_(gemm) {}
 
-  absl::string_view name() const override { return "cpu"; }
+  absl::string_view name() const override { return kCpuName; }
   DType dtype() const override { return DType::kF32; }
   int64_t batch_token_budget() const override { return kDefaultBatchTokenBudget; }
   int warm_up_passes() const override { return 1; }

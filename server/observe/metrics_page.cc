@@ -172,9 +172,12 @@ void AppendCalls(const ServerMetrics& metrics, std::vector<MetricFamily>& famili
 
 void AppendStages(const ServerMetrics& metrics, const std::map<std::string, NameStats>& models,
                   std::vector<MetricFamily>& families) {
-  FamilyBuilder stages("contextpool_stage_duration_seconds",
-                       "Time in one stage of answering: per call, or per batch on the device.",
-                       MetricType::Histogram);
+  FamilyBuilder stages(
+      "contextpool_stage_duration_seconds",
+      "Time in one stage of answering: per call, or per batch from its packing"
+      " (host_to_device) over the device's work and copies (compute) to its answers"
+      " (device_to_host).",
+      MetricType::Histogram);
   for (const auto& [name, figures] : metrics.by_name()) {
     if (name.empty()) continue;
     for (size_t i = 0; i < kServerStageNames.size(); ++i) {

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/device_name.h"
 #include "engine/device/cuda/cuda_runtime.h"
 #include "engine/device/cuda/cuda_status.h"
 #include "engine/device/gpu_device.h"
@@ -45,18 +46,18 @@ absl::Status CheckGpu(int index) {
   if (!count.ok()) return count.status();
   if (index < 0 || index >= *count) {
     return absl::UnavailableError(
-        absl::StrCat("there is no GPU cuda:", index, "; this process can use cuda:0",
-                     *count > 1 ? absl::StrCat(" to cuda:", *count - 1) : "", kLook));
+        absl::StrCat("there is no GPU ", GpuName(index), "; this process can use ", GpuName(0),
+                     *count > 1 ? absl::StrCat(" to ", GpuName(*count - 1)) : "", kLook));
   }
   int major = 0;
   absl::Status status =
-      CudaOpeningStatus(absl::StrCat("cuda:", index), "cudaDeviceGetAttribute",
+      CudaOpeningStatus(GpuName(index), "cudaDeviceGetAttribute",
                         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index));
   if (!status.ok()) return status;
   if (major < kOldestMajor) {
-    return absl::UnavailableError(absl::StrCat("the GPU cuda:", index, " has compute capability ",
-                                               major, ".x, and ", kOldestMajor,
-                                               ".0 or more is needed"));
+    return absl::UnavailableError(absl::StrCat("the GPU ", GpuName(index),
+                                               " has compute capability ", major, ".x, and ",
+                                               kOldestMajor, ".0 or more is needed"));
   }
   return absl::OkStatus();
 }

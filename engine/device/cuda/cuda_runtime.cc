@@ -7,6 +7,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "engine/base/device_name.h"
 #include "engine/base/mutex.h"
 #include "engine/device/cuda/cublas_gemm.h"
 #include "engine/device/cuda/cuda_status.h"
@@ -27,7 +28,7 @@ struct CudaGraph final : GpuGraph {
 
 class CudaRuntime final : public GpuRuntime {
  public:
-  explicit CudaRuntime(int index) : index_(index), name_(absl::StrCat("cuda:", index)) {}
+  explicit CudaRuntime(int index) : index_(index), name_(GpuName(index)) {}
   ~CudaRuntime() override {
     Select().IgnoreError();
     gemm_.reset();
