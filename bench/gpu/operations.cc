@@ -1,5 +1,6 @@
 #include "bench/gpu/operations.h"
 
+#include <array>
 #include <iterator>
 #include <string>
 #include <type_traits>
