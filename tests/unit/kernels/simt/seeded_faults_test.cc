@@ -85,8 +85,8 @@ class SeededFaultTest : public testing::TestWithParam<SeededFault> {
   SeededFaultTest() : in_(kSize, "in"), out_(kSize, "out") {
     for (int i = 0; i < kSize; ++i) {
       in_[i] = static_cast<float>(i + 1);
-      reversed_.push_back(
-          static_cast<float>(i / kReversed * kReversed + kReversed - i % kReversed));
+      const int from = i / kReversed * kReversed + kReversed - 1 - i % kReversed;
+      reversed_.push_back(static_cast<float>(from + 1));
     }
   }
 
