@@ -178,7 +178,7 @@ TEST_P(ContextPoolSupportTest, MatchesTheFormulaForLengthsAroundTilesAndEveryBot
                   "bottleneck " + std::to_string(bottleneck));
   }
   // Too wide for a block at once.
-  RunAndCompare(Make({3, 65}, 3, 400), "bottleneck 400");
+  RunAndCompare(Make({3, 65}, 3, 400), "bottleneck 400", EveryTestStream());
 }
 
 TEST_P(ContextPoolSupportTest, MatchesTheFormulaForEveryWeightAndSize) {
