@@ -125,13 +125,15 @@ SIMT_DEVICE void MakeHidden(const ContextPoolSupportArgs<T>& args, const PooledT
                 for (int j = 0; j < Traits::kAtOnce; ++j) AddPairs<T>(loaded[j], sum);
               }
             });
+    Vec<float, 4> halves[2];
     SIMT_UNROLL
-    for (int k = 0; k < Traits::kVector; k += 4) {
-      Vec<float, 4> four;
-      SIMT_UNROLL
-      for (int j = 0; j < 4; ++j) four[j] = Activate<kActivation>(sum[k + j]);
-      hidden.StoreVec((token - begin) * pitch + channel + k, four);
-    }
+    for (int k = 0; k < Traits::kVector; ++k) halves[k / 4][k % 4] = Activate<kActivation>(sum[k]);
+    // Eight threads store at once, each 16 of its 32 bytes: four of them the second half first,
+    // since four threads' bytes take all banks.
+    const int to = (token - begin) * pitch + channel;
+    const bool turned = i / 4 % 2 != 0;
+    hidden.StoreVec(to + (turned ? 4 : 0), turned ? halves[1] : halves[0]);
+    hidden.StoreVec(to + (turned ? 0 : 4), turned ? halves[0] : halves[1]);
   }
 }
 
