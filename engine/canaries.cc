@@ -71,6 +71,7 @@ std::vector<CanaryModel> Canaries::TakeDue(const std::vector<CanaryModel>& model
     }
     state.waiting = true;
     state.sent = now;
+    state.device = model.info->device;
     state.steps = model.steps;
     state.done_before = WorkDone(*model.steps);
     taken.push_back(model);
@@ -121,7 +122,7 @@ void Canaries::Answered(const CanaryModel& model, TimePoint sent, const absl::St
 
 EngineHealth Canaries::HealthOf(const CanaryModel& model, const State& state, TimePoint now) const {
   const std::string canary = absl::StrCat("the canary of model \"", model.info->name, "\" version ",
-                                          model.info->version, " on ", model.info->device);
+                                          model.info->version, " on ", state.device);
   if (state.failures > 0 && state.last_failure > model.counters->last_computed.load()) {
     return {false, state.failures < kMostFailures,
             absl::StrCat(canary, " failed ", state.failures, " times in a row: ", state.reason),

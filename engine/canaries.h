@@ -68,6 +68,7 @@ class Canaries {
     bool waiting = false;
     TimePoint sent{};
     // Of the device that was asked; after a reload another copy may live elsewhere.
+    std::string device;
     const StepWatch* steps = nullptr;
     // Its steps that had ended and images that had been decoded then.
     uint64_t done_before = 0;

@@ -51,7 +51,7 @@ absl::Status CheckBudget(const ModelInfo& info, const QueueOptions& queue) {
       absl::StrCat(least < queue.batch_token_budget ? "queue.max_tokens" : "batching.token_budget",
                    " is ", least, ", less than the ", image ? "" : "longest input of ",
                    info.max_tokens, " tokens", image ? " of an image" : "", "; raise it",
-                   image ? "" : " or lower max_tokens", " in serving.textproto"));
+                   image ? "" : " or lower the model's max_tokens", " in serving.textproto"));
 }
 
 }  // namespace
@@ -201,7 +201,7 @@ absl::StatusOr<std::unique_ptr<ServedModel>> ModelLoader::Prepare(const ModelSpe
     served = PrepareOn(*worker, spec, passed_over);
     if (!served.ok()) worker->executor().CheckDevice();
     if (!absl::IsUnimplemented(served.status())) break;
-    passed_over = absl::StrCat(worker->device().name(), ": ", served.status().message());
+    passed_over = std::string(served.status().message());
   }
   return served;
 }

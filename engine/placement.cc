@@ -21,21 +21,19 @@ absl::Status NoSuchDevice(const ModelSpec& spec, const Workers& workers) {
                    " --device"));
 }
 
-// How the server would have to be started to compute in `dtype`.
-absl::string_view StartThatComputesIn(DType dtype) {
-  return dtype == DType::kF32 ? "add cpu to --device"
-                              : "start the server on a GPU with --gpu_dtype";
-}
-
 absl::Status NoSuchDType(const ModelSpec& spec, const std::vector<Worker*>& places) {
   const auto computes = [](std::string* out, const Worker* worker) {
     absl::StrAppend(out, "device \"", worker->device().name(), "\" computes in \"",
                     kernels::Name(worker->device().dtype()), "\"");
   };
+  const absl::string_view dtype = kernels::Name(*spec.dtype);
   return absl::InvalidArgumentError(absl::StrCat(
-      "dtype: \"", kernels::Name(*spec.dtype),
-      "\" is not to be had: ", absl::StrJoin(places, ", ", computes),
-      "; remove the field from serving.textproto, or ", StartThatComputesIn(*spec.dtype)));
+      "dtype: \"", dtype, "\" is not to be had: ", absl::StrJoin(places, ", ", computes),
+      "; remove the field from serving.textproto",
+      spec.device.empty() ? "" : ", or device, which names who has to compute in it",
+      ", or start the server ",
+      *spec.dtype == DType::kF32 ? "with cpu in --device"
+                                 : absl::StrCat("on a GPU with --gpu_dtype=", dtype)));
 }
 
 }  // namespace

@@ -48,8 +48,8 @@ struct ModelInfo {
   std::vector<int32_t> context_pool_layers;
   DType dtype = DType::kF32;
   std::string device;
-  // The device that would have been chosen if it computed such a model, and why it does not; empty:
-  // `device` was the first choice. Set by the engine.
+  // Why the device that would have been chosen does not compute such a model; empty: `device` was
+  // the first choice. Set by the engine.
   std::string passed_over;
   int64_t weight_bytes = 0;
   // Tokens that one batch holds at most; set by the engine.

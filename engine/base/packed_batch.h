@@ -16,6 +16,8 @@ struct OutputSpec {
   bool normalize = false;
   // Whether the caller wants to see what ContextPool chose.
   bool explain = false;
+
+  bool operator==(const OutputSpec&) const = default;
 };
 
 // Views into the executor's staging memory, valid during one step.

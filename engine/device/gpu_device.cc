@@ -21,8 +21,6 @@ constexpr int64_t kPatchRows = 8192;
 constexpr std::array<int64_t, 3> kHeadSizes = {32, 64, 128};
 // Of kernels::cuda::LayerNorm, Embedding and Pool.
 constexpr int64_t kMostColumns = 2048;
-constexpr absl::string_view kTheCpu =
-    "; a CPU computes any: add cpu to --device, and let serving.textproto name no GPU";
 
 const void* BiasOf(const LinearWeight& weight, const TensorView& out) {
   return static_cast<const GpuLinear&>(weight).bias(out.dtype);
@@ -136,12 +134,12 @@ class GpuDevice final : public Device {
     if (std::ranges::count(kHeadSizes, shape.head_size) == 0) {
       return absl::UnimplementedError(absl::StrCat(
           "device ", name(), " computes attention with heads of ", absl::StrJoin(kHeadSizes, ", "),
-          " columns, but this model's have ", shape.head_size, kTheCpu));
+          " columns, but this model's have ", shape.head_size, "; a CPU computes any"));
     }
     if (shape.columns() > kMostColumns) {
       return absl::UnimplementedError(
           absl::StrCat("device ", name(), " computes hidden sizes up to ", kMostColumns,
-                       ", but this model's is ", shape.columns(), kTheCpu));
+                       ", but this model's is ", shape.columns(), "; a CPU computes any"));
     }
     return absl::OkStatus();
   }

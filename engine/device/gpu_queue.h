@@ -4,7 +4,7 @@
 // is collected until Synchronize and then queued as one graph, if an equal pass was seen before:
 // equal in every pointer and size, so that a graph computes what the operations would have. The
 // first of a kind is queued operation by operation, the second is recorded, all others are
-// replayed. Of more passes than are remembered the one that came last the longest ago is forgotten.
+// replayed. Of more passes than are remembered the least recently seen is forgotten.
 // When memory is freed all are: CUDA's graphs hold on to what they copy from and to, and crash if
 // that was freed, even if the same address is in use again.
 //

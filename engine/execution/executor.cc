@@ -53,7 +53,7 @@ OutputSpec OwnOutput(const ModelInfo& info) {
           .pooling = info.pooling};
 }
 
-// What takes the most room on its way to the host, and the most segments to read.
+// What takes the most room on its way to the host; of embeddings, the most segments to read.
 OutputSpec WidestOutput(const ModelInfo& info) {
   const auto labels = static_cast<int64_t>(info.labels.size());
   if (labels > info.embedding_dimensions) return OwnOutput(info);
@@ -199,15 +199,17 @@ absl::StatusOr<Executor::StepTime> Executor::WarmUp(const Served& served,
   const int64_t fewest = std::min(limits.sequences, limits.tokens / length);
   const int64_t most = info.image ? fewest : std::min(limits.sequences, limits.tokens);
   const int passes = device_.warm_up_passes();
+  const OutputSpec own = OwnOutput(info);
+  const OutputSpec widest = WidestOutput(info);
   // A device that has something to learn learns what short sequences and the most rows need, too.
-  for (int pass = 0; passes > 1 && pass < passes; ++pass) {
-    const int64_t tokens = std::min(limits.tokens, most * length);
-    const auto step = ComputeBlank(served, most, tokens, WidestOutput(info));
+  const bool learns = passes > 1 && (most != fewest || widest != own);
+  for (int pass = 0; learns && pass < passes; ++pass) {
+    const auto step = ComputeBlank(served, most, std::min(limits.tokens, most * length), widest);
     if (!step.ok()) return step.status();
   }
   absl::StatusOr<StepTime> last;
   for (int pass = 0; pass < passes; ++pass) {
-    last = ComputeBlank(served, fewest, fewest * length, OwnOutput(info));
+    last = ComputeBlank(served, fewest, fewest * length, own);
     if (!last.ok()) return last.status();
   }
   return last;

@@ -118,8 +118,9 @@ class Executor {
   void Loop(BatchSource& source);
   void RunBatch(Batch& batch, BatchSource& source) ABSL_LOCKS_EXCLUDED(step_);
   PackedBatch Pack(std::span<Task* const> tasks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
-  // AddModel without the golden values: makes room and computes the batch of the longest sequences,
-  // after which the device is as fast as ever, and has all memory that any batch needs.
+  // AddModel without the golden values: makes room and computes the largest batches, of the longest
+  // sequences and, where the device has something to learn, of the most; after which it is as fast
+  // as ever, and has all memory that any batch needs. How long the last pass over the longest took.
   absl::StatusOr<StepTime> WarmUp(const Served& served, const BatchLimits& limits)
       ABSL_LOCKS_EXCLUDED(step_);
   // Gives back workspace that no model needs.
@@ -139,7 +140,8 @@ class Executor {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
   absl::Status Reserve(const Served& served, const BatchLimits& limits)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(step_);
-  // One pass over so many tokens, all of them 0, in sequences of about the same length.
+  // One pass over so many tokens, all of them 0, in sequences of about the same length: how long it
+  // took.
   absl::StatusOr<StepTime> ComputeBlank(const Served& served, int64_t sequences, int64_t tokens,
                                         const OutputSpec& output) ABSL_LOCKS_EXCLUDED(step_);
   absl::Status CheckAgainst(const GoldenFile& golden, const Served& served,

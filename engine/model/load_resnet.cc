@@ -15,10 +15,8 @@ namespace contextpool::engine {
 
 absl::StatusOr<std::unique_ptr<Model>> LoadResNet(const ModelSpec& spec, Device& device) {
   if (!device.convolves()) {
-    return absl::UnimplementedError(absl::StrCat(
-        "device ", device.name(),
-        " computes no ResNet; a CPU does: add cpu to --device, and let serving.textproto"
-        " name no GPU"));
+    return absl::UnimplementedError(
+        absl::StrCat("device ", device.name(), " computes no ResNet; a CPU does"));
   }
   absl::StatusOr<ResNetConfig> config =
       ParseConfigFile(spec.directory, kConfigFile, ParseResNetConfig);

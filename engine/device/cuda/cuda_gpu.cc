@@ -18,7 +18,8 @@ namespace {
 
 // The primitives of kernels/cuda need it.
 constexpr int kOldestMajor = 8;
-constexpr absl::string_view kLook = "; nvidia-smi shows what the driver sees";
+constexpr absl::string_view kLook =
+    "; nvidia-smi shows what the driver sees, of which CUDA_VISIBLE_DEVICES may hide some";
 
 // Of a version as CUDA numbers them: 13000 is 13.0.
 std::string VersionName(int version) {
@@ -70,7 +71,9 @@ absl::StatusOr<int> CudaGpuCount() {
   if (error == cudaErrorInsufficientDriver) {
     int driver = 0;
     if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
-      return NoGpu("there is no NVIDIA driver; install one with which nvidia-smi works");
+      return NoGpu(
+          "there is no NVIDIA driver; install one, or give the container its GPUs, so"
+          " that nvidia-smi works");
     }
     return NoGpu(absl::StrCat("the driver is for CUDA up to ", VersionName(driver),
                               ", and this program needs one for ", VersionName(CUDART_VERSION),

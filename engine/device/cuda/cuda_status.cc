@@ -17,7 +17,6 @@ bool IsLost(cudaError_t error) {
 #endif
     case cudaErrorContextIsDestroyed:
     case cudaErrorDeviceUninitialized:
-    case cudaErrorDevicesUnavailable:
     case cudaErrorECCUncorrectable:
     case cudaErrorExternalDevice:
     case cudaErrorHardwareStackError:
@@ -33,7 +32,9 @@ bool IsLost(cudaError_t error) {
     case cudaErrorMpsRpcFailure:
     case cudaErrorNoDevice:
     case cudaErrorNvlinkUncorrectable:
+#if CUDART_VERSION >= 12080
     case cudaErrorTensorMemoryLeak:
+#endif
     case cudaErrorUnknown:
       return true;
     default:

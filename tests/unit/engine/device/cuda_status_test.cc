@@ -27,7 +27,6 @@ constexpr cudaError_t kLost[] = {
     cudaErrorAssert,
     cudaErrorContextIsDestroyed,
     cudaErrorDeviceUninitialized,
-    cudaErrorDevicesUnavailable,
     cudaErrorECCUncorrectable,
     cudaErrorExternalDevice,
     cudaErrorHardwareStackError,
@@ -43,8 +42,10 @@ constexpr cudaError_t kLost[] = {
     cudaErrorMpsRpcFailure,
     cudaErrorNoDevice,
     cudaErrorNvlinkUncorrectable,
-    cudaErrorTensorMemoryLeak,
     cudaErrorUnknown,
+#if CUDART_VERSION >= 12080
+    cudaErrorTensorMemoryLeak,
+#endif
 #if CUDART_VERSION >= 13000
     cudaErrorContained,
 #endif

@@ -122,6 +122,10 @@ TEST(ServingConfigTest, ValuesOutOfRangeNameLineFieldAndRange) {
   }
 }
 
+TEST(ServingConfigTest, AQueueMayBeSmallerThanTheBudgetThatNobodyAskedFor) {
+  EXPECT_EQ(Error("queue { max_tokens: 100 }"), "accepted");
+}
+
 TEST(ServingConfigTest, ImpossibleCombinationsAreRefused) {
   EXPECT_THAT(Error("queue {\n max_tokens: 100 } batching { token_budget: 101 }"),
               StartsWith("m/serving.textproto:2: queue.max_tokens: 100 is below"));

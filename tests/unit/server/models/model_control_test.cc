@@ -1,5 +1,10 @@
 #include "server/models/model_control.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -44,6 +49,22 @@ class ModelControlTest : public ::testing::Test {
   Logger logger_{LogFormat::kText, LogLevel::kError, /*file_descriptor=*/-1};
   ModelControl control_{{folder_.path()}, engine_, metrics_, logger_};
 };
+
+TEST(LogModelTest, SaysWhyTheFirstChoiceOfDevicesDoesNotComputeTheModel) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::tmpfile(), std::fclose);
+  Logger logger(LogFormat::kText, LogLevel::kInfo, fileno(file.get()));
+  engine::ModelInfo info;
+  info.name = "encoder";
+  info.passed_over = "device cuda:0 computes no ResNet";
+  engine::ModelStatus model;
+  model.info = std::make_shared<engine::ModelInfo>(info);
+  model.state = engine::ModelState::kReady;
+  LogModel(logger, model);
+  std::string text(4096, '\0');
+  text.resize(static_cast<size_t>(
+      std::max<ssize_t>(0, pread(fileno(file.get()), text.data(), text.size(), 0))));
+  EXPECT_THAT(text, HasSubstr("device cuda:0 computes no ResNet"));
+}
 
 TEST_F(ModelControlTest, LoadsTheHighestVersionThatThePolicyChooses) {
   for (const char* version : {"1", "2", "10"}) {
