@@ -6,8 +6,8 @@
 namespace contextpool::kernels::SIMT_BACKEND {
 
 // By how much the chunks of a row, 8 elements each, are permuted (exclusive or) in a tile
-// of kPitch columns: so that one chunk of 8 neighbouring rows, and 8 chunks of one row, cover all
-// banks.
+// of kPitch columns: so that one chunk of 8 neighbouring rows, and 8 chunks that follow each other,
+// cover all banks.
 template <int kPitch>
 SIMT_DEVICE int Turn(int row) {
   static_assert(kPitch == 32 || kPitch % 64 == 0);

@@ -62,7 +62,7 @@ std::optional<uint32_t> RaceDetector::FindRacing(const Events& events, uint32_t 
   for (size_t i = offset; i < end; ++i) {
     if (events[i] == over) continue;
     over = events[i];
-    if (!IsOver(over, actor)) return uint32_t{over.actor};
+    if (!IsOver(over, actor)) return over.actor;
   }
   return std::nullopt;
 }

@@ -9,7 +9,6 @@
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -52,11 +51,9 @@ class RaceDetector {
  private:
   // An actor and its warp's clock; 0: there was none.
   struct Event {
-    uint32_t actor : 12;
-    uint32_t clock : 20;
-    bool operator==(const Event& other) const {
-      return std::bit_cast<uint32_t>(*this) == std::bit_cast<uint32_t>(other);
-    }
+    uint32_t actor = 0;
+    uint32_t clock = 0;
+    bool operator==(const Event&) const = default;
   };
   // By byte; those beyond the end are empty.
   using Events = std::vector<Event>;

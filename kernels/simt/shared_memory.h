@@ -31,10 +31,6 @@ class SharedMemory {
   // The array that `key` stands for, allocated when it is first asked for. Null if it does not fit.
   std::byte* Static(const void* key, size_t bytes);
 
-  // All that there may be, and what is in use.
-  size_t capacity() const { return end_; }
-  size_t used_bytes() const { return used_bytes_; }
-
   std::span<std::byte> dynamic() { return {data_.get(), dynamic_bytes_}; }
 
   // Offset from the start of the block's shared memory: bank = offset / 4 % 32.

@@ -1,5 +1,5 @@
-// Every mistake of seeded_faults.cuh and seeded_matrix_faults.cuh is found and named, and without
-// it the kernels are right.
+// Every mistake of seeded_faults.cuh and seeded_matrix_faults.cuh is found and named, but for those
+// that are no fault of memory and show in the result alone; without it the kernels are right.
 
 #include "tests/unit/kernels/simt/seeded_faults.cuh"
 
@@ -92,6 +92,7 @@ class SeededFaultTest : public testing::TestWithParam<SeededFault> {
 
   LaunchReport Launch(Kernel kernel, LaunchOptions options) {
     options.accesses_limit = 10'000;
+    for (int i = 0; i < kSize; ++i) out_[i] = 0;
     const ReverseArgs args = {.in = {in_.data(), kSize}, .out = {out_.data(), kSize}};
     const LaunchConfig config = {.kernel = GetParam().name,
                                  .grid = {kBlocks},
