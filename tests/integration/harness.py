@@ -154,7 +154,8 @@ class Server:
     def http(self, path):
         """Status, content type and text of a page of the metrics port."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}") as reply:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}",
+                                        timeout=30) as reply:
                 return reply.status, reply.headers["Content-Type"], reply.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.headers["Content-Type"], error.read().decode()

@@ -163,6 +163,9 @@ def test_an_executor_that_takes_no_work_any_more_ends_the_server(start_server, r
             break
         tracer.release()
         tracer = Tracer(thread)
+    else:
+        tracer.release()
+        pytest.skip("the thread was never stopped between batches")
     client.close()
     wait_for(lambda: "ending" in server.log())
     tracer.reap()

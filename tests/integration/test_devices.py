@@ -1,4 +1,4 @@
-"""Which device a model gets, and a program that could use GPUs on a machine that has none."""
+"""Which device a model gets, what a GPU answers, and programs that could use GPUs without any."""
 
 import json
 import os
@@ -22,10 +22,11 @@ def without_gpu(monkeypatch):
 
 
 def start_with(*flags):
-    """The ended process of a server whose start has to fail."""
+    """The ended process of a server whose start has to fail, since no GPU is shown to it."""
     return subprocess.run([BIN / "contextpool-server", "--model_repository=models", "--grpc_port=0",
                            "--metrics_port=0", *flags],
-                          cwd=harness.ROOT, capture_output=True, text=True, timeout=60, check=False)
+                          env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}, cwd=harness.ROOT,
+                          capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def built_with_cuda():
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cpu,cuda:3"])
-def test_a_gpu_that_is_asked_for_must_be_there(without_gpu, built_with_cuda, device):
+def test_a_gpu_that_is_asked_for_must_be_there(built_with_cuda, device):
     done = start_with(f"--device={device}")
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
@@ -82,29 +83,31 @@ def test_a_model_gets_the_device_that_it_names_or_says_what_there_is(without_gpu
     assert 'device "cpu" computes in "float32"' in models["half"]["reason"]
 
 
-@pytest.mark.skipif(not HAS_GPU, reason="this machine has no GPU")
-def test_a_gpu_answers_what_the_cpu_answers(built_with_cuda, start_server, tmp_path):
-    if not built_with_cuda:
+@pytest.mark.parametrize("device, tolerance", [
+    ("cpu", 1e-6),
+    pytest.param("cuda:0", 0.02, marks=pytest.mark.skipif(not HAS_GPU, reason="no GPU is here")),
+])
+def test_a_device_answers_what_the_cpu_answers(built_with_cuda, start_server, tmp_path, device,
+                                               tolerance):
+    if device != "cpu" and not built_with_cuda:
         pytest.skip("the server is built without CUDA")
-    check_devices_agree(start_server, tmp_path / "models", "cuda:0", "cpu", 0.02)
-
-
-def check_devices_agree(start_server, repository, one, other, tolerance):
-    """One model on two devices, its scores and embeddings compared."""
-    for name, device in [("one", one), ("other", other)]:
-        (repository / name).mkdir(parents=True)
-        for file in (harness.ROOT / "models/sentiment-contextpool").iterdir():
-            (repository / name / file.name).symlink_to(file)
-        (repository / name / "serving.textproto").write_text(f'device: "{device}"')
-    client = start_server([repository]).client()
+    shipped = harness.ROOT / "models/sentiment-contextpool"
+    for name, place in [("one", device), ("other", "cpu")]:
+        folder = tmp_path / "models" / name
+        folder.mkdir(parents=True)
+        for file in shipped.glob("*.[js]*"):
+            (folder / file.name).symlink_to(file)
+        (folder / "serving.textproto").write_text(f'device: "{place}"')
+    client = start_server([tmp_path / "models"]).client()
     texts = ["A wonderful film.", "Dull, and far too long: " + "it drags " * 40, "x"]
     scores, vectors = [], []
     for name in ("one", "other"):
-        scores.append([[score.score for score in result.classification.scores]
+        scores.append([[score.score for score in sorted(result.classification.scores,
+                                                        key=lambda score: score.index)]
                        for result in client.classify(texts, model=name).results])
         vectors.append([list(result.embedding.values)
                         for result in client.embed(texts, model=name).results])
     client.close()
-    assert np.shape(scores[0])[0] == np.shape(vectors[0])[0] == len(texts)
+    assert len(scores[0]) == len(vectors[0]) == len(texts)
     assert np.abs(np.subtract(*scores)).max() < tolerance
     assert np.abs(np.subtract(*vectors)).max() < tolerance
