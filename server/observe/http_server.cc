@@ -22,7 +22,8 @@ class HttplibServer : public HttpServer {
   explicit HttplibServer(HttpPages pages) : pages_(std::move(pages)) {
     server_.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
     // The library's default lets two servers share one port without a word.
-    server_.set_socket_options([](socket_t socket) {
+    server_.set_socket_options([this](socket_t socket) {
+      socket_ = socket;
       const int yes = 1;
       setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
     });
@@ -46,7 +47,9 @@ class HttplibServer : public HttpServer {
     } else {
       port_ = server_.bind_to_port(address, port) ? port : -1;
     }
-    if (port_ > 0) return absl::OkStatus();
+    // The library lets 5 connections wait to be accepted; a machine that is busy needs more, since
+    // who finds no room tries again after a second.
+    if (port_ > 0 && listen(socket_, SOMAXCONN) == 0) return absl::OkStatus();
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", address, ":", port,
                      ": the port is taken or the address is not this machine's; choose another"
@@ -85,6 +88,7 @@ class HttplibServer : public HttpServer {
   httplib::Server server_;
   std::thread thread_;
   int port_ = -1;
+  socket_t socket_ = INVALID_SOCKET;
 };
 
 }  // namespace

@@ -386,6 +386,20 @@ def test_slow_http_clients_do_not_block_the_health_page(server):
             connection.close()
 
 
+def test_connections_wait_for_a_server_that_is_busy(start_server, repository):
+    server = start_server([repository / "sentiment"])
+    server.process.send_signal(signal.SIGSTOP)
+    waiting = []
+    try:
+        for _ in range(64):
+            waiting.append(socket.create_connection(("127.0.0.1", server.metrics_port), timeout=0.5))
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+        for connection in waiting:
+            connection.close()
+    assert server.http("/healthz")[0] == 200
+
+
 def test_log_lines_can_be_json(start_server, repository):
     import json
     server = start_server([repository / "sentiment", repository / "broken"], "--log_format=json")
