@@ -126,7 +126,7 @@ def versions(device: torch.device) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--plan", choices=plan.PLANS, required=True)
-    parser.add_argument("--library", required=True)
+    parser.add_argument("--library", dest="path", required=True)
     parser.add_argument("--device", choices=("cuda", "cpu"), required=True)
     parser.add_argument("--only", default="", help="regular expression of cases' names")
     parser.add_argument("--skip", type=int, default=0)
@@ -138,7 +138,7 @@ def main() -> None:
     torch._dynamo.config.recompile_limit = 1000
     torch._dynamo.config.accumulated_recompile_limit = 100000
     emit(versions=versions(device))
-    library = Library(arguments.library)
+    library = Library(arguments.path)
     if arguments.ceilings and device.type == "cuda":
         emit(ceilings=timing.ceilings(device))
     for planned in plan.chosen(arguments.plan, arguments.only)[arguments.skip :]:

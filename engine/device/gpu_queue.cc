@@ -67,7 +67,7 @@ void GpuQueue::Add(const GpuCommand& command) {
 }
 
 absl::Status GpuQueue::Synchronize() {
-  const absl::Cleanup end_of_pass = [this] { ForgetPass(); };
+  const absl::Cleanup end_of_pass = [this] { ClearPass(); };
   std::exception_ptr thrown;
   try {
     if (status_.ok()) large_ ? QueueAll() : QueueSmall();
@@ -87,7 +87,7 @@ absl::Status GpuQueue::Synchronize() {
   return absl::OkStatus();
 }
 
-void GpuQueue::ForgetPass() {
+void GpuQueue::ClearPass() {
   status_ = absl::OkStatus();
   arrivals_.clear();
   pending_.clear();

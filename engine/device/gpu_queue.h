@@ -71,7 +71,7 @@ class GpuQueue {
   };
 
   // So that nothing of the pass is left for the next one.
-  void ForgetPass();
+  void ClearPass();
 
   // Queues what was collected: as a graph if it can, or operation by operation.
   void QueueSmall();
